@@ -1,0 +1,2 @@
+//! The anycast program.
+fn main() {}

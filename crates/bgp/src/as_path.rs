@@ -1,0 +1,129 @@
+//! AS paths (RFC 4271 §4.3, §5.1.2; confederations RFC 5065).
+
+use std::fmt;
+
+use crate::Asn;
+
+/// A path of autonomous systems, the nearest first. An own, empty path is the default.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct AsPath {
+    /// The segments as on the wire; none is empty.
+    pub segments: Vec<Segment>,
+}
+
+/// One segment of a path.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Segment {
+    /// What the numbers mean.
+    pub kind: SegmentKind,
+    /// One to 255 numbers.
+    pub asns: Vec<Asn>,
+}
+
+/// The registry "BGP AS_PATH Segment Types".
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[expect(missing_docs, reason = "the names are the RFC's own")]
+pub enum SegmentKind {
+    AsSet = 1,
+    AsSequence = 2,
+    AsConfedSequence = 3,
+    AsConfedSet = 4,
+}
+
+impl AsPath {
+    /// A path that is one sequence; empty if `asns` is.
+    ///
+    /// # Panics
+    /// If there are more than 255 numbers.
+    #[must_use]
+    pub fn sequence(asns: &[u32]) -> Self {
+        assert!(asns.len() <= 255, "one segment holds at most 255 numbers");
+        if asns.is_empty() {
+            return Self::default();
+        }
+        let asns = asns.iter().copied().map(Asn).collect();
+        Self { segments: vec![Segment { kind: SegmentKind::AsSequence, asns }] }
+    }
+
+    /// The length that the decision process compares: a set counts one, confederation segments
+    /// none (RFC 4271 §9.1.2.2 a, RFC 5065 §5.3).
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.segments
+            .iter()
+            .map(|segment| match segment.kind {
+                SegmentKind::AsSequence => segment.asns.len(),
+                SegmentKind::AsSet => 1,
+                SegmentKind::AsConfedSequence | SegmentKind::AsConfedSet => 0,
+            })
+            .sum()
+    }
+
+    /// Every number, in the order of the wire.
+    pub fn asns(&self) -> impl Iterator<Item = Asn> + '_ {
+        self.segments.iter().flat_map(|segment| segment.asns.iter().copied())
+    }
+
+    /// Whether `asn` is anywhere in the path (loop detection, RFC 4271 §9.1.2).
+    #[must_use]
+    pub fn contains(&self, asn: Asn) -> bool {
+        self.asns().any(|other| other == asn)
+    }
+
+    /// The neighbor AS from which the path came, if the path starts with a sequence.
+    #[must_use]
+    pub fn first(&self) -> Option<Asn> {
+        let segment = self.segments.iter().find(|segment| {
+            matches!(segment.kind, SegmentKind::AsSequence | SegmentKind::AsSet)
+        })?;
+        (segment.kind == SegmentKind::AsSequence).then(|| segment.asns[0])
+    }
+
+    /// The AS that originated the route, if the path ends with a sequence.
+    #[must_use]
+    pub fn origin(&self) -> Option<Asn> {
+        let segment = self.segments.last()?;
+        (segment.kind == SegmentKind::AsSequence).then(|| *segment.asns.last().expect("not empty"))
+    }
+
+    /// Puts `asn` in front `times` times (RFC 4271 §5.1.2 b); a full segment gets a new one
+    /// before it.
+    pub fn prepend(&mut self, asn: Asn, times: u8) {
+        for _ in 0..times {
+            match self.segments.first_mut() {
+                Some(Segment { kind: SegmentKind::AsSequence, asns }) if asns.len() < 255 => {
+                    asns.insert(0, asn);
+                }
+                _ => self
+                    .segments
+                    .insert(0, Segment { kind: SegmentKind::AsSequence, asns: vec![asn] }),
+            }
+        }
+    }
+}
+
+impl fmt::Display for AsPath {
+    /// As looking glasses write it: `64500 64501 {64502 64503}`, confederations in `()` and `[]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, segment) in self.segments.iter().enumerate() {
+            let (open, close) = match segment.kind {
+                SegmentKind::AsSequence => ("", ""),
+                SegmentKind::AsSet => ("{", "}"),
+                SegmentKind::AsConfedSequence => ("(", ")"),
+                SegmentKind::AsConfedSet => ("[", "]"),
+            };
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(open)?;
+            for (j, asn) in segment.asns.iter().enumerate() {
+                if j > 0 {
+                    f.write_str(" ")?;
+                }
+                write!(f, "{asn}")?;
+            }
+            f.write_str(close)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! BGP-4 (RFC 4271) without sockets, tasks, clocks or randomness.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`message`] | octets ↔ messages, every fault as its NOTIFICATION code |
+//! | [`attribute`], [`as_path`], [`community`] | what a route carries |
+//! | [`session`] | the state machine of one neighbor, with collision handling |
+//! | [`policy`] | ordered rules; what no rule accepts is rejected (RFC 8212) |
+//! | [`decision`] | which of several routes is best, and why |
+//! | [`rib`] | Adj-RIB-In, Loc-RIB and Adj-RIB-Out of one speaker |
+
+pub mod as_path;
+pub mod asn;
+pub mod attribute;
+pub mod community;
+pub mod decision;
+pub mod iana;
+pub mod message;
+pub mod policy;
+pub mod rib;
+pub mod session;
+pub mod time;
+
+pub use as_path::AsPath;
+pub use asn::Asn;
+pub use attribute::{Attributes, NextHop, Origin};
+pub use community::{Community, ExtendedCommunity, LargeCommunity};
+pub use iana::Family;
+pub use ipnet::IpNet;

@@ -1,0 +1,88 @@
+//! Import and export policy: ordered rules, first decision wins, default deny (RFC 8212).
+
+use ipnet::IpNet;
+
+use crate::{Asn, Community, Family, LargeCommunity};
+
+/// Ordered rules; a route that no rule accepts is rejected.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Policy {
+    /// The rules, tried in order.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule: if every match holds, apply the sets in order, then act.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// All must hold; none means every route.
+    pub matches: Vec<Match>,
+    /// Changes to the route, in order.
+    pub sets: Vec<Set>,
+    /// What then becomes of the route.
+    pub action: Action,
+}
+
+/// What to do with a route that a rule matched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Take it, try no further rule.
+    Accept,
+    /// Refuse it, try no further rule.
+    Reject,
+    /// Go on with the next rule.
+    Next,
+}
+
+/// A condition.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Match {
+    /// Any of the patterns covers the prefix.
+    Prefix(Vec<PrefixPattern>),
+    /// The prefix is of this family.
+    Family(Family),
+    /// The route carries any of these.
+    Community(Vec<Community>),
+    /// The route carries any of these.
+    LargeCommunity(Vec<LargeCommunity>),
+    /// The AS is anywhere in the path.
+    AsPathContains(Asn),
+    /// The path's last AS is this.
+    OriginAs(Asn),
+    /// This speaker originates the route itself.
+    Local,
+}
+
+/// A prefix with the lengths it covers: `10.0.0.0/8` exactly, or with `ge` and `le`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PrefixPattern {
+    /// The covering prefix.
+    pub net: IpNet,
+    /// The shortest length covered.
+    pub ge: u8,
+    /// The longest length covered.
+    pub le: u8,
+}
+
+/// A change to a route.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Set {
+    /// Set LOCAL_PREF.
+    LocalPref(u32),
+    /// Set or remove MULTI_EXIT_DISC.
+    Med(Option<u32>),
+    /// Prepend our own ASN so many times beyond the usual once (export), or the neighbor's (import).
+    Prepend(u8),
+    /// Add a community.
+    AddCommunity(Community),
+    /// Remove a community.
+    DeleteCommunity(Community),
+    /// Add a large community.
+    AddLargeCommunity(LargeCommunity),
+    /// Remove every large community with this global administrator and first local part.
+    DeleteLargeCommunities {
+        /// The global administrator.
+        global: u32,
+        /// Local data, part 1; `None`: any.
+        local1: Option<u32>,
+    },
+}

@@ -1,0 +1,1 @@
+//! Routing tables (RFC 4271 §3.2).
