@@ -1,0 +1,193 @@
+//! The asking side: one query, and what came back for it. Health checks and test clients use
+//! it; it is no resolver and follows nothing.
+
+use std::str::FromStr;
+
+use domain::base::iana::{Class, OptRcode, Rtype};
+use domain::base::{Message, MessageBuilder, Name, ParsedName};
+use domain::rdata::AllRecordData;
+
+use crate::reply::PAYLOAD_SIZE;
+
+/// A question to ask.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Query {
+    /// What tells this query's answer from others; take one at random.
+    pub id: u16,
+    /// The name asked about.
+    pub name: Name<Vec<u8>>,
+    /// The type asked for.
+    pub qtype: Rtype,
+    /// The class: IN but for questions about the server itself.
+    pub class: Class,
+    /// Whether to ask for the server's identifier (RFC 5001).
+    pub nsid: bool,
+    /// Whether to ask for recursion.
+    pub recursion: bool,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Response {
+    /// The answer's code, with the high bits of EDNS.
+    pub rcode: OptRcode,
+    /// Whether the answer was cut to fit, so that TCP would bring more.
+    pub truncated: bool,
+    /// Whether the server is an authority for the name.
+    pub authoritative: bool,
+    /// The records of the answer section, in their order.
+    pub answers: Vec<Answer>,
+    /// The server's identifier, if it gave one.
+    pub nsid: Option<Vec<u8>>,
+}
+
+/// One record of an answer section.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The record's type.
+    pub rtype: Rtype,
+    /// Seconds for which the record may be kept.
+    pub ttl: u32,
+    /// The data as people write it; the strings of TXT without quotes, a space between them.
+    pub text: String,
+}
+
+/// Why octets are not the answer to a query.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotAnAnswer {
+    /// Something in the message cannot be read.
+    #[error("not a DNS message")]
+    Malformed,
+    /// The message is a query.
+    #[error("a query, not an answer")]
+    Query,
+    /// The id or the question is another's: late, misdirected or forged.
+    #[error("an answer to another question")]
+    Another,
+}
+
+/// Why a name, type or class cannot be asked for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadQuery {
+    /// Not a domain name.
+    #[error("'{0}' is not a domain name")]
+    Name(String),
+    /// Not a record type.
+    #[error("'{0}' is not a record type")]
+    Type(String),
+    /// Not a class.
+    #[error("'{0}' is not a class")]
+    Class(String),
+}
+
+impl Query {
+    /// A query of class IN without extras.
+    pub fn new(id: u16, name: Name<Vec<u8>>, qtype: Rtype) -> Self {
+        Self { id, name, qtype, class: Class::IN, nsid: false, recursion: false }
+    }
+
+    /// A query from what people write: a name, `TXT`, `CH`.
+    ///
+    /// # Errors
+    /// The first of the three that cannot be read.
+    pub fn from_text(id: u16, name: &str, qtype: &str, class: &str) -> Result<Self, BadQuery> {
+        let parsed = Name::from_str(name).map_err(|_| BadQuery::Name(name.to_owned()))?;
+        let rtype = Rtype::from_str(qtype).map_err(|_| BadQuery::Type(qtype.to_owned()))?;
+        let class = match class.to_ascii_uppercase().as_str() {
+            "CHAOS" => Class::CH,
+            name => Class::from_str(name).map_err(|_| BadQuery::Class(class.to_owned()))?,
+        };
+        Ok(Self { class, ..Self::new(id, parsed, rtype) })
+    }
+
+    /// `id.server. CH TXT` with NSID: the question that tells a site.
+    pub fn id_server(id: u16) -> Self {
+        let mut name = Vec::with_capacity(11);
+        name.extend_from_slice(b"\x02id\x06server\x00");
+        let name = Name::from_octets(name).expect("two short labels and the root are a name");
+        Self { class: Class::CH, nsid: true, ..Self::new(id, name, Rtype::TXT) }
+    }
+
+    /// The query's octets; over TCP the caller puts their length in front.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut builder = MessageBuilder::new_vec();
+        builder.header_mut().set_id(self.id);
+        builder.header_mut().set_rd(self.recursion);
+        let mut builder = builder.question();
+        builder
+            .push((&self.name, self.qtype, self.class))
+            .expect("one question is shorter than any message may be");
+        let mut builder = builder.additional();
+        builder
+            .opt(|opt| {
+                opt.set_udp_payload_size(PAYLOAD_SIZE);
+                if self.nsid { opt.client_nsid() } else { Ok(()) }
+            })
+            .expect("one option is shorter than any message may be");
+        builder.finish()
+    }
+}
+
+impl Response {
+    /// Reads the answer to `query`; whatever was sent, this does not panic.
+    ///
+    /// # Errors
+    /// Why the octets are not that answer: the caller goes on listening, for an answer that is
+    /// not ours proves nothing.
+    pub fn parse(octets: &[u8], query: &Query) -> Result<Self, NotAnAnswer> {
+        let message = Message::from_slice(octets).map_err(|_| NotAnAnswer::Malformed)?;
+        let header = message.header();
+        if !header.qr() {
+            return Err(NotAnAnswer::Query);
+        }
+        if header.id() != query.id {
+            return Err(NotAnAnswer::Another);
+        }
+        let rcode = message.opt_rcode();
+        match (message.header_counts().qdcount(), message.first_question()) {
+            // Whoever could not read the query cannot repeat it.
+            (0, _) if matches!(rcode, OptRcode::FORMERR | OptRcode::NOTIMP) => {}
+            (1, Some(question))
+                if *question.qname() == query.name
+                    && question.qtype() == query.qtype
+                    && question.qclass() == query.class => {}
+            (1, None) => return Err(NotAnAnswer::Malformed),
+            _ => return Err(NotAnAnswer::Another),
+        }
+        let section = message.answer().map_err(|_| NotAnAnswer::Malformed)?;
+        let answers = section
+            .map(|record| Answer::parse(record.ok()?))
+            .collect::<Option<_>>()
+            .ok_or(NotAnAnswer::Malformed)?;
+        let nsid = message
+            .opt()
+            .and_then(|opt| opt.opt().nsid().map(|nsid| nsid.as_slice().to_vec()))
+            .filter(|nsid| !nsid.is_empty());
+        let (truncated, authoritative) = (header.tc(), header.aa());
+        Ok(Self { rcode, truncated, authoritative, answers, nsid })
+    }
+
+    /// The data of each answer.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.answers.iter().map(|answer| answer.text.as_str())
+    }
+
+    /// The server's identifier as text; octets that are none are shown as `�`.
+    pub fn nsid_text(&self) -> Option<String> {
+        self.nsid.as_ref().map(|nsid| String::from_utf8_lossy(nsid).into_owned())
+    }
+}
+
+impl Answer {
+    fn parse(record: domain::base::ParsedRecord<'_, [u8]>) -> Option<Self> {
+        let record = record.into_any_record::<AllRecordData<&[u8], ParsedName<&[u8]>>>().ok()?;
+        let text = match record.data() {
+            AllRecordData::Txt(txt) => {
+                let strings: Vec<_> = txt.iter().map(String::from_utf8_lossy).collect();
+                strings.join(" ")
+            }
+            data => data.to_string(),
+        };
+        Some(Self { rtype: record.rtype(), ttl: record.ttl().as_secs(), text })
+    }
+}
