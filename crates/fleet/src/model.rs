@@ -1,0 +1,301 @@
+//! The checked types of a fleet: what a file that was found sound says, names resolved and
+//! defaults filled in. The site daemon, the lab and the planner start from these.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anycast_bgp::policy::Policy;
+use anycast_bgp::policy::relation::Relation;
+use anycast_bgp::{Asn, Community, Family, LargeCommunity};
+use anycast_steer::{Require, Thresholds};
+use ipnet::IpNet;
+
+use crate::iana::{Class, Rcode, RecordType};
+
+/// All that one operator runs. Every list is in the order of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fleet {
+    /// What the operator calls it.
+    pub name: String,
+    /// The number that sites announce from, unless a site has its own.
+    pub asn: Asn,
+    /// At least one; none overlap.
+    pub prefixes: Vec<Prefix>,
+    /// What the prefixes stand for.
+    pub services: Vec<Service>,
+    /// The named policies.
+    pub policies: Vec<NamedPolicy>,
+    /// At least one.
+    pub sites: Vec<Site>,
+}
+
+/// What is announced, and for which services.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Prefix {
+    /// No host bits are set.
+    pub prefix: IpNet,
+    /// Names of services; at least one.
+    pub services: Vec<String>,
+    /// How many of them must be up.
+    pub require: Require,
+}
+
+/// What clients reach at anycast addresses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Unique in the fleet.
+    pub name: String,
+    /// Put on the loopback interface of each site; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// What the site runs itself for it; `None`: something else serves the addresses.
+    pub builtin: Option<Builtin>,
+    /// One for each probe and address, so each has a verdict of its own.
+    pub checks: Vec<Check>,
+}
+
+/// A service that the site's daemon brings along.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Builtin {
+    /// Tells who answers. At least one of the ports is there.
+    Whoami {
+        /// DNS over UDP and TCP; `None`: off.
+        dns_port: Option<u16>,
+        /// HTTP; `None`: off.
+        http_port: Option<u16>,
+    },
+}
+
+/// One probe of one address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Check {
+    /// Unique in its service.
+    pub name: String,
+    /// What is probed.
+    pub address: IpAddr,
+    /// How.
+    pub probe: Probe,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// After which a probe without result has failed; at most the interval.
+    pub timeout: Duration,
+    /// When its verdict turns; none is zero.
+    pub thresholds: Thresholds,
+}
+
+/// How a check probes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Probe {
+    /// A TCP connection is accepted.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+    /// An HTTP/1.1 GET is answered with the status.
+    Http {
+        /// The port.
+        port: u16,
+        /// The request target; starts with `/`.
+        path: String,
+        /// The Host header; `None`: the address.
+        host: Option<String>,
+        /// The only status that passes.
+        status: u16,
+    },
+    /// A DNS query is answered with the response code and, if asked for, the data.
+    Dns {
+        /// The port.
+        port: u16,
+        /// The name asked for, with its final dot.
+        query: String,
+        /// QTYPE.
+        qtype: RecordType,
+        /// QCLASS.
+        class: Class,
+        /// What carries it.
+        transport: Transport,
+        /// The only response code that passes.
+        rcode: Rcode,
+        /// Text that the data of one answer must contain.
+        expect: Option<String>,
+    },
+    /// A program exits with 0.
+    Command {
+        /// The program and its arguments; at least the program, by absolute path.
+        argv: Vec<String>,
+    },
+}
+
+/// What carries a DNS query.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the names say all")]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// A policy that neighbors refer to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamedPolicy {
+    /// Unique in the fleet.
+    pub name: String,
+    /// Its rules.
+    pub policy: Policy,
+}
+
+/// One location that announces (RFC 4786 calls it an Anycast Node).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// Unique in the fleet; what users are told when they ask who answers.
+    pub name: String,
+    /// The city's name as the table of cities has it, or as the file has it if coordinates are
+    /// given too.
+    pub city: Option<String>,
+    /// From the file, else from the city.
+    pub location: Option<Coordinates>,
+    /// Its own number, else the fleet's.
+    pub asn: Asn,
+    /// From the file, else the first IPv4 local address of a neighbor.
+    pub router_id: Ipv4Addr,
+    /// Where it listens for BGP.
+    pub bgp_port: u16,
+    /// Whether it listens for BGP at all.
+    pub listen: bool,
+    /// Between withdrawing and the end of serving.
+    pub stop_wait: Duration,
+    /// At least one; no two with the same address.
+    pub neighbors: Vec<Neighbor>,
+}
+
+/// A place on Earth, in degrees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coordinates {
+    /// North is positive; −90 to 90.
+    pub lat: f64,
+    /// East is positive; −180 to 180.
+    pub lon: f64,
+}
+
+/// A BGP peer of a site.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Neighbor {
+    /// Unique at its site.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The port to dial.
+    pub port: u16,
+    /// Its number; the site's own for iBGP.
+    pub asn: Asn,
+    /// Where sessions to it start from; `None`: the kernel chooses.
+    pub local_address: Option<IpAddr>,
+    /// What it is to us.
+    pub relation: Option<Relation>,
+    /// What is taken from it.
+    pub import: ImportPolicy,
+    /// What it is told.
+    pub export: ExportPolicy,
+    /// So many times our number is prepended beyond the usual once.
+    pub prepend: u8,
+    /// MULTI_EXIT_DISC of what it is told.
+    pub med: Option<u32>,
+    /// Added to what it is told.
+    pub communities: Vec<Community>,
+    /// Added to what it is told.
+    pub large_communities: Vec<LargeCommunity>,
+    /// What we offer; zero or at least three seconds (RFC 4271 §4.2).
+    pub hold_time: Duration,
+    /// Between attempts to dial.
+    pub connect_retry: Duration,
+    /// What is spoken of; at least one.
+    pub families: Vec<Family>,
+    /// Next hop of IPv4 prefixes; `None`: the session's own address.
+    pub next_hop_v4: Option<Ipv4Addr>,
+    /// Next hop of IPv6 prefixes; `None`: the session's own address.
+    pub next_hop_v6: Option<Ipv6Addr>,
+    /// The links to it: 1 if directly connected, 2 with one router between.
+    pub hops: u8,
+    /// Whether the Generalized TTL Security Mechanism guards the session (RFC 5082).
+    pub ttl_security: bool,
+    /// The file that holds the TCP MD5 secret (RFC 2385), resolved against the fleet file's
+    /// folder. The secret itself is never kept here.
+    pub password_file: Option<PathBuf>,
+    /// Never dial, only listen.
+    pub passive: bool,
+}
+
+/// What is taken from a neighbor.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ImportPolicy {
+    /// No route (RFC 8212 §3).
+    #[default]
+    Nothing,
+    /// `0.0.0.0/0` and `::/0`.
+    DefaultRoute,
+    /// Every route.
+    Everything,
+    /// As the named policy says.
+    Named(String),
+}
+
+/// What a neighbor is told. Whatever it is, only prefixes of the fleet that the site originates
+/// are ever told: a site is no transit.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ExportPolicy {
+    /// No route (RFC 8212 §3).
+    #[default]
+    Nothing,
+    /// The fleet's prefixes while they are healthy.
+    Fleet,
+    /// As the named policy says.
+    Named(String),
+}
+
+impl Fleet {
+    /// The site of that name.
+    pub fn site(&self, name: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.name == name)
+    }
+
+    /// The service of that name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The policy of that name.
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|named| named.name == name).map(|named| &named.policy)
+    }
+}
+
+impl Site {
+    /// The neighbor of that name.
+    pub fn neighbor(&self, name: &str) -> Option<&Neighbor> {
+        self.neighbors.iter().find(|neighbor| neighbor.name == name)
+    }
+}
+
+impl Service {
+    /// TCP ports of each address that the site's own service takes.
+    pub fn builtin_ports(&self) -> Vec<u16> {
+        match self.builtin {
+            Some(Builtin::Whoami { dns_port, http_port }) => {
+                dns_port.into_iter().chain(http_port).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+impl Neighbor {
+    /// The TTL or hop limit of what is sent to it (RFC 5082 §3).
+    pub const fn ttl(&self) -> u8 {
+        if self.ttl_security { 255 } else { self.hops }
+    }
+
+    /// The least TTL or hop limit of what is heard from it, if that is guarded (RFC 5082 §3):
+    /// 255 if directly connected.
+    pub const fn min_ttl(&self) -> Option<u8> {
+        if self.ttl_security { Some(255 - (self.hops - 1)) } else { None }
+    }
+}

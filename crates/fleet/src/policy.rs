@@ -1,0 +1,59 @@
+//! The BGP policies that a neighbor's words stand for.
+
+use anycast_bgp::Community;
+use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
+use ipnet::IpNet;
+
+use crate::{ExportPolicy, Fleet, ImportPolicy, Neighbor};
+
+impl Neighbor {
+    /// What is taken from the neighbor. Unless a named policy says otherwise, a route that the
+    /// neighbor is about to take down becomes the last choice (RFC 8326 §4.1).
+    pub fn import_policy(&self, fleet: &Fleet) -> Policy {
+        let defaults = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
+        let accept = match &self.import {
+            ImportPolicy::Nothing => return Policy::reject_all(),
+            ImportPolicy::Named(name) => return fleet.policy(name).cloned().unwrap_or_default(),
+            ImportPolicy::Everything => Rule::new(Action::Accept),
+            ImportPolicy::DefaultRoute => {
+                let defaults = defaults.map(PrefixPattern::exactly).to_vec();
+                Rule::new(Action::Accept).when(Match::Prefix(defaults))
+            }
+        };
+        let leaving = Rule::new(Action::Next)
+            .when(Match::Community(vec![Community::GRACEFUL_SHUTDOWN]))
+            .set(Set::LocalPref(0));
+        Policy { rules: vec![leaving, accept] }
+    }
+
+    /// What the neighbor is told: whatever the words, only prefixes of the fleet that the site
+    /// originates itself, with the neighbor's MED, communities and prepends on top of what its
+    /// policy sets. `extra_prepend` is added to the neighbor's own (by an operator's command).
+    pub fn export_policy(&self, fleet: &Fleet, extra_prepend: u8) -> Policy {
+        let mut policy = match &self.export {
+            ExportPolicy::Nothing => Policy::reject_all(),
+            ExportPolicy::Fleet => Policy::accept_all(),
+            ExportPolicy::Named(name) => fleet.policy(name).cloned().unwrap_or_default(),
+        };
+        let own = fleet.prefixes.iter().map(|own| PrefixPattern::exactly(own.prefix)).collect();
+        let own = Match::Prefix(own);
+        let on_top = self.export_sets(extra_prepend);
+        for rule in &mut policy.rules {
+            rule.matches.splice(0..0, [Match::Local, own.clone()]);
+            if rule.action == Action::Accept {
+                rule.sets.extend(on_top.iter().cloned());
+            }
+        }
+        policy
+    }
+
+    fn export_sets(&self, extra_prepend: u8) -> Vec<Set> {
+        let mut sets = Vec::new();
+        sets.extend(self.med.map(|med| Set::Med(Some(med))));
+        sets.extend(self.communities.iter().copied().map(Set::AddCommunity));
+        sets.extend(self.large_communities.iter().copied().map(Set::AddLargeCommunity));
+        let prepend = self.prepend.saturating_add(extra_prepend);
+        sets.extend((prepend > 0).then_some(Set::Prepend(prepend)));
+        sets
+    }
+}
