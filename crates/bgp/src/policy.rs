@@ -1,8 +1,18 @@
 //! Import and export policy: ordered rules, first decision wins, default deny (RFC 8212).
+//!
+//! A policy is data: the caller builds it from the operator's file, [`Policy::evaluate`] applies
+//! it to one route. What a business relation means as a policy is in [`relation`].
+
+pub mod relation;
+
+mod evaluate;
+mod prefix_pattern;
 
 use ipnet::IpNet;
 
 use crate::{Asn, Community, Family, LargeCommunity};
+
+pub use prefix_pattern::NotAPrefixPattern;
 
 /// Ordered rules; a route that no rule accepts is rejected.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,7 +63,11 @@ pub enum Match {
 }
 
 /// A prefix with the lengths it covers: `10.0.0.0/8` exactly, or with `ge` and `le`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+///
+/// It is read and written as routers' prefix lists are: `10.0.0.0/8 ge 16 le 24`. With `ge` alone
+/// the longest length is that of an address, with `le` alone the shortest is the prefix's own;
+/// `10.0.0.0/8+` is the prefix and all within it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct PrefixPattern {
     /// The covering prefix.
     pub net: IpNet,
@@ -85,4 +99,47 @@ pub enum Set {
         /// Local data, part 1; `None`: any.
         local1: Option<u32>,
     },
+}
+
+/// What a policy may ask about a route beyond its prefix and attributes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RouteFacts {
+    /// This speaker originates the route itself.
+    pub local: bool,
+}
+
+impl Policy {
+    /// Takes every route as it is.
+    #[must_use]
+    pub fn accept_all() -> Self {
+        Self { rules: vec![Rule::new(Action::Accept)] }
+    }
+
+    /// Refuses every route: the default (RFC 8212).
+    #[must_use]
+    pub fn reject_all() -> Self {
+        Self::default()
+    }
+}
+
+impl Rule {
+    /// A rule for every route that changes nothing.
+    #[must_use]
+    pub const fn new(action: Action) -> Self {
+        Self { matches: Vec::new(), sets: Vec::new(), action }
+    }
+
+    /// The rule, for those of its routes only that `condition` holds for.
+    #[must_use]
+    pub fn when(mut self, condition: Match) -> Self {
+        self.matches.push(condition);
+        self
+    }
+
+    /// The rule, with `set` done after the changes before it.
+    #[must_use]
+    pub fn set(mut self, set: Set) -> Self {
+        self.sets.push(set);
+        self
+    }
 }

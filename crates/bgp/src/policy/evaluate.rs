@@ -1,0 +1,113 @@
+//! Applying a policy to a route.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Action, Match, Policy, RouteFacts, Rule, Set};
+use crate::{Asn, Attributes, Family};
+
+impl Policy {
+    /// What becomes of a route: its attributes as the policy leaves them, or `None` if it is
+    /// rejected.
+    ///
+    /// `prepend_asn` is the number that [`Set::Prepend`] puts in front. A rule sees what the
+    /// rules before it changed. The attributes are copied only if something changes.
+    #[must_use]
+    pub fn evaluate(
+        &self,
+        prefix: &IpNet,
+        route: &RouteFacts,
+        attributes: &Arc<Attributes>,
+        prepend_asn: Asn,
+    ) -> Option<Arc<Attributes>> {
+        let mut current = Arc::clone(attributes);
+        for rule in &self.rules {
+            if !rule.matches(prefix, route, &current) {
+                continue;
+            }
+            if rule.action == Action::Reject {
+                return None;
+            }
+            for set in &rule.sets {
+                if set.is_effective(&current) {
+                    set.apply(Arc::make_mut(&mut current), prepend_asn);
+                }
+            }
+            if rule.action == Action::Accept {
+                return Some(current);
+            }
+        }
+        None
+    }
+}
+
+impl Rule {
+    fn matches(&self, prefix: &IpNet, route: &RouteFacts, attributes: &Attributes) -> bool {
+        self.matches.iter().all(|condition| condition.holds(prefix, route, attributes))
+    }
+}
+
+impl Match {
+    fn holds(&self, prefix: &IpNet, route: &RouteFacts, attributes: &Attributes) -> bool {
+        match self {
+            Self::Prefix(patterns) => patterns.iter().any(|pattern| pattern.matches(prefix)),
+            Self::Family(family) => Family::of(prefix) == *family,
+            Self::Community(any) => any.iter().any(|wanted| attributes.has_community(*wanted)),
+            Self::LargeCommunity(any) => {
+                any.iter().any(|wanted| attributes.large_communities.binary_search(wanted).is_ok())
+            }
+            Self::AsPathContains(asn) => attributes.as_path.contains(*asn),
+            Self::OriginAs(asn) => attributes.as_path.origin() == Some(*asn),
+            Self::Local => route.local,
+        }
+    }
+}
+
+impl Set {
+    /// Whether [`apply`](Self::apply) would change anything.
+    fn is_effective(&self, attributes: &Attributes) -> bool {
+        match self {
+            Self::LocalPref(value) => attributes.local_pref != Some(*value),
+            Self::Med(value) => attributes.med != *value,
+            Self::Prepend(times) => *times > 0,
+            Self::AddCommunity(community) => !attributes.has_community(*community),
+            Self::DeleteCommunity(community) => attributes.has_community(*community),
+            Self::AddLargeCommunity(community) => {
+                attributes.large_communities.binary_search(community).is_err()
+            }
+            Self::DeleteLargeCommunities { global, local1 } => {
+                attributes.large_communities.iter().any(|community| {
+                    community.global == *global && local1.is_none_or(|it| it == community.local1)
+                })
+            }
+        }
+    }
+
+    fn apply(&self, attributes: &mut Attributes, prepend_asn: Asn) {
+        match self {
+            Self::LocalPref(value) => attributes.local_pref = Some(*value),
+            Self::Med(value) => attributes.med = *value,
+            Self::Prepend(times) => attributes.as_path.prepend(prepend_asn, *times),
+            Self::AddCommunity(community) => insert(&mut attributes.communities, *community),
+            Self::DeleteCommunity(community) => {
+                attributes.communities.retain(|other| other != community);
+            }
+            Self::AddLargeCommunity(community) => {
+                insert(&mut attributes.large_communities, *community);
+            }
+            Self::DeleteLargeCommunities { global, local1 } => {
+                attributes.large_communities.retain(|community| {
+                    community.global != *global || local1.is_some_and(|it| it != community.local1)
+                });
+            }
+        }
+    }
+}
+
+/// Keeps `sorted` sorted and each item once.
+fn insert<T: Ord>(sorted: &mut Vec<T>, item: T) {
+    if let Err(at) = sorted.binary_search(&item) {
+        sorted.insert(at, item);
+    }
+}
