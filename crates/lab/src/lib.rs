@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod plan;
+pub mod world;
