@@ -167,13 +167,12 @@ impl Candidate<'_> {
     #[must_use]
     pub fn value(&self, step: Step) -> String {
         match (step, self.source) {
-            (Step::Local, Source::Local) => "local".to_owned(),
+            (Step::Local | Step::EbgpOverIbgp, Source::Local) => "local".to_owned(),
             (Step::Local, Source::Peer { .. }) => "learnt".to_owned(),
             (Step::LocalPref, _) => self.local_pref().to_string(),
             (Step::AsPathLength, _) => self.attributes.as_path.length().to_string(),
             (Step::Origin, _) => self.attributes.origin.to_string(),
             (Step::Med, _) => self.med().to_string(),
-            (Step::EbgpOverIbgp, Source::Local) => "local".to_owned(),
             (Step::EbgpOverIbgp, Source::Peer { ebgp: true, .. }) => "eBGP".to_owned(),
             (Step::EbgpOverIbgp, Source::Peer { ebgp: false, .. }) => "iBGP".to_owned(),
             (Step::ClusterListLength, _) => self.attributes.cluster_list.len().to_string(),

@@ -23,7 +23,7 @@ impl Policy {
     ) -> Option<Arc<Attributes>> {
         let mut current = Arc::clone(attributes);
         for rule in &self.rules {
-            if !rule.matches(prefix, route, &current) {
+            if !rule.matches(prefix, *route, &current) {
                 continue;
             }
             if rule.action == Action::Reject {
@@ -43,13 +43,13 @@ impl Policy {
 }
 
 impl Rule {
-    fn matches(&self, prefix: &IpNet, route: &RouteFacts, attributes: &Attributes) -> bool {
+    fn matches(&self, prefix: &IpNet, route: RouteFacts, attributes: &Attributes) -> bool {
         self.matches.iter().all(|condition| condition.holds(prefix, route, attributes))
     }
 }
 
 impl Match {
-    fn holds(&self, prefix: &IpNet, route: &RouteFacts, attributes: &Attributes) -> bool {
+    fn holds(&self, prefix: &IpNet, route: RouteFacts, attributes: &Attributes) -> bool {
         match self {
             Self::Prefix(patterns) => patterns.iter().any(|pattern| pattern.matches(prefix)),
             Self::Family(family) => Family::of(prefix) == *family,

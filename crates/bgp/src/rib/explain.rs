@@ -1,0 +1,132 @@
+//! Why a route is best, for operators to read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::import::Ineligible;
+use super::peer::PeerId;
+use super::table::{Context, Entry, Route};
+use crate::Attributes;
+use crate::decision::{Candidate, Source, Step, select};
+
+/// All routes to a prefix and what became of each.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explanation {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The best route, then the others: those that came nearest to it first, those that could
+    /// not become best last.
+    pub routes: Vec<ExplainedRoute>,
+}
+
+/// One route and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExplainedRoute {
+    /// Who sent it; `None`: this speaker originates it.
+    pub peer: Option<PeerId>,
+    /// The peer's name, or `local`.
+    pub name: String,
+    /// The attributes before import policy.
+    pub received: Arc<Attributes>,
+    /// The attributes after import policy; as received if the route did not get that far.
+    pub attributes: Arc<Attributes>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a route.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It is the best.
+    Best,
+    /// Another was better.
+    Lost {
+        /// The step of the decision process at which it fell.
+        step: Step,
+        /// Its own value there, in words.
+        value: String,
+        /// The name of the route that was better: the best, except at [`Step::Med`], where it
+        /// is the best MED of the same neighbor AS.
+        by: String,
+        /// The value that was better, in words.
+        better: String,
+    },
+    /// It could not become best.
+    Ineligible(Ineligible),
+}
+
+pub(super) fn explain(prefix: IpNet, entry: &Entry, context: Context<'_>) -> Explanation {
+    let name = |route: &Route| {
+        context.peers.get(&route.peer).map(|peer| peer.config.name.clone()).unwrap_or_default()
+    };
+    let explained = |route: &Route, outcome| ExplainedRoute {
+        peer: Some(route.peer),
+        name: name(route),
+        received: Arc::clone(&route.received),
+        attributes: Arc::clone(route.attributes()),
+        outcome,
+    };
+    let mut candidates = Vec::new();
+    let mut contenders = Vec::new();
+    let mut ineligible = Vec::new();
+    if let Some(attributes) = &entry.local {
+        candidates.push(Candidate { attributes, source: Source::Local });
+        contenders.push(ExplainedRoute {
+            peer: None,
+            name: "local".to_owned(),
+            received: Arc::clone(attributes),
+            attributes: Arc::clone(attributes),
+            outcome: Outcome::Best,
+        });
+    }
+    for route in &entry.routes {
+        match route.candidate(context) {
+            Ok(candidate) => {
+                candidates.push(candidate);
+                contenders.push(explained(route, Outcome::Best));
+            }
+            Err(why) => ineligible.push(explained(route, Outcome::Ineligible(why))),
+        }
+    }
+    let mut routes = Vec::new();
+    if let Some(selection) = select(&candidates) {
+        routes.push(contenders[selection.best].clone());
+        for fallen in selection.eliminated.iter().rev() {
+            let outcome = Outcome::Lost {
+                step: fallen.step,
+                value: candidates[fallen.candidate].value(fallen.step),
+                by: contenders[fallen.by].name.clone(),
+                better: candidates[fallen.by].value(fallen.step),
+            };
+            routes.push(ExplainedRoute { outcome, ..contenders[fallen.candidate].clone() });
+        }
+    }
+    routes.append(&mut ineligible);
+    Explanation { prefix, routes }
+}
+
+impl fmt::Display for Explanation {
+    /// A line for the prefix, one for each route.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.prefix.fmt(f)?;
+        for route in &self.routes {
+            let mark = if route.outcome == Outcome::Best { '*' } else { ' ' };
+            write!(f, "\n{mark} {}: {}", route.name, route.outcome)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Best => f.write_str("best"),
+            Self::Lost { step, value, by, better } => {
+                write!(f, "lost to {by} by {step}: {value} against {better}")
+            }
+            Self::Ineligible(why) => write!(f, "not eligible: {why}"),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a best route becomes for a peer.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::peer::{PeerConfig, PeerUp};
+use super::table::Best;
+use crate::decision::DEFAULT_LOCAL_PREF;
+use crate::policy::RouteFacts;
+use crate::{Asn, Attributes, Community, Family};
+
+/// The Partial bit of the attribute flags (RFC 4271 §4.3).
+const PARTIAL: u8 = 0x20;
+
+/// What the peer is told of the best route; `None`: nothing. In order:
+///
+/// 1. A route does not go back to the peer that sent it, nor from one iBGP peer to another
+///    (RFC 4271 §9.2), nor where a well-known community forbids (RFC 1997). A community that
+///    the export policy adds is for the peer and forbids nothing here.
+/// 2. A learnt MED stays in the AS (RFC 4271 §5.1.4); the policy may set one.
+/// 3. The export policy.
+/// 4. Towards another AS, our own AS once in front and no LOCAL_PREF, ORIGINATOR_ID or
+///    CLUSTER_LIST; within ours, LOCAL_PREF always (RFC 4271 §§5.1.2, 5.1.5).
+/// 5. Next hop: our own address, except for a learnt route to an iBGP peer that is not to
+///    have it (RFC 4271 §5.1.3).
+/// 6. Attributes that we do not know are marked Partial (RFC 4271 §9).
+pub(super) fn export(
+    local_asn: Asn,
+    prefix: &IpNet,
+    best: &Best,
+    config: &PeerConfig,
+    up: &PeerUp,
+) -> Option<Arc<Attributes>> {
+    let ebgp = config.asn != local_asn;
+    let local = best.peer.is_none();
+    let kept_within = |community| best.attributes.has_community(community);
+    if kept_within(Community::NO_ADVERTISE) || (!ebgp && !local && !best.ebgp) {
+        return None;
+    }
+    if ebgp && (kept_within(Community::NO_EXPORT) || kept_within(Community::NO_EXPORT_SUBCONFED)) {
+        return None;
+    }
+    let mut attributes = Arc::clone(&best.attributes);
+    if ebgp && !local && attributes.med.is_some() {
+        Arc::make_mut(&mut attributes).med = None;
+    }
+    let facts = RouteFacts { local };
+    let mut attributes = config.export.evaluate(prefix, &facts, &attributes, local_asn)?;
+    let told = Arc::make_mut(&mut attributes);
+    if ebgp {
+        told.as_path.prepend(local_asn, 1);
+        told.local_pref = None;
+        told.originator_id = None;
+        told.cluster_list.clear();
+    } else {
+        told.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+    }
+    if ebgp || local || config.next_hop_self {
+        told.next_hop = up.next_hop_self(Family::of(prefix))?;
+    } else {
+        // The link of the one who announced it is not the peer's (RFC 2545 §3).
+        told.next_hop.link_local = None;
+    }
+    if !local {
+        told.unknown.iter_mut().for_each(|unknown| unknown.flags |= PARTIAL);
+    }
+    Some(attributes)
+}

@@ -1,0 +1,93 @@
+//! What a received route is before it may become best.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::peer::Peer;
+use crate::policy::RouteFacts;
+use crate::{Asn, Attributes};
+
+/// Why a route that was received cannot become best.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Ineligible {
+    /// Our own AS is in its path (RFC 4271 §9.1.2).
+    AsLoop,
+    /// Its ORIGINATOR_ID is ours (RFC 4456 §8).
+    OriginatorLoop,
+    /// Its path does not start with the peer's AS (RFC 4271 §6.3).
+    FirstAs,
+    /// Its next hop is our own address (RFC 4271 §6.3).
+    NextHopIsOurs,
+    /// The import policy rejects it.
+    Policy,
+    /// The interior has no way to its next hop (RFC 4271 §9.1.2).
+    Unreachable,
+}
+
+/// Who we are, as far as import asks.
+pub(super) struct Ours {
+    pub(super) asn: Asn,
+    pub(super) router_id: Ipv4Addr,
+}
+
+impl Ours {
+    /// The checks in order, then the import policy: the route's attributes in the Loc-RIB, or
+    /// why it stays out.
+    pub(super) fn import(
+        &self,
+        prefix: &IpNet,
+        received: &Arc<Attributes>,
+        peer: &Peer,
+    ) -> Result<Arc<Attributes>, Ineligible> {
+        let config = &peer.config;
+        if received.as_path.contains(self.asn) {
+            return Err(Ineligible::AsLoop);
+        }
+        if received.originator_id == Some(self.router_id) {
+            return Err(Ineligible::OriginatorLoop);
+        }
+        let must_be_first = peer.ebgp && config.enforce_first_as;
+        if must_be_first && received.as_path.first() != Some(config.asn) {
+            return Err(Ineligible::FirstAs);
+        }
+        let up = peer.session.as_ref().map(|session| &session.up);
+        if up.is_some_and(|up| up.is_ours(received.next_hop.address)) {
+            return Err(Ineligible::NextHopIsOurs);
+        }
+        config
+            .import
+            .evaluate(prefix, &RouteFacts { local: false }, received, config.asn)
+            .ok_or(Ineligible::Policy)
+    }
+}
+
+/// The attributes without those that only speakers of our own AS may set: LOCAL_PREF (RFC 4271
+/// §5.1.5), ORIGINATOR_ID and CLUSTER_LIST (RFC 7606 §§7.9, 7.10).
+pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attributes> {
+    let internal = attributes.local_pref.is_some()
+        || attributes.originator_id.is_some()
+        || !attributes.cluster_list.is_empty();
+    if internal {
+        let attributes = Arc::make_mut(&mut attributes);
+        attributes.local_pref = None;
+        attributes.originator_id = None;
+        attributes.cluster_list.clear();
+    }
+    attributes
+}
+
+impl fmt::Display for Ineligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AsLoop => "our AS is in the path",
+            Self::OriginatorLoop => "we originated it ourselves",
+            Self::FirstAs => "the path does not start with the peer's AS",
+            Self::NextHopIsOurs => "the next hop is our own address",
+            Self::Policy => "rejected by import policy",
+            Self::Unreachable => "the next hop is unreachable",
+        })
+    }
+}
