@@ -30,6 +30,26 @@ pub enum SegmentKind {
     AsConfedSet = 4,
 }
 
+impl SegmentKind {
+    /// Whether the segment names members of a confederation (RFC 5065 §3).
+    #[must_use]
+    pub const fn is_confederation(self) -> bool {
+        matches!(self, Self::AsConfedSequence | Self::AsConfedSet)
+    }
+
+    /// The kind of this number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::AsSet,
+            2 => Self::AsSequence,
+            3 => Self::AsConfedSequence,
+            4 => Self::AsConfedSet,
+            _ => return None,
+        })
+    }
+}
+
 impl AsPath {
     /// A path that is one sequence; empty if `asns` is.
     ///
@@ -73,9 +93,10 @@ impl AsPath {
     /// The neighbor AS from which the path came, if the path starts with a sequence.
     #[must_use]
     pub fn first(&self) -> Option<Asn> {
-        let segment = self.segments.iter().find(|segment| {
-            matches!(segment.kind, SegmentKind::AsSequence | SegmentKind::AsSet)
-        })?;
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| matches!(segment.kind, SegmentKind::AsSequence | SegmentKind::AsSet))?;
         (segment.kind == SegmentKind::AsSequence).then(|| segment.asns[0])
     }
 
@@ -84,6 +105,42 @@ impl AsPath {
     pub fn origin(&self) -> Option<Asn> {
         let segment = self.segments.last()?;
         (segment.kind == SegmentKind::AsSequence).then(|| *segment.asns.last().expect("not empty"))
+    }
+
+    /// Rebuilds the path that came through a two-octet speaker: this is its AS_PATH, `as4` its
+    /// AS4_PATH (RFC 6793 §4.2.3). What two-octet speakers put in front since the last four-octet
+    /// one is kept, the rest is taken from `as4`.
+    pub(crate) fn merge_as4(&mut self, as4: Self) {
+        let Some(mut surplus) = self.length().checked_sub(as4.length()) else {
+            return;
+        };
+        let mut merged: Vec<Segment> = Vec::with_capacity(as4.segments.len() + 1);
+        for mut segment in self.segments.drain(..) {
+            match segment.kind {
+                // Not counted; kept where it leads or adjoins what is kept.
+                SegmentKind::AsConfedSequence | SegmentKind::AsConfedSet => {}
+                _ if surplus == 0 => break,
+                SegmentKind::AsSet => surplus -= 1,
+                SegmentKind::AsSequence => {
+                    segment.asns.truncate(surplus);
+                    surplus -= segment.asns.len();
+                }
+            }
+            merged.push(segment);
+        }
+        for segment in as4.segments {
+            match merged.last_mut() {
+                Some(last)
+                    if last.kind == SegmentKind::AsSequence
+                        && segment.kind == SegmentKind::AsSequence
+                        && last.asns.len() + segment.asns.len() <= 255 =>
+                {
+                    last.asns.extend(segment.asns);
+                }
+                _ => merged.push(segment),
+            }
+        }
+        self.segments = merged;
     }
 
     /// Puts `asn` in front `times` times (RFC 4271 §5.1.2 b); a full segment gets a new one

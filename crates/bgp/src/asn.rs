@@ -15,6 +15,14 @@ pub struct Asn(pub u32);
 impl Asn {
     /// Stands in for a four-octet number towards a two-octet speaker (RFC 6793 §9).
     pub const TRANS: Self = Self(23456);
+    /// [`TRANS`](Self::TRANS) as the two octets in which it travels.
+    pub(crate) const TRANS_TWO_OCTET: u16 = 23456;
+
+    /// Whether two octets can hold the number (RFC 6793 §3).
+    #[must_use]
+    pub const fn is_two_octet(self) -> bool {
+        self.0 <= u16::MAX as u32
+    }
 
     /// Whether the number is for private use (RFC 6996).
     #[must_use]

@@ -1,12 +1,36 @@
-//! BGP messages on the wire.
+//! BGP messages on the wire: octets ↔ [`Message`] (RFC 4271 §4).
+//!
+//! `emit` is the inverse of `parse`; whatever a neighbor sends, nothing here panics. A fault is
+//! either a [`MessageError`], which ends the session with its NOTIFICATION, or an
+//! [`AttributeFault`] that stands in the parsed [`Update`] (RFC 7606). What depends on
+//! configuration (is this the ASN that we expect?) is left to [`session`](crate::session) and
+//! [`policy`](crate::policy).
+//!
+//! ```text
+//! | marker: 16 octets, all ones | length: 2 octets | type: 1 octet | body |
+//! ```
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Duration;
+mod attributes;
+mod error;
+mod notification;
+mod open;
+mod prefix;
+mod update;
 
-use ipnet::IpNet;
+pub use error::MessageError;
+pub use notification::Notification;
+pub use open::{Capabilities, Open};
+pub use update::{Announcement, AttributeFault, Reaction, Update};
 
-use crate::{Asn, Attributes, Family};
+use crate::Family;
+use crate::iana::message_type;
+
+/// Octets of the header.
+pub const HEADER_LEN: usize = 19;
+/// The longest message (RFC 4271 §4), unless both sides agreed on Extended Messages.
+pub const MAX_LEN: usize = 4096;
+/// The longest message with Extended Messages (RFC 8654).
+pub const EXTENDED_MAX_LEN: usize = 65535;
 
 /// One BGP message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,84 +41,145 @@ pub enum Message {
     Notification(Notification),
     Keepalive,
     RouteRefresh(Family),
+    /// ROUTE-REFRESH for a family that we do not route: to be ignored (RFC 2918 §4).
+    UnknownRouteRefresh {
+        afi: u16,
+        safi: u8,
+    },
 }
 
-/// OPEN (RFC 4271 §4.2) with its capabilities (RFC 5492).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Open {
-    /// The sender's ASN: from the four-octet capability if present, else from My Autonomous System.
-    pub asn: Asn,
-    /// Whole seconds: zero, or at least three.
-    pub hold_time: Duration,
-    /// The BGP Identifier; not zero.
-    pub router_id: Ipv4Addr,
-    /// What the sender can do.
-    pub capabilities: Capabilities,
-}
-
-/// The capabilities that this code acts on; others are read over.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Capabilities {
-    /// Multiprotocol Extensions (RFC 4760): the families named. `None`: the capability is absent,
-    /// which means IPv4 unicast only.
-    pub families: Option<Vec<Family>>,
-    /// Route Refresh (RFC 2918).
-    pub route_refresh: bool,
-    /// Four-octet AS numbers (RFC 6793).
-    pub four_octet_asn: bool,
-    /// Every code that was there, in order, known or not: for display.
-    pub codes: Vec<u8>,
-}
-
-/// What an UPDATE says (RFC 4271 §4.3), whichever attributes carried it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Update {
-    /// Prefixes no longer reachable: Withdrawn Routes and MP_UNREACH_NLRI, and those which a
-    /// malformed attribute turned into withdrawals (RFC 7606).
-    pub withdrawn: Vec<IpNet>,
-    /// Prefixes reachable, by attributes: at most one entry from NLRI and one from MP_REACH_NLRI.
-    pub announced: Vec<Announcement>,
-    /// The End-of-RIB marker of a family (RFC 4724 §2).
-    pub end_of_rib: Option<Family>,
-    /// What was wrong but did not end the session (RFC 7606), for the log.
-    pub faults: Vec<AttributeFault>,
-}
-
-/// Prefixes of one family that share attributes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Announcement {
-    /// The shared attributes.
-    pub attributes: Arc<Attributes>,
-    /// At least one prefix.
-    pub prefixes: Vec<IpNet>,
-}
-
-/// A malformed attribute and what RFC 7606 does about it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AttributeFault {
-    /// The type code.
-    pub code: u8,
-    /// What was done.
-    pub reaction: Reaction,
-    /// What was wrong, for the log.
-    pub what: &'static str,
-}
-
-/// The milder reactions of RFC 7606 §2.
+/// What the two sides agreed on: without it an UPDATE cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the names are the RFC's own")]
-pub enum Reaction {
-    AttributeDiscard,
-    TreatAsWithdraw,
+pub struct Context {
+    /// AS numbers in AS_PATH and AGGREGATOR take four octets (RFC 6793).
+    pub four_octet_asn: bool,
+    /// The neighbor is in another AS: LOCAL_PREF, ORIGINATOR_ID, CLUSTER_LIST and confederation
+    /// segments do not cross this border.
+    pub ebgp: bool,
+    /// The longest message in octets: [`MAX_LEN`], or [`EXTENDED_MAX_LEN`]. Less is not possible.
+    pub max_len: usize,
 }
 
-/// NOTIFICATION (RFC 4271 §4.5).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Notification {
-    /// The error code.
-    pub code: u8,
-    /// The error subcode.
-    pub subcode: u8,
-    /// The data: the offending octets, or a shutdown message (RFC 9003).
-    pub data: Vec<u8>,
+impl Default for Context {
+    fn default() -> Self {
+        Self { four_octet_asn: true, ebgp: true, max_len: MAX_LEN }
+    }
+}
+
+impl Context {
+    fn max_len(self) -> usize {
+        self.max_len.clamp(MAX_LEN, EXTENDED_MAX_LEN)
+    }
+}
+
+/// The length of the first whole message in `buffer`, or `None` if more octets are needed.
+///
+/// # Errors
+/// What RFC 4271 §6.1 refuses, as soon as the header is there, in the order marker, length, type.
+pub fn frame_len(buffer: &[u8], max_len: usize) -> Result<Option<usize>, MessageError> {
+    let Some((header, _)) = buffer.split_first_chunk() else {
+        return Ok(None);
+    };
+    let (_, len) = parse_header(header, max_len)?;
+    Ok((len <= buffer.len()).then_some(len))
+}
+
+/// Type and length of the message.
+fn parse_header(header: &[u8; HEADER_LEN], max_len: usize) -> Result<(u8, usize), MessageError> {
+    let [marker @ .., high, low, kind] = header;
+    if *marker != [0xff; 16] {
+        return Err(MessageError::ConnectionNotSynchronized);
+    }
+    let len = u16::from_be_bytes([*high, *low]);
+    let bad_length = Err(MessageError::BadMessageLength(len));
+    let octets = usize::from(len);
+    if !(HEADER_LEN..=max_len.clamp(MAX_LEN, EXTENDED_MAX_LEN)).contains(&octets) {
+        return bad_length;
+    }
+    // RFC 4271 §§4.2-4.5, RFC 2918 §3; OPEN and KEEPALIVE are never extended (RFC 8654 §4).
+    let suits = match *kind {
+        message_type::OPEN => (29..=MAX_LEN).contains(&octets),
+        message_type::UPDATE => octets >= 23,
+        message_type::NOTIFICATION => octets >= 21,
+        message_type::KEEPALIVE => octets == HEADER_LEN,
+        message_type::ROUTE_REFRESH => octets == 23,
+        other => return Err(MessageError::BadMessageType(other)),
+    };
+    if suits { Ok((*kind, octets)) } else { bad_length }
+}
+
+/// Writes one message: the header, then what `body` writes. The caller sees to the length.
+fn framed(kind: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(capacity);
+    out.extend_from_slice(&[0xff; 16]);
+    out.extend_from_slice(&[0, 0, kind]);
+    body(&mut out);
+    let len = u16::try_from(out.len()).expect("no body is longer than max_len allows");
+    out[16..18].copy_from_slice(&len.to_be_bytes());
+    out
+}
+
+impl Message {
+    /// Reads exactly one whole message, header included.
+    ///
+    /// # Errors
+    /// The fault that ends the session. If `octets` is less or more than the header's length
+    /// says, that is [`MessageError::BadMessageLength`].
+    pub fn parse(octets: &[u8], ctx: &Context) -> Result<Self, MessageError> {
+        let Some((header, body)) = octets.split_first_chunk() else {
+            let len = u16::try_from(octets.len()).unwrap_or(u16::MAX);
+            return Err(MessageError::BadMessageLength(len));
+        };
+        let (kind, len) = parse_header(header, ctx.max_len)?;
+        let bad_length = MessageError::BadMessageLength(u16::try_from(len).unwrap_or(u16::MAX));
+        if len != octets.len() {
+            return Err(bad_length);
+        }
+        match kind {
+            message_type::OPEN => Open::parse(body).map(Self::Open),
+            message_type::UPDATE => Update::parse(body, ctx).map(Self::Update),
+            message_type::NOTIFICATION => {
+                Notification::parse(body).map(Self::Notification).ok_or(bad_length)
+            }
+            message_type::KEEPALIVE => Ok(Self::Keepalive),
+            // The third octet is reserved (RFC 2918 §3); as subtype (RFC 7313) it has a meaning
+            // only after a capability that we do not send.
+            _ => match *body {
+                [high, low, _, safi] => {
+                    let afi = u16::from_be_bytes([high, low]);
+                    Ok(match Family::from_codes(afi, safi) {
+                        Some(family) => Self::RouteRefresh(family),
+                        None => Self::UnknownRouteRefresh { afi, safi },
+                    })
+                }
+                _ => Err(bad_length),
+            },
+        }
+    }
+
+    /// Writes the message. An [`Update`] that needs several messages gives all of them, one after
+    /// the other; one that says nothing gives none.
+    #[must_use]
+    pub fn emit(&self, ctx: &Context) -> Vec<u8> {
+        let route_refresh = |afi: u16, safi| {
+            framed(message_type::ROUTE_REFRESH, 23, |out| {
+                out.extend_from_slice(&afi.to_be_bytes());
+                out.extend_from_slice(&[0, safi]);
+            })
+        };
+        match self {
+            Self::Open(open) => framed(message_type::OPEN, 64, |out| open.emit(out)),
+            Self::Update(update) => update.emit(ctx).concat(),
+            Self::Notification(notification) => {
+                framed(message_type::NOTIFICATION, 21 + notification.data.len(), |out| {
+                    notification.emit(out);
+                    // Data may hold an attribute as long as a whole message; a cut one still helps.
+                    out.truncate(ctx.max_len());
+                })
+            }
+            Self::Keepalive => framed(message_type::KEEPALIVE, HEADER_LEN, |_| {}),
+            Self::RouteRefresh(family) => route_refresh(family.afi(), family.safi()),
+            Self::UnknownRouteRefresh { afi, safi } => route_refresh(*afi, *safi),
+        }
+    }
 }
