@@ -1,1 +1,874 @@
-//! The session state machine (RFC 4271 §8).
+//! The session with one neighbor: the state machine of RFC 4271 §8.2.2, without sockets, tasks,
+//! clocks or randomness.
+//!
+//! The driver feeds the `handle_*` functions, then drains [`Session::poll_action`] and sleeps
+//! until [`Session::poll_timeout`]. Up to two TCP connections to the neighbor can exist for a
+//! while, the one that we opened and the one that we accepted; each goes through OpenSent and
+//! OpenConfirm by itself and at most one becomes Established (§6.8).
+//!
+//! What the driver owes the session:
+//! - A second accepted connection while the first is not closed is refused by the driver.
+//! - After [`Action::Close`] or [`Action::CancelDial`] nothing more is told of that connection or
+//!   attempt; the name is free for a new one.
+//!
+//! What differs from the letter of RFC 4271, and why:
+//! - After an error the session restarts by itself after a back-off that doubles (the
+//!   AutomaticStart and IdleHoldTimer of §8.1.1). A connection that the neighbor opens in that
+//!   time is not refused but answered at the restart, which comes early for it: two speakers that
+//!   both refuse each other while they rest could go on so for minutes.
+//! - A TCP close or a Cease before OpenConfirm or Established leads to Active, not to Idle: the
+//!   neighbor did not want this connection, but may open one of its own at any moment.
+//! - When one connection reaches OpenConfirm, an attempt to open the other is given up. Nobody has
+//!   sent an OPEN on it, so neither side can have chosen it.
+
+mod negotiation;
+mod reason;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::iana::{cease_subcode, error_code, fsm_subcode};
+use crate::message::{self, Context, Message, MessageError, Notification, Open, Update};
+use crate::time::Instant;
+use crate::{Asn, Family};
+
+pub use reason::DownReason;
+
+use timers::{BackOff, Timers};
+
+/// Hold time while waiting for an OPEN; RFC 4271 §8.2.2 suggests four minutes.
+const OPEN_SENT_HOLD_TIME: Duration = Duration::from_secs(240);
+/// The least time for which an attempt to connect goes on: TCP repeats a lost SYN after 1 s and
+/// after 3 s.
+const DIAL_TIME: Duration = Duration::from_secs(5);
+/// The longest message before and without the extended messages of RFC 8654.
+const MAX_LEN: usize = 4096;
+
+/// What the operator wants of a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Our ASN.
+    pub local_asn: Asn,
+    /// The ASN that the neighbor must have.
+    pub peer_asn: Asn,
+    /// Our BGP Identifier.
+    pub router_id: Ipv4Addr,
+    /// The hold time that we offer, in whole seconds: zero (no timers), or at least three.
+    pub hold_time: Duration,
+    /// The address families that we offer.
+    pub families: Vec<Family>,
+    /// The first wait before we try again, with jitter of 75 to 100 %; it doubles up to 120 s and
+    /// starts anew once a session was Established.
+    pub connect_retry: Duration,
+    /// Never dial; wait for the neighbor to do so.
+    pub passive: bool,
+    /// The seed of the jitter, the only randomness.
+    pub seed: u64,
+}
+
+/// The TCP connections to a neighbor, at most one of each.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Connection {
+    /// We opened it.
+    Dialled,
+    /// The neighbor opened it.
+    Accepted,
+}
+
+/// What the driver must now do, in the order given.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Open a TCP connection to the neighbor. There is never more than one attempt at a time.
+    Dial,
+    /// Give the attempt up.
+    CancelDial,
+    /// Send these octets: whole messages.
+    Send(Connection, Vec<u8>),
+    /// Close, after what was sent is flushed.
+    Close(Connection),
+    /// Routes may flow, on the connection named.
+    Established(Established),
+    /// The session was Established and no longer is: forget the neighbor's routes.
+    Down(DownReason),
+    /// The neighbor's routes.
+    Update(Update),
+    /// The neighbor asks for our routes of a family once more (RFC 2918).
+    RouteRefresh(Family),
+}
+
+/// What the two sides agreed on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Established {
+    /// The connection that carries the session.
+    pub connection: Connection,
+    /// The neighbor's BGP Identifier.
+    pub peer_router_id: Ipv4Addr,
+    /// The lower of the two offers; zero: no timers.
+    pub hold_time: Duration,
+    /// Those that both offered, in our order; never empty.
+    pub families: Vec<Family>,
+    /// The neighbor understands ROUTE-REFRESH.
+    pub route_refresh: bool,
+    /// How messages are encoded.
+    pub context: Context,
+}
+
+/// The states of RFC 4271 §8.2.2; with two connections, that of the one which is further.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[expect(missing_docs, reason = "the names are the RFC's own")]
+pub enum StateName {
+    Idle,
+    Connect,
+    Active,
+    OpenSent,
+    OpenConfirm,
+    Established,
+}
+
+/// What the session has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Messages received that could be read.
+    pub messages_in: u64,
+    /// Messages sent.
+    pub messages_out: u64,
+    /// UPDATEs among those received.
+    pub updates_in: u64,
+    /// UPDATEs among those sent.
+    pub updates_out: u64,
+    /// NOTIFICATIONs among those received.
+    pub notifications_in: u64,
+    /// NOTIFICATIONs among those sent.
+    pub notifications_out: u64,
+    /// How often the session became Established.
+    pub established: u64,
+    /// How often it then went down.
+    pub dropped: u64,
+}
+
+/// The session with one neighbor.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    state: State,
+    back_off: BackOff,
+    last_error: Option<DownReason>,
+    counters: Counters,
+    actions: VecDeque<Action>,
+}
+
+/// Where the session stands. A timer exists only where it can fire.
+#[derive(Debug)]
+enum State {
+    /// Idle until the operator starts it.
+    Stopped,
+    /// Idle after an error, until `restart_at`. What a neighbor that connects in the meantime has
+    /// said is kept until then.
+    Resting { restart_at: Instant, visitor: Option<Vec<u8>> },
+    /// Connect, Active, OpenSent or OpenConfirm.
+    Opening(Opening),
+    /// Routes flow.
+    Running { link: Established, since: Instant, timers: Timers, inbox: Vec<u8> },
+}
+
+/// The way to an Established session.
+#[derive(Debug)]
+struct Opening {
+    dial: Dial,
+    dialled: Option<Handshake>,
+    accepted: Option<Handshake>,
+}
+
+/// Our own attempts to connect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Dial {
+    /// None: the session is passive, or there is a connection already.
+    No,
+    /// The ConnectRetryTimer runs.
+    RetryAt(Instant),
+    /// The attempt is on until then.
+    OnUntil(Instant),
+}
+
+/// A connection on the way to Established.
+#[derive(Debug)]
+struct Handshake {
+    phase: Phase,
+    inbox: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    OpenSent { hold_at: Instant },
+    OpenConfirm { link: Established, timers: Timers },
+}
+
+impl Session {
+    /// A session that is stopped.
+    #[must_use]
+    pub fn new(mut config: Config) -> Self {
+        // The wire carries whole seconds in 16 bits; both sides must count the same.
+        config.hold_time = Duration::from_secs(config.hold_time.as_secs().min(u64::from(u16::MAX)));
+        Self {
+            back_off: BackOff::new(config.connect_retry, config.seed),
+            config,
+            state: State::Stopped,
+            last_error: None,
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The operator starts the session (ManualStart). One that rests after an error starts at
+    /// once; for one that runs this means nothing.
+    pub fn handle_start(&mut self, now: Instant) {
+        if let State::Stopped | State::Resting { .. } = self.state {
+            self.start(now);
+        }
+    }
+
+    /// The operator stops the session (ManualStop): the neighbor is told by a Cease of `subcode`
+    /// (RFC 4486), an Administrative Shutdown or Reset with `message` (RFC 9003), and nothing more
+    /// happens until a start.
+    pub fn handle_stop(&mut self, _now: Instant, subcode: u8, message: &str) {
+        // Only these two carry a message.
+        let cease = match subcode {
+            cease_subcode::ADMINISTRATIVE_SHUTDOWN | cease_subcode::ADMINISTRATIVE_RESET => {
+                Notification::cease_with_message(subcode, message)
+            }
+            _ => cease(subcode),
+        };
+        match std::mem::replace(&mut self.state, State::Stopped) {
+            State::Stopped | State::Resting { visitor: None, .. } => {}
+            State::Resting { visitor: Some(_), .. } => {
+                self.bid_farewell(Connection::Accepted, &cease)
+            }
+            State::Opening(opening) => {
+                if let Dial::OnUntil(_) = opening.dial {
+                    self.actions.push_back(Action::CancelDial);
+                }
+                for connection in opening.connections() {
+                    self.bid_farewell(connection, &cease);
+                    self.last_error = Some(DownReason::Sent(cease.clone()));
+                }
+            }
+            State::Running { link, .. } => {
+                self.go_down(link.connection, &DownReason::Sent(cease));
+            }
+        }
+        self.back_off.reset();
+    }
+
+    /// A TCP connection is up. An accepted one that cannot be used is told so and closed.
+    pub fn handle_connected(&mut self, now: Instant, connection: Connection) {
+        match (&mut self.state, connection) {
+            (State::Opening(opening), Connection::Dialled) if opening.dialled.is_none() => {
+                if let Dial::OnUntil(_) = opening.dial {
+                    opening.dial = Dial::No;
+                    self.begin_handshake(now, connection);
+                } else {
+                    // An attempt that was given up came through all the same.
+                    self.actions.push_back(Action::Close(connection));
+                }
+            }
+            (State::Opening(opening), Connection::Accepted) if opening.accepted.is_none() => {
+                if let Dial::RetryAt(_) = opening.dial {
+                    opening.dial = Dial::No;
+                }
+                self.begin_handshake(now, connection);
+            }
+            (State::Opening(_), _) => {}
+            (State::Running { link, .. }, _) if link.connection == connection => {}
+            (State::Resting { restart_at, visitor }, Connection::Accepted) => {
+                if visitor.is_none() {
+                    *visitor = Some(Vec::new());
+                    *restart_at = (*restart_at).min(now + self.back_off.base());
+                }
+            }
+            (State::Running { .. }, Connection::Accepted) => {
+                self.bid_farewell(
+                    connection,
+                    &cease(cease_subcode::CONNECTION_COLLISION_RESOLUTION),
+                );
+            }
+            (State::Stopped, Connection::Accepted) => {
+                self.bid_farewell(connection, &cease(cease_subcode::CONNECTION_REJECTED));
+            }
+            (_, Connection::Dialled) => self.actions.push_back(Action::Close(connection)),
+        }
+    }
+
+    /// The attempt to open a TCP connection failed.
+    pub fn handle_dial_failed(&mut self, now: Instant) {
+        if let State::Opening(opening) = &mut self.state
+            && let Dial::OnUntil(_) = opening.dial
+        {
+            opening.dial = Dial::No;
+            self.last_error = Some(DownReason::DialFailed);
+            self.seek(now);
+        }
+    }
+
+    /// The neighbor closed a connection, or it broke.
+    pub fn handle_closed(&mut self, now: Instant, connection: Connection) {
+        if let State::Resting { visitor, .. } = &mut self.state {
+            if connection == Connection::Accepted {
+                *visitor = None;
+            }
+        } else if self.has(connection) {
+            self.end(now, connection, DownReason::ConnectionClosed);
+        }
+    }
+
+    /// Octets came in on a connection; cut wherever TCP cut them. Whatever they are, this does
+    /// not panic.
+    pub fn handle_octets(&mut self, now: Instant, connection: Connection, octets: &[u8]) {
+        if let State::Resting { visitor: Some(inbox), .. } = &mut self.state {
+            if connection == Connection::Accepted {
+                inbox.extend_from_slice(octets);
+                // There is nothing but one OPEN to be said before our own.
+                if inbox.len() > MAX_LEN {
+                    self.bid_farewell(connection, &cease(cease_subcode::CONNECTION_REJECTED));
+                    self.forget_visitor();
+                }
+            }
+            return;
+        }
+        let Some(inbox) = self.inbox(connection) else { return };
+        let mut inbox = std::mem::take(inbox);
+        inbox.extend_from_slice(octets);
+        let mut read = 0;
+        while let Some(context) = self.context(connection) {
+            match next_message(&inbox[read..], &context) {
+                Ok(None) => break,
+                Ok(Some((len, message))) => {
+                    read += len;
+                    self.handle_message(now, connection, message);
+                }
+                Err(error) => self.refuse(now, connection, error.to_notification()),
+            }
+        }
+        if let Some(rest) = self.inbox(connection) {
+            inbox.drain(..read);
+            *rest = inbox;
+        }
+    }
+
+    /// Sends an UPDATE; does nothing unless the session is Established.
+    pub fn send_update(&mut self, now: Instant, update: &Update) {
+        if let State::Running { link, timers, .. } = &mut self.state {
+            timers.spoke(now);
+            let octets = Message::Update(update.clone()).emit(&link.context);
+            let connection = link.connection;
+            self.counters.updates_out += 1;
+            self.send_octets(connection, octets);
+        }
+    }
+
+    /// Asks for the neighbor's routes of `family` once more; does nothing unless the session is
+    /// Established and the neighbor understands ROUTE-REFRESH (RFC 2918 §4).
+    pub fn send_route_refresh(&mut self, _now: Instant, family: Family) {
+        if let State::Running { link, .. } = &self.state
+            && link.route_refresh
+            && link.families.contains(&family)
+        {
+            let octets = Message::RouteRefresh(family).emit(&link.context);
+            let connection = link.connection;
+            self.send_octets(connection, octets);
+        }
+    }
+
+    /// Fires every timer that is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Stopped => {}
+            State::Resting { restart_at, .. } => {
+                if *restart_at <= now {
+                    self.start(now);
+                }
+            }
+            State::Opening(opening) => {
+                let dial = opening.dial;
+                for connection in [Connection::Dialled, Connection::Accepted] {
+                    self.handle_handshake_timeout(now, connection);
+                }
+                self.handle_dial_timeout(now, dial);
+            }
+            State::Running { link, timers, .. } => {
+                let connection = link.connection;
+                if timers.hold_is_over(now) {
+                    self.refuse(
+                        now,
+                        connection,
+                        Notification::new(error_code::HOLD_TIMER_EXPIRED, 0),
+                    );
+                } else if timers.is_keepalive_due(now) {
+                    timers.spoke(now);
+                    self.send(connection, &Message::Keepalive);
+                }
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must next be called, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Stopped => None,
+            State::Resting { restart_at, .. } => Some(*restart_at),
+            State::Opening(opening) => {
+                let dial = match opening.dial {
+                    Dial::No => None,
+                    Dial::RetryAt(at) | Dial::OnUntil(at) => Some(at),
+                };
+                let links = [&opening.dialled, &opening.accepted];
+                let links = links.into_iter().flatten().filter_map(|link| match &link.phase {
+                    Phase::OpenSent { hold_at } => Some(*hold_at),
+                    Phase::OpenConfirm { timers, .. } => timers.next(),
+                });
+                dial.into_iter().chain(links).min()
+            }
+            State::Running { timers, .. } => timers.next(),
+        }
+    }
+
+    /// The next thing to do, oldest first.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn state(&self) -> StateName {
+        match &self.state {
+            State::Stopped | State::Resting { .. } => StateName::Idle,
+            State::Opening(opening) => opening.name(),
+            State::Running { .. } => StateName::Established,
+        }
+    }
+
+    /// Why the last connection or attempt ended, if one has.
+    #[must_use]
+    pub const fn last_error(&self) -> Option<&DownReason> {
+        self.last_error.as_ref()
+    }
+
+    /// What the session has counted.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What was agreed with the neighbor, while the session is Established.
+    #[must_use]
+    pub const fn negotiated(&self) -> Option<&Established> {
+        match &self.state {
+            State::Running { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+
+    /// Since when the session is Established, while it is.
+    #[must_use]
+    pub const fn established_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Running { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+}
+
+fn cease(subcode: u8) -> Notification {
+    Notification::new(error_code::CEASE, subcode)
+}
+
+/// The first message in `octets` and its length, once it is whole.
+fn next_message(
+    octets: &[u8],
+    context: &Context,
+) -> Result<Option<(usize, Message)>, MessageError> {
+    match message::frame_len(octets, context.max_len)?.and_then(|len| octets.get(..len)) {
+        None => Ok(None),
+        Some(frame) => Message::parse(frame, context).map(|message| Some((frame.len(), message))),
+    }
+}
+
+/// The way up.
+impl Session {
+    /// From Idle to Connect or Active, or to OpenSent with the neighbor that waits.
+    fn start(&mut self, now: Instant) {
+        let visitor = match &mut self.state {
+            State::Resting { visitor, .. } => visitor.take(),
+            _ => None,
+        };
+        self.state = State::Opening(Opening { dial: Dial::No, dialled: None, accepted: None });
+        if let Some(said) = visitor {
+            self.begin_handshake(now, Connection::Accepted);
+            self.handle_octets(now, Connection::Accepted, &said);
+        } else if !self.config.passive {
+            self.dial(now);
+        }
+    }
+
+    /// Opens a connection, in Connect.
+    fn dial(&mut self, now: Instant) {
+        let until = now + self.back_off.next().max(DIAL_TIME);
+        if let State::Opening(opening) = &mut self.state {
+            opening.dial = Dial::OnUntil(until);
+            self.actions.push_back(Action::Dial);
+        }
+    }
+
+    /// With no connection and no attempt: waits for the next attempt, in Active.
+    fn seek(&mut self, now: Instant) {
+        let passive = self.config.passive;
+        if let State::Opening(opening) = &mut self.state
+            && opening.connections().next().is_none()
+            && opening.dial == Dial::No
+            && !passive
+        {
+            opening.dial = Dial::RetryAt(now + self.back_off.next());
+        }
+    }
+
+    fn begin_handshake(&mut self, now: Instant, connection: Connection) {
+        if let State::Opening(opening) = &mut self.state {
+            let phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
+            *opening.slot(connection) = Some(Handshake { phase, inbox: Vec::new() });
+            let open = self.config.open();
+            self.send(connection, &Message::Open(open));
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, connection: Connection, message: Message) {
+        self.counters.messages_in += 1;
+        match &message {
+            Message::Update(_) => self.counters.updates_in += 1,
+            Message::Notification(_) => self.counters.notifications_in += 1,
+            _ => {}
+        }
+        if let Message::Notification(notification) = message {
+            return self.end(now, connection, DownReason::Received(notification));
+        }
+        match &mut self.state {
+            State::Stopped | State::Resting { .. } => {}
+            State::Running { link, timers, .. } => match message {
+                Message::Keepalive => timers.heard(now),
+                Message::Update(mut update) => {
+                    timers.heard(now);
+                    link.keep_negotiated(&mut update);
+                    self.actions.push_back(Action::Update(update));
+                }
+                // A family that was not agreed on is read over (RFC 2918 §4).
+                Message::RouteRefresh(family) if !link.families.contains(&family) => {}
+                Message::UnknownRouteRefresh { .. } => {}
+                Message::RouteRefresh(family) => {
+                    self.actions.push_back(Action::RouteRefresh(family));
+                }
+                Message::Open(_) | Message::Notification(_) => {
+                    self.refuse_unexpected(now, connection)
+                }
+            },
+            State::Opening(opening) => match (opening.slot(connection), message) {
+                (Some(Handshake { phase: Phase::OpenSent { .. }, .. }), Message::Open(open)) => {
+                    self.handle_open(now, connection, &open);
+                }
+                (Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }), Message::Keepalive) => {
+                    self.establish(now, connection);
+                }
+                _ => self.refuse_unexpected(now, connection),
+            },
+        }
+    }
+
+    /// From OpenSent to OpenConfirm, if the OPEN suits us and no better connection exists.
+    fn handle_open(&mut self, now: Instant, connection: Connection, open: &Open) {
+        let link = match self.config.negotiate(connection, open) {
+            Ok(link) => link,
+            Err(notification) => return self.refuse(now, connection, notification),
+        };
+        let other = connection.other();
+        let State::Opening(opening) = &mut self.state else { return };
+        if let Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) = opening.slot(other) {
+            if self.config.survivor(open) != connection {
+                return self.leave(connection);
+            }
+            self.leave(other);
+        }
+        let State::Opening(opening) = &mut self.state else { return };
+        if let Dial::OnUntil(_) = opening.dial {
+            opening.dial = Dial::No;
+            self.actions.push_back(Action::CancelDial);
+        }
+        if let Some(handshake) = opening.slot(connection) {
+            let timers = Timers::start(now, link.hold_time);
+            handshake.phase = Phase::OpenConfirm { link, timers };
+            self.send(connection, &Message::Keepalive);
+        }
+    }
+
+    /// From OpenConfirm to Established; the other connection, if any, has lost.
+    fn establish(&mut self, now: Instant, connection: Connection) {
+        self.leave(connection.other());
+        let State::Opening(opening) = &mut self.state else { return };
+        let Some(Handshake { phase: Phase::OpenConfirm { link, mut timers }, inbox }) =
+            opening.slot(connection).take()
+        else {
+            return;
+        };
+        timers.heard(now);
+        self.counters.established += 1;
+        self.back_off.reset();
+        self.actions.push_back(Action::Established(link.clone()));
+        self.state = State::Running { link, since: now, timers, inbox };
+    }
+
+    fn send(&mut self, connection: Connection, message: &Message) {
+        // Nothing that is sent here is encoded differently before and after the OPENs.
+        let octets = message.emit(&self.config.first_context());
+        if let Message::Notification(_) = message {
+            self.counters.notifications_out += 1;
+        }
+        self.send_octets(connection, octets);
+    }
+
+    fn send_octets(&mut self, connection: Connection, octets: Vec<u8>) {
+        self.counters.messages_out += 1;
+        self.actions.push_back(Action::Send(connection, octets));
+    }
+}
+
+/// Timers on the way up.
+impl Session {
+    fn handle_handshake_timeout(&mut self, now: Instant, connection: Connection) {
+        let State::Opening(opening) = &mut self.state else { return };
+        let Some(handshake) = opening.slot(connection) else { return };
+        let expired = match &mut handshake.phase {
+            Phase::OpenSent { hold_at } => *hold_at <= now,
+            Phase::OpenConfirm { timers, .. } if timers.hold_is_over(now) => true,
+            Phase::OpenConfirm { timers, .. } => {
+                if timers.is_keepalive_due(now) {
+                    timers.spoke(now);
+                    self.send(connection, &Message::Keepalive);
+                }
+                false
+            }
+        };
+        if expired {
+            self.refuse(now, connection, Notification::new(error_code::HOLD_TIMER_EXPIRED, 0));
+        }
+    }
+
+    /// The ConnectRetryTimer; `before` is how it stood before other timers fired.
+    fn handle_dial_timeout(&mut self, now: Instant, before: Dial) {
+        let State::Opening(opening) = &mut self.state else { return };
+        if opening.dial != before {
+            return;
+        }
+        match before {
+            Dial::RetryAt(at) if at <= now => self.dial(now),
+            Dial::OnUntil(at) if at <= now => {
+                opening.dial = Dial::No;
+                let alone = opening.connections().next().is_none();
+                self.actions.push_back(Action::CancelDial);
+                self.last_error = Some(DownReason::DialFailed);
+                if alone {
+                    self.dial(now);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The way down.
+impl Session {
+    /// Ends a connection because of an error that the neighbor is told.
+    fn refuse(&mut self, now: Instant, connection: Connection, notification: Notification) {
+        self.end(now, connection, DownReason::Sent(notification));
+    }
+
+    /// Ends a connection on which a message came that its state has no use for (RFC 6608).
+    fn refuse_unexpected(&mut self, now: Instant, connection: Connection) {
+        let subcode = match &mut self.state {
+            State::Running { .. } => fsm_subcode::UNEXPECTED_MESSAGE_IN_ESTABLISHED,
+            State::Opening(opening) => match opening.slot(connection) {
+                Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) => {
+                    fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM
+                }
+                _ => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_SENT,
+            },
+            State::Stopped | State::Resting { .. } => return,
+        };
+        self.refuse(now, connection, Notification::new(error_code::FINITE_STATE_MACHINE, subcode));
+    }
+
+    /// Ends a connection, and with the last of them the session; then rests, or seeks another.
+    fn end(&mut self, now: Instant, connection: Connection, reason: DownReason) {
+        match &mut self.state {
+            State::Stopped | State::Resting { .. } => {}
+            State::Opening(opening) => {
+                let slot = opening.slot(connection);
+                let confirmed =
+                    matches!(slot, Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }));
+                *slot = None;
+                let alone = opening.connections().next().is_none();
+                let dialling = matches!(opening.dial, Dial::OnUntil(_));
+                match &reason {
+                    DownReason::Sent(notification) => self.bid_farewell(connection, notification),
+                    DownReason::Received(_) => self.actions.push_back(Action::Close(connection)),
+                    DownReason::ConnectionClosed | DownReason::DialFailed => {}
+                }
+                let unwanted = match &reason {
+                    DownReason::ConnectionClosed => !confirmed,
+                    DownReason::Received(notification) => notification.code == error_code::CEASE,
+                    DownReason::Sent(_) | DownReason::DialFailed => false,
+                };
+                if !alone {
+                    // The other connection goes on: nothing to report.
+                    return;
+                }
+                self.last_error = Some(reason);
+                if unwanted {
+                    self.seek(now);
+                } else {
+                    if dialling {
+                        self.actions.push_back(Action::CancelDial);
+                    }
+                    self.rest(now);
+                }
+            }
+            State::Running { link, .. } => {
+                debug_assert_eq!(link.connection, connection, "events of others are ignored");
+                self.go_down(connection, &reason);
+                self.rest(now);
+            }
+        }
+    }
+
+    /// Leaves Established; the caller says where to.
+    fn go_down(&mut self, connection: Connection, reason: &DownReason) {
+        self.counters.dropped += 1;
+        self.last_error = Some(reason.clone());
+        if let DownReason::Sent(notification) = reason {
+            self.send(connection, &Message::Notification(notification.clone()));
+        }
+        self.actions.push_back(Action::Down(reason.clone()));
+        if *reason != DownReason::ConnectionClosed {
+            self.actions.push_back(Action::Close(connection));
+        }
+    }
+
+    fn rest(&mut self, now: Instant) {
+        let restart_at = now + self.back_off.next();
+        self.state = State::Resting { restart_at, visitor: None };
+    }
+
+    /// Ends the connection that lost a collision, if there is one.
+    fn leave(&mut self, loser: Connection) {
+        if let State::Opening(opening) = &mut self.state
+            && opening.slot(loser).take().is_some()
+        {
+            self.bid_farewell(loser, &cease(cease_subcode::CONNECTION_COLLISION_RESOLUTION));
+        }
+    }
+
+    fn forget_visitor(&mut self) {
+        if let State::Resting { visitor, .. } = &mut self.state {
+            *visitor = None;
+        }
+    }
+
+    fn bid_farewell(&mut self, connection: Connection, notification: &Notification) {
+        self.send(connection, &Message::Notification(notification.clone()));
+        self.actions.push_back(Action::Close(connection));
+    }
+}
+
+/// The connections.
+impl Session {
+    fn has(&mut self, connection: Connection) -> bool {
+        self.inbox(connection).is_some()
+    }
+
+    fn inbox(&mut self, connection: Connection) -> Option<&mut Vec<u8>> {
+        match &mut self.state {
+            State::Opening(opening) => {
+                opening.slot(connection).as_mut().map(|handshake| &mut handshake.inbox)
+            }
+            State::Running { link, inbox, .. } if link.connection == connection => Some(inbox),
+            _ => None,
+        }
+    }
+
+    /// How messages from `connection` are encoded, if it is ours.
+    fn context(&mut self, connection: Connection) -> Option<Context> {
+        match &mut self.state {
+            State::Opening(opening) => {
+                opening.slot(connection).as_ref().map(|handshake| match &handshake.phase {
+                    Phase::OpenSent { .. } => self.config.first_context(),
+                    Phase::OpenConfirm { link, .. } => link.context.clone(),
+                })
+            }
+            State::Running { link, .. } if link.connection == connection => {
+                Some(link.context.clone())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Opening {
+    const fn slot(&mut self, connection: Connection) -> &mut Option<Handshake> {
+        match connection {
+            Connection::Dialled => &mut self.dialled,
+            Connection::Accepted => &mut self.accepted,
+        }
+    }
+
+    /// The connections that are up.
+    fn connections(&self) -> impl Iterator<Item = Connection> + use<> {
+        let dialled = self.dialled.is_some().then_some(Connection::Dialled);
+        let accepted = self.accepted.is_some().then_some(Connection::Accepted);
+        dialled.into_iter().chain(accepted)
+    }
+
+    fn name(&self) -> StateName {
+        let links = [&self.dialled, &self.accepted];
+        let furthest = links.into_iter().flatten().map(|handshake| match handshake.phase {
+            Phase::OpenSent { .. } => StateName::OpenSent,
+            Phase::OpenConfirm { .. } => StateName::OpenConfirm,
+        });
+        furthest.max().unwrap_or(match self.dial {
+            Dial::OnUntil(_) => StateName::Connect,
+            Dial::No | Dial::RetryAt(_) => StateName::Active,
+        })
+    }
+}
+
+impl Connection {
+    const fn other(self) -> Self {
+        match self {
+            Self::Dialled => Self::Accepted,
+            Self::Accepted => Self::Dialled,
+        }
+    }
+}
+
+impl fmt::Display for StateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "Idle",
+            Self::Connect => "Connect",
+            Self::Active => "Active",
+            Self::OpenSent => "OpenSent",
+            Self::OpenConfirm => "OpenConfirm",
+            Self::Established => "Established",
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! What the tests share: a configuration, and a neighbor's messages.
+
+mod negotiation;
+mod octets;
+mod random;
+mod simulation;
+mod transitions;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::Attributes;
+use crate::message::{Announcement, Capabilities};
+
+use super::*;
+
+const LOCAL: Asn = Asn(64500);
+const PEER: Asn = Asn(64501);
+const HOLD_TIME: Duration = Duration::from_secs(90);
+
+/// The configuration of 192.0.2.5 towards a neighbor of another AS.
+fn config() -> Config {
+    Config {
+        local_asn: LOCAL,
+        peer_asn: PEER,
+        router_id: Ipv4Addr::new(192, 0, 2, 5),
+        hold_time: HOLD_TIME,
+        families: Family::ALL.to_vec(),
+        connect_retry: Duration::from_secs(1),
+        passive: false,
+        seed: 1,
+    }
+}
+
+fn context() -> Context {
+    Context { four_octet_asn: true, ebgp: true, max_len: MAX_LEN }
+}
+
+/// The OPEN of a neighbor whose BGP Identifier is lower than ours, so that the connection which we
+/// dialled survives a collision.
+fn open() -> Open {
+    Open {
+        asn: PEER,
+        hold_time: HOLD_TIME,
+        router_id: Ipv4Addr::new(192, 0, 2, 1),
+        capabilities: Capabilities {
+            families: Some(Family::ALL.to_vec()),
+            route_refresh: true,
+            four_octet_asn: true,
+            ..Capabilities::default()
+        },
+    }
+}
+
+fn update() -> Update {
+    let next_hop = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    let mut attributes = Attributes::new(next_hop);
+    attributes.as_path = crate::AsPath::sequence(&[PEER.0]);
+    Update {
+        announced: vec![Announcement {
+            attributes: Arc::new(attributes),
+            prefixes: vec!["198.51.100.0/24".parse().unwrap()],
+        }],
+        ..Update::default()
+    }
+}
+
+fn emit(message: &Message) -> Vec<u8> {
+    message.emit(&context())
+}
+
+fn drain(session: &mut Session) -> Vec<Action> {
+    std::iter::from_fn(|| session.poll_action()).collect()
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::from_start(Duration::from_millis(millis))
+}
+
+/// A session of `config` that went up at the start over a connection that it dialled.
+fn established(config: Config, open: &Open) -> Session {
+    let mut session = Session::new(config);
+    session.handle_start(Instant::START);
+    session.handle_connected(Instant::START, Connection::Dialled);
+    for message in [Message::Open(open.clone()), Message::Keepalive] {
+        session.handle_octets(Instant::START, Connection::Dialled, &emit(&message));
+    }
+    assert_eq!(session.state(), StateName::Established);
+    drain(&mut session);
+    session
+}
