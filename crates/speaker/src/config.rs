@@ -1,0 +1,133 @@
+//! What a speaker is told at its start.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anycast_bgp::policy::Policy;
+use anycast_bgp::{Asn, Family};
+
+/// One speaker.
+#[derive(Clone)]
+pub struct Config {
+    /// Our autonomous system number.
+    pub local_asn: Asn,
+    /// Our BGP Identifier.
+    pub router_id: Ipv4Addr,
+    /// Where to accept connections; none: only dial.
+    pub listen: Vec<SocketAddr>,
+    /// Whether best routes are put in the kernel's main table.
+    pub install_routes: bool,
+    /// Where sockets are opened.
+    pub place: Arc<dyn Place>,
+    /// The neighbors.
+    pub neighbors: Vec<Neighbor>,
+}
+
+/// One BGP neighbor.
+#[derive(Clone, Debug)]
+pub struct Neighbor {
+    /// What the operator calls it; unique within the speaker.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The port to dial.
+    pub port: u16,
+    /// Our address towards it, if it must be a certain one.
+    pub local_address: Option<IpAddr>,
+    /// Its ASN; ours means iBGP.
+    pub asn: Asn,
+    /// The hold time that we propose; zero for none.
+    pub hold_time: Duration,
+    /// How long to wait before the first new attempt to connect.
+    pub connect_retry: Duration,
+    /// The families to negotiate.
+    pub families: Vec<Family>,
+    /// The next hop to announce for the family that the session's own addresses are not of.
+    pub next_hop_other: Option<IpAddr>,
+    /// Never dial, only accept.
+    pub passive: bool,
+    /// Hops to the neighbor if it is not directly connected.
+    pub multihop: Option<u8>,
+    /// Refuse packets that came from further than the neighbor can be (GTSM, RFC 5082).
+    pub ttl_security: bool,
+    /// TCP MD5 password (RFC 2385).
+    pub password: Option<Password>,
+    /// What is taken from it.
+    pub import: Policy,
+    /// What it is told.
+    pub export: Policy,
+    /// iBGP: announce ourselves as next hop of what others told us.
+    pub next_hop_self: bool,
+}
+
+/// A secret that no log or table can show.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Password(Vec<u8>);
+
+impl Password {
+    /// Takes a password of 1 to 80 octets, what TCP_MD5SIG can hold.
+    #[must_use]
+    pub fn new(octets: Vec<u8>) -> Option<Self> {
+        (1..=80).contains(&octets.len()).then_some(Self(octets))
+    }
+
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(hidden)")
+    }
+}
+
+/// Where sockets are opened: a network namespace.
+///
+/// A socket belongs for ever to the namespace of the thread that opened it, so a speaker can be
+/// driven from any thread once its sockets exist.
+pub trait Place: Send + Sync {
+    /// Runs `open` on a thread that is in the namespace and returns when it has run.
+    fn enter(&self, open: Box<dyn FnOnce() + Send + '_>);
+}
+
+impl dyn Place + '_ {
+    /// [`enter`](Place::enter) with a result.
+    pub fn run<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
+        let mut result = None;
+        let slot = &mut result;
+        self.enter(Box::new(move || *slot = Some(open())));
+        result.expect("enter runs what it is given")
+    }
+}
+
+/// The namespace that the process is in.
+#[derive(Clone, Copy, Debug)]
+pub struct Here;
+
+impl Place for Here {
+    fn enter(&self, open: Box<dyn FnOnce() + Send + '_>) {
+        open();
+    }
+}
+
+/// Routes inside the AS, given from outside: next hop → how to get there.
+///
+/// A site has none; the lab computes it for the routers of one AS, as their IGP would.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Igp {
+    /// By the address of another router of the AS.
+    pub routes: HashMap<IpAddr, IgpRoute>,
+}
+
+/// The way to one router of the AS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IgpRoute {
+    /// The metric that the decision process compares.
+    pub cost: u32,
+    /// The directly connected router to send to.
+    pub gateway: IpAddr,
+}

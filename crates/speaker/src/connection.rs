@@ -1,0 +1,214 @@
+//! One TCP connection: opening it with the right options, and the task that moves its octets.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Notify, mpsc};
+
+use crate::config::{Neighbor, Place};
+use crate::sockopt;
+
+/// How long a TCP handshake may take before the attempt counts as failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closed connection may take to drain, so that a NOTIFICATION is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// Octets that may wait for the peer's window before the tables hold back further UPDATEs.
+const HIGH_WATER: usize = 256 * 1024;
+/// Octets read at a time.
+const CHUNK: usize = 64 * 1024;
+/// Connections that wait to be accepted; 500 neighbors may dial at once.
+const BACKLOG: i32 = 1024;
+
+/// What a connection's task tells the driver.
+pub(crate) enum ConnectionEvent {
+    /// Octets from the peer.
+    Octets(Vec<u8>),
+    /// There is room again after [`ConnectionHandle::is_full`].
+    Writable,
+    /// The peer closed, or the connection broke.
+    Closed,
+}
+
+/// The driver's end of a connection's task. Dropping it flushes what was sent and closes.
+pub(crate) struct ConnectionHandle {
+    pub(crate) id: u64,
+    pub(crate) local: SocketAddr,
+    outbox: mpsc::UnboundedSender<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl ConnectionHandle {
+    /// Starts the task of `stream`; `report` carries its events to the driver.
+    pub(crate) fn start(
+        id: u64,
+        stream: TcpStream,
+        report: impl Fn(ConnectionEvent) -> ReportFuture + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let (outbox, outgoing) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(run(stream, outgoing, Arc::clone(&waiting), report));
+        Ok(Self { id, local, outbox, waiting })
+    }
+
+    /// Queues whole messages.
+    pub(crate) fn send(&self, octets: Vec<u8>) {
+        self.waiting.fetch_add(octets.len(), Ordering::AcqRel);
+        // A task that is gone has already reported `Closed`.
+        let _ = self.outbox.send(octets);
+    }
+
+    /// Whether UPDATEs should wait for [`ConnectionEvent::Writable`].
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) >= HIGH_WATER
+    }
+}
+
+/// The future that hands one event to the driver.
+pub(crate) type ReportFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn run(
+    stream: TcpStream,
+    mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+    report: impl Fn(ConnectionEvent) -> ReportFuture + Send + Sync + 'static,
+) {
+    let (mut reader, mut writer) = stream.into_split();
+    let closing = Notify::new();
+    let read = async {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match reader.read(&mut buffer).await {
+                Ok(0) | Err(_) => break report(ConnectionEvent::Closed).await,
+                Ok(n) => report(ConnectionEvent::Octets(buffer[..n].to_vec())).await,
+            }
+        }
+    };
+    let write = async {
+        let mut batch = Vec::new();
+        while let Some(first) = outgoing.recv().await {
+            batch.clear();
+            batch.extend_from_slice(&first);
+            while let Ok(more) = outgoing.try_recv() {
+                batch.extend_from_slice(&more);
+            }
+            let broken = writer.write_all(&batch).await.is_err();
+            let before = waiting.fetch_sub(batch.len(), Ordering::AcqRel);
+            if broken {
+                // The reading side reports the end.
+                break;
+            }
+            if before >= HIGH_WATER && before - batch.len() < HIGH_WATER {
+                report(ConnectionEvent::Writable).await;
+            }
+        }
+        let _ = writer.shutdown().await;
+        closing.notify_one();
+    };
+    let linger = async {
+        closing.notified().await;
+        tokio::time::sleep(LINGER).await;
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(read, write) } => {}
+        () = linger => {}
+    }
+}
+
+/// Opens a connection to `neighbor` from `place`.
+///
+/// # Errors
+/// What the kernel says, or that the handshake took too long.
+pub(crate) async fn dial(neighbor: &Neighbor, place: &dyn Place) -> io::Result<TcpStream> {
+    let peer = SocketAddr::new(neighbor.address, neighbor.port);
+    let socket = place.run(|| socket_for(peer.ip()))?;
+    prepare(&socket, neighbor)?;
+    if let Some(local) = neighbor.local_address {
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
+    let connecting = TcpSocket::from_std_stream(socket.into()).connect(peer);
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Sets on an accepted connection what [`dial`] sets on its own.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn prepare_accepted(stream: &TcpStream, neighbor: &Neighbor) -> io::Result<()> {
+    set_ttl(&SockRef::from(stream), neighbor)
+}
+
+/// Opens a listening socket in `place` that expects the passwords of `neighbors`.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn listen(
+    address: SocketAddr,
+    neighbors: &[Neighbor],
+    place: &dyn Place,
+) -> io::Result<TcpListener> {
+    let socket = place.run(|| socket_for(address.ip()))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    for neighbor in neighbors.iter().filter(|n| n.address.is_ipv4() == address.is_ipv4()) {
+        if let Some(password) = &neighbor.password {
+            sockopt::set_md5(socket.as_fd(), neighbor.address, password)?;
+        }
+        if neighbor.ttl_security {
+            // The SYN-ACK must pass the neighbor's check too (RFC 5082 §3).
+            match address.ip() {
+                IpAddr::V4(_) => socket.set_ttl_v4(u32::from(u8::MAX))?,
+                IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(u8::MAX))?,
+            }
+        }
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn socket_for(address: IpAddr) -> io::Result<Socket> {
+    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn prepare(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
+    if let Some(password) = &neighbor.password {
+        sockopt::set_md5(socket.as_fd(), neighbor.address, password)?;
+    }
+    set_ttl(&SockRef::from(socket), neighbor)
+}
+
+/// A neighbor is reached with just the TTL that it needs; with GTSM with the highest.
+fn set_ttl(socket: &SockRef<'_>, neighbor: &Neighbor) -> io::Result<()> {
+    let hops = neighbor.multihop.unwrap_or(1);
+    let ttl = if neighbor.ttl_security { u8::MAX } else { hops };
+    match neighbor.address {
+        IpAddr::V4(_) => socket.set_ttl_v4(u32::from(ttl))?,
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(ttl))?,
+    }
+    if neighbor.ttl_security {
+        sockopt::set_min_ttl(socket.as_fd(), neighbor.address, u8::MAX - (hops - 1))?;
+    }
+    Ok(())
+}
+
+/// Every local address of both families at `port`.
+#[must_use]
+pub(crate) fn any_address(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
+}

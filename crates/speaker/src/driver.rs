@@ -1,0 +1,651 @@
+//! The loop that owns the sessions and the tables of one speaker.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
+use anycast_bgp::session::{self, Action, Connection, Session};
+use anycast_bgp::time::Instant;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tracing::{debug, info, warn};
+
+use crate::config::{Config, Igp, Neighbor};
+use crate::connection::{self, ConnectionEvent, ConnectionHandle};
+use crate::handle::{Command, Handle};
+use crate::kernel::{Kernel, KernelRoute};
+use crate::monitor::{self, LinkDown};
+
+/// Events waiting for the driver; a full queue makes the connections' tasks wait.
+const EVENT_QUEUE: usize = 256;
+/// UPDATEs given to one neighbor before the others, and incoming events, have their turn.
+const UPDATES_PER_TURN: usize = 64;
+
+/// A speaker could not open its sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A listening socket.
+    #[error("cannot listen for BGP on {address}: {source}{}", advice(.source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's routing table.
+    #[error("cannot open a netlink socket for the kernel's routes: {0}")]
+    Netlink(io::Error),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (another BGP daemon such as BIRD or FRR runs here?)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
+        io::ErrorKind::AddrNotAvailable => " (no interface has this address)",
+        _ => "",
+    }
+}
+
+/// What a speaker reports as it happens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SpeakerEvent {
+    /// A session is Established.
+    NeighborUp {
+        /// The neighbor's name.
+        name: String,
+    },
+    /// A session is no longer Established.
+    NeighborDown {
+        /// The neighbor's name.
+        name: String,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// A speaker whose sockets listen but whose sessions have not started.
+pub struct Speaker {
+    driver: Driver,
+    handle: Handle,
+}
+
+impl Speaker {
+    /// Opens the listening sockets and the kernel's routing table.
+    ///
+    /// # Errors
+    /// The first socket that could not be opened.
+    pub async fn bind(
+        config: Config,
+        reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
+    ) -> Result<Self, BindError> {
+        let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+        let (command_sender, commands) = mpsc::unbounded_channel();
+        for &address in &config.listen {
+            let listener = connection::listen(address, &config.neighbors, config.place.as_ref())
+                .map_err(|source| BindError::Listen { address, source })?;
+            tokio::spawn(accept(listener, event_sender.clone()));
+        }
+        let kernel = if config.install_routes {
+            Some(Kernel::open(config.place.as_ref()).await.map_err(BindError::Netlink)?)
+        } else {
+            None
+        };
+        let handle = Handle::new(command_sender);
+        let driver = Driver::new(config, kernel, events, event_sender, commands, reports);
+        Ok(Self { driver, handle })
+    }
+
+    /// Every local address of both families at `port`, for [`Config::listen`].
+    #[must_use]
+    pub fn any_address(port: u16) -> [SocketAddr; 2] {
+        connection::any_address(port)
+    }
+
+    /// What the speaker is told and asked by, once it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs the speaker until [`Handle::shutdown`]; must be polled within a tokio runtime.
+    pub async fn run(self) {
+        self.driver.run().await;
+    }
+}
+
+/// What reaches the driver from its tasks.
+enum Event {
+    Dialled { peer: usize, attempt: u64, result: io::Result<TcpStream> },
+    Accepted(TcpStream, SocketAddr),
+    Connection { peer: usize, id: u64, event: ConnectionEvent },
+    LinkDown(LinkDown),
+    Interface { peer: usize, connection: u64, index: u32 },
+}
+
+/// One neighbor as the driver sees it.
+pub(crate) struct Peer {
+    pub(crate) neighbor: Neighbor,
+    pub(crate) session: Session,
+    pub(crate) enabled: bool,
+    pub(crate) since: Instant,
+    pub(crate) last_down: Option<String>,
+    dial: Option<(u64, AbortHandle)>,
+    dialled: Option<ConnectionHandle>,
+    accepted: Option<ConnectionHandle>,
+    established: bool,
+    interface: Option<u32>,
+}
+
+/// The state that commands look into.
+pub(crate) struct Driver {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) rib: Rib,
+    pub(crate) igp: Option<Igp>,
+    config: Config,
+    kernel: Option<Kernel>,
+    events: mpsc::Receiver<Event>,
+    event_sender: mpsc::Sender<Event>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
+    started: tokio::time::Instant,
+    next_id: u64,
+    stopping: bool,
+}
+
+impl Driver {
+    fn new(
+        config: Config,
+        kernel: Option<Kernel>,
+        events: mpsc::Receiver<Event>,
+        event_sender: mpsc::Sender<Event>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
+    ) -> Self {
+        let mut rib = Rib::new(config.local_asn, config.router_id);
+        let peers = config.neighbors.iter().enumerate().map(|(index, neighbor)| {
+            rib.add_peer(
+                peer_id(index),
+                PeerConfig {
+                    name: neighbor.name.clone(),
+                    asn: neighbor.asn,
+                    address: neighbor.address,
+                    import: neighbor.import.clone(),
+                    export: neighbor.export.clone(),
+                    next_hop_self: neighbor.next_hop_self,
+                    enforce_first_as: true,
+                },
+            );
+            Peer {
+                session: Session::new(session_config(&config, neighbor, index)),
+                neighbor: neighbor.clone(),
+                enabled: true,
+                since: Instant::START,
+                last_down: None,
+                dial: None,
+                dialled: None,
+                accepted: None,
+                established: false,
+                interface: None,
+            }
+        });
+        Self {
+            peers: peers.collect(),
+            rib,
+            igp: None,
+            config,
+            kernel,
+            events,
+            event_sender,
+            commands,
+            reports,
+            started: tokio::time::Instant::now(),
+            next_id: 0,
+            stopping: false,
+        }
+    }
+
+    async fn run(mut self) {
+        if self.config.install_routes {
+            let sender = self.event_sender.clone();
+            monitor::watch(self.config.place.as_ref(), move |down| {
+                let sender = sender.clone();
+                Box::pin(async move {
+                    let _ = sender.send(Event::LinkDown(down)).await;
+                })
+            });
+        }
+        let now = self.now();
+        for peer in &mut self.peers {
+            peer.session.handle_start(now);
+        }
+        loop {
+            let busy = self.settle();
+            if self.stopping && self.peers.iter().all(Peer::is_closed) {
+                break;
+            }
+            let wake = self.peers.iter().filter_map(|peer| peer.session.poll_timeout()).min();
+            let wake = wake.map(|at| self.started + at.since_start());
+            let sleep = async {
+                match wake {
+                    _ if busy => {}
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(command) = self.commands.recv() => command(&mut self),
+                Some(event) = self.events.recv() => self.handle_event(event),
+                () = sleep => {
+                    let now = self.now();
+                    for peer in &mut self.peers {
+                        peer.session.handle_timeout(now);
+                    }
+                }
+            }
+            // What else is already here is taken in before anything is sent: a burst of UPDATEs
+            // makes one change, not many.
+            for _ in 0..EVENT_QUEUE {
+                let Ok(event) = self.events.try_recv() else { break };
+                self.handle_event(event);
+            }
+        }
+        if let Some(kernel) = self.kernel.take() {
+            kernel.close().await;
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_start(self.started.elapsed())
+    }
+
+    /// Carries out what sessions and tables ask for, until they ask for nothing more. Returns
+    /// whether UPDATEs are left that could be sent at once.
+    fn settle(&mut self) -> bool {
+        for index in 0..self.peers.len() {
+            self.perform_actions(index);
+        }
+        let now = self.now();
+        let mut busy = false;
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            if !peer.established {
+                continue;
+            }
+            let mut turns = UPDATES_PER_TURN;
+            while turns > 0 && peer.has_room() {
+                let Some(update) = self.rib.poll_update(peer_id(index)) else { break };
+                peer.session.send_update(now, &update);
+                // Flushed at each step so that `has_room` sees it.
+                while let Some(action) = peer.session.poll_action() {
+                    if let Action::Send(connection, octets) = action {
+                        peer.send(connection, octets);
+                    } else {
+                        debug_assert!(false, "sending an UPDATE only sends");
+                    }
+                }
+                turns -= 1;
+            }
+            busy |= turns == 0;
+        }
+        self.install_routes();
+        busy
+    }
+
+    fn install_routes(&mut self) {
+        let Some(kernel) = &self.kernel else {
+            while self.rib.poll_fib().is_some() {}
+            return;
+        };
+        while let Some(change) = self.rib.poll_fib() {
+            let gateway = change.route.and_then(|route| match (&self.igp, route.ebgp) {
+                (Some(igp), false) => igp.routes.get(&route.next_hop.address).map(|r| r.gateway),
+                _ => Some(route.next_hop.address),
+            });
+            kernel.set(KernelRoute { prefix: change.prefix, gateway });
+        }
+    }
+
+    fn perform_actions(&mut self, index: usize) {
+        while let Some(action) = self.peers[index].session.poll_action() {
+            match action {
+                Action::Dial => self.dial(index),
+                Action::CancelDial => {
+                    if let Some((_, task)) = self.peers[index].dial.take() {
+                        task.abort();
+                    }
+                }
+                Action::Send(connection, octets) => self.peers[index].send(connection, octets),
+                Action::Close(connection) => *self.peers[index].slot(connection) = None,
+                Action::Established(established) => self.established(index, &established),
+                Action::Down(reason) => self.down(index, reason.to_string()),
+                Action::Update(update) => {
+                    for fault in &update.faults {
+                        warn!(
+                            neighbor = self.peers[index].neighbor.name,
+                            attribute = fault.code,
+                            reaction = ?fault.reaction,
+                            "malformed attribute: {}",
+                            fault.what
+                        );
+                    }
+                    self.rib.handle_update(peer_id(index), update);
+                }
+                Action::RouteRefresh(family) => self.rib.handle_refresh(peer_id(index), family),
+            }
+        }
+    }
+
+    fn dial(&mut self, index: usize) {
+        let attempt = self.new_id();
+        let neighbor = self.peers[index].neighbor.clone();
+        let place = Arc::clone(&self.config.place);
+        let sender = self.event_sender.clone();
+        let task = tokio::spawn(async move {
+            let result = connection::dial(&neighbor, place.as_ref()).await;
+            if let Err(error) = &result {
+                debug!(neighbor = neighbor.name, "cannot connect: {error}");
+            }
+            let _ = sender.send(Event::Dialled { peer: index, attempt, result }).await;
+        });
+        self.peers[index].dial = Some((attempt, task.abort_handle()));
+    }
+
+    fn established(&mut self, index: usize, established: &session::Established) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        let handle = peer.slot(established.connection).as_ref();
+        let Some((local, id)) = handle.map(|handle| (handle.local.ip().to_canonical(), handle.id))
+        else {
+            return;
+        };
+        info!(neighbor = peer.neighbor.name, "session is Established");
+        peer.established = true;
+        peer.since = now;
+        let up = PeerUp {
+            router_id: established.peer_router_id,
+            local_address: local,
+            next_hop_other: peer.neighbor.next_hop_other,
+            families: established.families.clone(),
+        };
+        let neighbor = &peer.neighbor;
+        let direct = neighbor.multihop.is_none() && neighbor.asn != self.config.local_asn;
+        if let (Some(kernel), true) = (&self.kernel, direct) {
+            let lookup = kernel.interface_towards(neighbor.address);
+            let sender = self.event_sender.clone();
+            tokio::spawn(async move {
+                if let Some(interface) = lookup.await {
+                    let event = Event::Interface { peer: index, connection: id, index: interface };
+                    let _ = sender.send(event).await;
+                }
+            });
+        }
+        let name = neighbor.name.clone();
+        self.rib.peer_up(peer_id(index), up);
+        self.report(SpeakerEvent::NeighborUp { name });
+    }
+
+    fn down(&mut self, index: usize, why: String) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        info!(neighbor = peer.neighbor.name, "session is down: {why}");
+        peer.established = false;
+        peer.interface = None;
+        peer.since = now;
+        peer.last_down = Some(why.clone());
+        let name = peer.neighbor.name.clone();
+        self.rib.peer_down(peer_id(index));
+        self.report(SpeakerEvent::NeighborDown { name, why });
+    }
+
+    fn report(&self, event: SpeakerEvent) {
+        if let Some(reports) = &self.reports {
+            // Whoever no longer listens does not want to know.
+            let _ = reports.send(event);
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Dialled { peer: index, attempt, result } => {
+                let peer = &mut self.peers[index];
+                if peer.dial.as_ref().is_none_or(|(current, _)| *current != attempt) {
+                    return;
+                }
+                peer.dial = None;
+                match result {
+                    Ok(stream) => self.connected(index, Connection::Dialled, stream),
+                    Err(_) => peer.session.handle_dial_failed(now),
+                }
+            }
+            Event::Accepted(stream, from) => self.accepted(stream, from.ip().to_canonical()),
+            Event::Connection { peer: index, id, event } => {
+                let Some(connection) = self.peers[index].connection_of(id) else { return };
+                match event {
+                    ConnectionEvent::Octets(octets) => {
+                        self.peers[index].session.handle_octets(now, connection, &octets);
+                        // Routes are moved on at once so that they do not pile up as actions.
+                        self.perform_actions(index);
+                    }
+                    ConnectionEvent::Writable => {}
+                    ConnectionEvent::Closed => {
+                        *self.peers[index].slot(connection) = None;
+                        self.peers[index].session.handle_closed(now, connection);
+                    }
+                }
+            }
+            Event::Interface { peer: index, connection, index: interface } => {
+                let peer = &mut self.peers[index];
+                if peer.established && peer.connection_of(connection).is_some() {
+                    peer.interface = Some(interface);
+                }
+            }
+            Event::LinkDown(LinkDown { interface }) => {
+                for index in 0..self.peers.len() {
+                    if self.peers[index].interface == Some(interface) {
+                        self.lose_interface(index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The interface towards a directly connected neighbor is down: no need to wait for the hold
+    /// timer.
+    fn lose_interface(&mut self, index: usize) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        info!(neighbor = peer.neighbor.name, "the interface towards the neighbor is down");
+        for connection in [Connection::Dialled, Connection::Accepted] {
+            if peer.slot(connection).take().is_some() {
+                peer.session.handle_closed(now, connection);
+            }
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream, from: IpAddr) {
+        let found = self.peers.iter().position(|peer| {
+            let local = stream.local_addr().map(|address| address.ip().to_canonical());
+            peer.neighbor.address == from
+                && peer.neighbor.local_address.is_none_or(|ours| local.is_ok_and(|l| l == ours))
+        });
+        match found {
+            Some(index) if self.peers[index].accepted.is_none() => {
+                if let Err(error) =
+                    connection::prepare_accepted(&stream, &self.peers[index].neighbor)
+                {
+                    warn!("cannot prepare the connection from {from}: {error}");
+                    return;
+                }
+                self.connected(index, Connection::Accepted, stream);
+            }
+            Some(index) => {
+                debug!(neighbor = self.peers[index].neighbor.name, "a third connection is refused");
+            }
+            None => info!("a BGP connection from {from}, which is no neighbor, is refused"),
+        }
+    }
+
+    fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {
+        let now = self.now();
+        let id = self.new_id();
+        let sender = self.event_sender.clone();
+        let started = ConnectionHandle::start(id, stream, move |event| {
+            let sender = sender.clone();
+            Box::pin(async move {
+                let _ = sender.send(Event::Connection { peer: index, id, event }).await;
+            })
+        });
+        let peer = &mut self.peers[index];
+        match started {
+            Ok(handle) => {
+                *peer.slot(connection) = Some(handle);
+                peer.session.handle_connected(now, connection);
+            }
+            // The peer was gone before we looked.
+            Err(_) if connection == Connection::Dialled => peer.session.handle_dial_failed(now),
+            Err(_) => {}
+        }
+        self.perform_actions(index);
+    }
+
+    /// Replaces the routes inside the AS.
+    pub(crate) fn set_igp(&mut self, igp: Igp) {
+        if let Some(kernel) = &self.kernel {
+            let old = self.igp.take().unwrap_or_default();
+            for address in old.routes.keys().filter(|address| !igp.routes.contains_key(address)) {
+                kernel.set(KernelRoute { prefix: (*address).into(), gateway: None });
+            }
+            for (address, route) in &igp.routes {
+                kernel.set(KernelRoute { prefix: (*address).into(), gateway: Some(route.gateway) });
+            }
+            // A next hop whose gateway moved keeps its cost class but not its kernel route.
+            let moved: HashSet<IpAddr> = igp
+                .routes
+                .iter()
+                .filter(|(address, route)| {
+                    old.routes.get(address).is_some_and(|o| o.gateway != route.gateway)
+                })
+                .map(|(address, _)| *address)
+                .collect();
+            let refresh: Vec<KernelRoute> = self
+                .rib
+                .routes()
+                .filter(|route| route.best && moved.contains(&route.attributes.next_hop.address))
+                .filter_map(|route| {
+                    let gateway = igp.routes.get(&route.attributes.next_hop.address)?.gateway;
+                    Some(KernelRoute { prefix: route.prefix, gateway: Some(gateway) })
+                })
+                .collect();
+            for route in refresh {
+                kernel.set(route);
+            }
+        }
+        let costs: HashMap<IpAddr, u32> =
+            igp.routes.iter().map(|(address, route)| (*address, route.cost)).collect();
+        self.rib.set_igp(Some(costs));
+        self.igp = Some(igp);
+    }
+
+    /// Ends every session with `message` and then the speaker.
+    pub(crate) fn stop(&mut self, subcode: u8, message: &str) {
+        let now = self.now();
+        self.stopping = true;
+        for peer in &mut self.peers {
+            peer.session.handle_stop(now, subcode, message);
+        }
+    }
+
+    /// A future that is ready when the kernel has all routes so far.
+    pub(crate) fn kernel_settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let settled = self.kernel.as_ref().map(Kernel::settled);
+        async move {
+            if let Some(settled) = settled {
+                settled.await;
+            }
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Peer {
+    fn slot(&mut self, connection: Connection) -> &mut Option<ConnectionHandle> {
+        match connection {
+            Connection::Dialled => &mut self.dialled,
+            Connection::Accepted => &mut self.accepted,
+        }
+    }
+
+    fn connection_of(&self, id: u64) -> Option<Connection> {
+        let is = |slot: &Option<ConnectionHandle>| slot.as_ref().is_some_and(|h| h.id == id);
+        if is(&self.dialled) {
+            Some(Connection::Dialled)
+        } else {
+            is(&self.accepted).then_some(Connection::Accepted)
+        }
+    }
+
+    fn send(&mut self, connection: Connection, octets: Vec<u8>) {
+        if let Some(handle) = self.slot(connection) {
+            handle.send(octets);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        [&self.dialled, &self.accepted].into_iter().flatten().all(|handle| !handle.is_full())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.dialled.is_none() && self.accepted.is_none()
+    }
+
+    /// Our address on the session, while there is one.
+    pub(crate) fn local_address(&self) -> Option<IpAddr> {
+        let handle = self.dialled.as_ref().or(self.accepted.as_ref())?;
+        Some(handle.local.ip().to_canonical())
+    }
+}
+
+/// The table's name for the neighbor at `index`.
+pub(crate) fn peer_id(index: usize) -> PeerId {
+    PeerId(u32::try_from(index).expect("fewer than 2^32 neighbors"))
+}
+
+fn session_config(config: &Config, neighbor: &Neighbor, index: usize) -> session::Config {
+    session::Config {
+        local_asn: config.local_asn,
+        peer_asn: neighbor.asn,
+        router_id: config.router_id,
+        hold_time: neighbor.hold_time,
+        families: neighbor.families.clone(),
+        connect_retry: neighbor.connect_retry,
+        passive: neighbor.passive,
+        // Different on every speaker and neighbor, so that retries do not fall together.
+        seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
+    }
+}
+
+async fn accept(listener: TcpListener, events: mpsc::Sender<Event>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                if events.send(Event::Accepted(stream, from)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                // Out of descriptors: wait for some to be closed, as there is nothing else to do.
+                warn!("cannot accept a BGP connection: {error}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,247 @@
+//! Telling and asking a running speaker.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anycast_bgp::policy::Policy;
+use anycast_bgp::rib::{Explanation, RouteView};
+use anycast_bgp::session::StateName;
+use anycast_bgp::{Asn, Attributes, IpNet};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Igp;
+use crate::driver::{Driver, peer_id};
+
+/// Cease: Administrative Shutdown (RFC 4486 §3).
+const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
+/// Cease: Administrative Reset (RFC 4486 §3).
+const ADMINISTRATIVE_RESET: u8 = 4;
+
+pub(crate) type Command = Box<dyn FnOnce(&mut Driver) + Send>;
+
+/// A running speaker, to be told and asked; cheap to clone. A speaker that has ended takes every
+/// instruction silently and answers with nothing.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// One row of `show neighbors`.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeighborStatus {
+    /// The operator's name for it.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Our address on the session.
+    pub local_address: Option<IpAddr>,
+    /// Its ASN.
+    pub asn: Asn,
+    /// Its BGP Identifier, once known.
+    pub router_id: Option<Ipv4Addr>,
+    /// The session's state by RFC 4271's name.
+    pub state: String,
+    /// Seconds since the session last went up or down.
+    pub since_seconds: f64,
+    /// The hold time in force, in seconds.
+    pub hold_time_seconds: Option<f64>,
+    /// The families in force.
+    pub families: Vec<String>,
+    /// Prefixes that it told us.
+    pub received: usize,
+    /// Of these, how many import policy took.
+    pub accepted: usize,
+    /// Prefixes that we told it.
+    pub advertised: usize,
+    /// Whether the operator wants the session.
+    pub enabled: bool,
+    /// Why the session last ended.
+    pub last_down: Option<String>,
+}
+
+/// One row of `show routes`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteRow {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Whether the decision process chose it.
+    pub best: bool,
+    /// The neighbor's name; `None` for our own.
+    pub neighbor: Option<String>,
+    /// The next hop; of our own routes there is none.
+    pub next_hop: Option<IpAddr>,
+    /// The AS path as text.
+    pub as_path: String,
+    /// ORIGIN in words.
+    pub origin: String,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// Communities of all kinds as text.
+    pub communities: Vec<String>,
+}
+
+impl Handle {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
+        Self { commands }
+    }
+
+    fn tell(&self, command: impl FnOnce(&mut Driver) + Send + 'static) {
+        let _ = self.commands.send(Box::new(command));
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Driver) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, answer) = oneshot::channel();
+        self.tell(move |driver| {
+            let _ = sender.send(question(driver));
+        });
+        answer.await.ok()
+    }
+
+    /// Announces a prefix of our own; the next hop in `attributes` is not used.
+    pub fn originate(&self, prefix: IpNet, attributes: Attributes) {
+        self.tell(move |driver| driver.rib.originate(prefix, attributes));
+    }
+
+    /// Withdraws a prefix of our own.
+    pub fn withdraw(&self, prefix: IpNet) {
+        self.tell(move |driver| driver.rib.withdraw_local(&prefix));
+    }
+
+    /// Replaces what a neighbor is told; only differences are sent.
+    pub fn set_export(&self, neighbor: &str, policy: Policy) {
+        let name = neighbor.to_owned();
+        self.tell(move |driver| {
+            if let Some(index) = driver.peers.iter().position(|p| p.neighbor.name == name) {
+                driver.rib.set_export(peer_id(index), policy);
+            }
+        });
+    }
+
+    /// Replaces the routes inside the AS.
+    pub fn set_igp(&self, igp: Igp) {
+        self.tell(move |driver| driver.set_igp(igp));
+    }
+
+    /// Resets the session with a neighbor; whether there is such a neighbor.
+    pub async fn clear(&self, neighbor: &str) -> bool {
+        let name = neighbor.to_owned();
+        self.ask(move |driver| {
+            let now = driver.now();
+            let Some(peer) = driver.peers.iter_mut().find(|p| p.neighbor.name == name) else {
+                return false;
+            };
+            peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
+            peer.session.handle_start(now);
+            true
+        })
+        .await
+        .unwrap_or(false)
+    }
+
+    /// Every neighbor, in the order of the configuration.
+    pub async fn neighbors(&self) -> Vec<NeighborStatus> {
+        self.ask(|driver| {
+            let now = driver.now();
+            let rib = &driver.rib;
+            let rows = driver.peers.iter().enumerate().map(|(index, peer)| {
+                let negotiated = peer.session.negotiated();
+                let counts = rib.counts(peer_id(index));
+                NeighborStatus {
+                    name: peer.neighbor.name.clone(),
+                    address: peer.neighbor.address,
+                    local_address: peer.local_address(),
+                    asn: peer.neighbor.asn,
+                    router_id: negotiated.map(|n| n.peer_router_id),
+                    state: peer.session.state().to_string(),
+                    since_seconds: (now - peer.since).as_secs_f64(),
+                    hold_time_seconds: negotiated.map(|n| n.hold_time.as_secs_f64()),
+                    families: negotiated
+                        .map(|n| n.families.iter().map(ToString::to_string).collect())
+                        .unwrap_or_default(),
+                    received: counts.received,
+                    accepted: counts.accepted,
+                    advertised: counts.advertised,
+                    enabled: peer.enabled,
+                    last_down: peer.last_down.clone(),
+                }
+            });
+            rows.collect()
+        })
+        .await
+        .unwrap_or_default()
+    }
+
+    /// How many sessions are Established, of how many.
+    pub async fn established(&self) -> (usize, usize) {
+        self.ask(|driver| {
+            let up = |p: &&crate::driver::Peer| p.session.state() == StateName::Established;
+            (driver.peers.iter().filter(up).count(), driver.peers.len())
+        })
+        .await
+        .unwrap_or((0, 0))
+    }
+
+    /// The routes to `prefix`, or all.
+    pub async fn routes(&self, prefix: Option<IpNet>) -> Vec<RouteRow> {
+        self.ask(move |driver| {
+            driver
+                .rib
+                .routes()
+                .filter(|route| prefix.is_none_or(|wanted| route.prefix == wanted))
+                .map(|route| row(driver, &route))
+                .collect()
+        })
+        .await
+        .unwrap_or_default()
+    }
+
+    /// Every candidate for a prefix and why the best is best.
+    pub async fn explain(&self, prefix: IpNet) -> Option<Explanation> {
+        self.ask(move |driver| driver.rib.explain(&prefix)).await.flatten()
+    }
+
+    /// The best route for the prefix, as a row.
+    pub async fn best(&self, prefix: IpNet) -> Option<RouteRow> {
+        self.ask(move |driver| driver.rib.best(&prefix).map(|route| row(driver, &route)))
+            .await
+            .flatten()
+    }
+
+    /// Waits until everything told so far has reached the kernel's tables.
+    pub async fn settled(&self) {
+        if let Some(settled) = self.ask(|driver| driver.kernel_settled()).await {
+            settled.await;
+        }
+    }
+
+    /// Ends every session with a Cease that carries `message` (RFC 9003), then the speaker. The
+    /// kernel's routes that it put in are removed.
+    pub fn shutdown(&self, message: &str) {
+        let message = message.to_owned();
+        self.tell(move |driver| driver.stop(ADMINISTRATIVE_SHUTDOWN, &message));
+    }
+}
+
+fn row(driver: &Driver, route: &RouteView<'_>) -> RouteRow {
+    let attributes = &route.attributes;
+    let neighbor = route.peer.map(|id| driver.peers[id.0 as usize].neighbor.name.clone());
+    let communities = attributes.communities.iter().map(ToString::to_string);
+    let extended = attributes.extended_communities.iter().map(ToString::to_string);
+    let large = attributes.large_communities.iter().map(ToString::to_string);
+    RouteRow {
+        prefix: route.prefix,
+        best: route.best,
+        next_hop: neighbor.is_some().then_some(attributes.next_hop.address),
+        neighbor,
+        as_path: attributes.as_path.to_string(),
+        origin: attributes.origin.to_string(),
+        local_pref: attributes.local_pref,
+        med: attributes.med,
+        communities: communities.chain(extended).chain(large).collect(),
+    }
+}

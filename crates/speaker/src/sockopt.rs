@@ -1,0 +1,68 @@
+//! The socket options that no safe crate offers: TCP MD5 and minimum TTL.
+#![expect(unsafe_code, reason = "setsockopt(2) with structures of the kernel's")]
+
+use std::io;
+use std::mem;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::config::Password;
+
+/// The option IPV6_MINHOPCOUNT of linux/in6.h.
+const IPV6_MINHOPCOUNT: libc::c_int = 73;
+/// The option TCP_MD5SIG of linux/tcp.h.
+const TCP_MD5SIG: libc::c_int = 14;
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C)]
+struct TcpMd5Sig {
+    address: libc::sockaddr_storage,
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    ifindex: libc::c_int,
+    key: [u8; 80],
+}
+
+/// Requires segments to and from `peer` to be signed with `password` (RFC 2385).
+///
+/// # Errors
+/// What the kernel says; `ENOPROTOOPT` if it was built without MD5.
+pub(crate) fn set_md5(socket: BorrowedFd<'_>, peer: IpAddr, password: &Password) -> io::Result<()> {
+    let key = password.octets();
+    // SAFETY: all-zero octets are a valid value of this plain C structure.
+    let mut option: TcpMd5Sig = unsafe { mem::zeroed() };
+    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peer, 0));
+    // SAFETY: `SockAddr` holds a whole sockaddr_storage, initialised beyond its length to zero.
+    option.address = unsafe { mem::transmute_copy(&address.as_storage()) };
+    option.key_len = u16::try_from(key.len()).expect("a password has at most 80 octets");
+    option.key[..key.len()].copy_from_slice(key);
+    set(socket, libc::IPPROTO_TCP, TCP_MD5SIG, &option)
+}
+
+/// Drops packets that arrive with a TTL or hop limit below `min` (RFC 5082).
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn set_min_ttl(socket: BorrowedFd<'_>, peer: IpAddr, min: u8) -> io::Result<()> {
+    let min = libc::c_int::from(min);
+    match peer {
+        IpAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &min),
+        IpAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &min),
+    }
+}
+
+fn set<T>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(mem::size_of::<T>()).expect("options are small");
+    // SAFETY: `value` points to `len` readable octets for the length of the call, and the
+    // descriptor is borrowed, so open.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,188 @@
+//! Two speakers on the loopback interface, over real TCP.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests use real sockets and may panic"
+)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anycast_bgp::policy::Policy;
+use anycast_bgp::{Asn, Attributes, Community, Family, IpNet};
+use anycast_speaker::{Config, Handle, Here, Neighbor, Password, Speaker};
+
+const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A port that is free on both addresses; tests run beside each other.
+fn free_port() -> u16 {
+    loop {
+        let left = TcpListener::bind((LEFT, 0)).unwrap();
+        let port = left.local_addr().unwrap().port();
+        if TcpListener::bind((RIGHT, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) -> Neighbor {
+    Neighbor {
+        name: name.into(),
+        address: IpAddr::V4(remote),
+        port,
+        local_address: Some(IpAddr::V4(local)),
+        asn: Asn(asn),
+        hold_time: Duration::from_secs(9),
+        connect_retry: Duration::from_millis(50),
+        families: vec![Family::Ipv4Unicast],
+        next_hop_other: None,
+        passive: false,
+        multihop: None,
+        ttl_security: false,
+        password: None,
+        import: Policy::accept_all(),
+        export: Policy::accept_all(),
+        next_hop_self: false,
+    }
+}
+
+async fn start(local: Ipv4Addr, asn: u32, neighbor: Neighbor) -> Handle {
+    let config = Config {
+        local_asn: Asn(asn),
+        router_id: local,
+        listen: vec![SocketAddr::new(local.into(), neighbor.port)],
+        install_routes: false,
+        place: Arc::new(Here),
+        neighbors: vec![neighbor],
+    };
+    let speaker = Speaker::bind(config, None).await.unwrap();
+    let handle = speaker.handle();
+    tokio::spawn(speaker.run());
+    handle
+}
+
+/// Polls until `wanted` holds; five seconds are far more than any of these take.
+async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
+    for _ in 0..500 {
+        if wanted().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
+
+async fn established(handle: &Handle) -> bool {
+    handle.established().await == (1, 1)
+}
+
+fn prefix(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+async fn pair(change: impl Fn(&mut Neighbor)) -> (Handle, Handle) {
+    let port = free_port();
+    let mut to_right = neighbor("right", LEFT, RIGHT, port, 64502);
+    let mut to_left = neighbor("left", RIGHT, LEFT, port, 64501);
+    change(&mut to_right);
+    change(&mut to_left);
+    (start(LEFT, 64501, to_right).await, start(RIGHT, 64502, to_left).await)
+}
+
+#[tokio::test]
+async fn a_prefix_is_announced_changed_and_withdrawn() {
+    let (left, right) = pair(|_| ()).await;
+    until("both are Established", async || established(&left).await && established(&right).await)
+        .await;
+    let net = prefix("192.0.2.0/24");
+    let mut attributes = Attributes::new(IpAddr::V4(LEFT));
+    attributes.communities = vec![Community(64501 << 16 | 80)];
+    left.originate(net, attributes);
+    until("the route arrives", async || right.best(net).await.is_some()).await;
+    let route = right.best(net).await.unwrap();
+    assert_eq!(route.as_path, "64501");
+    assert_eq!(route.next_hop, Some(IpAddr::V4(LEFT)));
+    assert_eq!(route.communities, ["64501:80"]);
+    left.originate(net, Attributes::new(IpAddr::V4(LEFT)));
+    until("the community goes", async || {
+        right.best(net).await.is_some_and(|route| route.communities.is_empty())
+    })
+    .await;
+    left.withdraw(net);
+    until("the route goes", async || right.best(net).await.is_none()).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_prefixes_cross_and_go_with_the_session() {
+    let (left, right) = pair(|_| ()).await;
+    for high in 0..40_u8 {
+        for low in 0..250_u8 {
+            let net = IpNet::new(Ipv4Addr::new(10, high, low, 0).into(), 24).unwrap();
+            left.originate(net, Attributes::new(IpAddr::V4(LEFT)));
+        }
+    }
+    until("all arrive", async || right.routes(None).await.len() == 10_000).await;
+    left.shutdown("that was all");
+    until("all go", async || right.routes(None).await.is_empty()).await;
+    let status = right.neighbors().await.remove(0);
+    let why = status.last_down.unwrap();
+    assert!(why.contains("that was all"), "the shutdown message is shown: {why}");
+}
+
+#[tokio::test]
+async fn a_cleared_session_comes_back() {
+    let (left, right) = pair(|_| ()).await;
+    until("Established", async || established(&left).await && established(&right).await).await;
+    assert!(left.clear("right").await);
+    assert!(!left.clear("nobody").await);
+    until("the other side was told", async || {
+        right.neighbors().await.remove(0).last_down.is_some()
+    })
+    .await;
+    until("Established again", async || established(&left).await && established(&right).await)
+        .await;
+}
+
+#[tokio::test]
+async fn with_ttl_security_both_ends_still_meet() {
+    let (left, right) = pair(|neighbor| neighbor.ttl_security = true).await;
+    until("Established", async || established(&left).await && established(&right).await).await;
+}
+
+#[tokio::test]
+async fn the_same_md5_password_meets_and_another_does_not() {
+    let password = |text: &str| Password::new(text.as_bytes().to_vec());
+    let (left, right) = pair(|neighbor| neighbor.password = password("swordfish")).await;
+    until("Established", async || established(&left).await && established(&right).await).await;
+
+    let (left, right) = pair(|neighbor| neighbor.password = password(&neighbor.name)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!established(&left).await && !established(&right).await);
+}
+
+#[tokio::test]
+async fn a_wrong_asn_is_refused_with_bad_peer_as() {
+    let port = free_port();
+    let left = start(LEFT, 64501, neighbor("right", LEFT, RIGHT, port, 64999)).await;
+    let right = start(RIGHT, 64502, neighbor("left", RIGHT, LEFT, port, 64501)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!established(&left).await && !established(&right).await);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_that_says_so() {
+    let taken = TcpListener::bind((LEFT, 0)).unwrap();
+    let config = Config {
+        local_asn: Asn(64501),
+        router_id: LEFT,
+        listen: vec![taken.local_addr().unwrap()],
+        install_routes: false,
+        place: Arc::new(Here),
+        neighbors: Vec::new(),
+    };
+    let Err(error) = Speaker::bind(config, None).await else { panic!("bound a taken port") };
+    assert!(error.to_string().contains("another BGP daemon"), "{error}");
+}
