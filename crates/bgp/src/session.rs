@@ -21,7 +21,9 @@
 //! - When one connection reaches OpenConfirm, an attempt to open the other is given up. Nobody has
 //!   sent an OPEN on it, so neither side can have chosen it.
 
+mod ending;
 mod negotiation;
+mod opening;
 mod reason;
 #[cfg(test)]
 mod tests;
@@ -32,22 +34,15 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::iana::{cease_subcode, error_code, fsm_subcode};
-use crate::message::{self, Context, Message, MessageError, Notification, Open, Update};
+use crate::iana::{cease_subcode, error_code};
+use crate::message::{self, Context, MAX_LEN, Message, MessageError, Notification, Update};
 use crate::time::Instant;
 use crate::{Asn, Family};
 
 pub use reason::DownReason;
 
+use opening::{Dial, Handshake, Opening, Phase};
 use timers::{BackOff, Timers};
-
-/// Hold time while waiting for an OPEN; RFC 4271 §8.2.2 suggests four minutes.
-const OPEN_SENT_HOLD_TIME: Duration = Duration::from_secs(240);
-/// The least time for which an attempt to connect goes on: TCP repeats a lost SYN after 1 s and
-/// after 3 s.
-const DIAL_TIME: Duration = Duration::from_secs(5);
-/// The longest message before and without the extended messages of RFC 8654.
-const MAX_LEN: usize = 4096;
 
 /// What the operator wants of a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -176,38 +171,6 @@ enum State {
     Running { link: Established, since: Instant, timers: Timers, inbox: Vec<u8> },
 }
 
-/// The way to an Established session.
-#[derive(Debug)]
-struct Opening {
-    dial: Dial,
-    dialled: Option<Handshake>,
-    accepted: Option<Handshake>,
-}
-
-/// Our own attempts to connect.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Dial {
-    /// None: the session is passive, or there is a connection already.
-    No,
-    /// The ConnectRetryTimer runs.
-    RetryAt(Instant),
-    /// The attempt is on until then.
-    OnUntil(Instant),
-}
-
-/// A connection on the way to Established.
-#[derive(Debug)]
-struct Handshake {
-    phase: Phase,
-    inbox: Vec<u8>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    OpenSent { hold_at: Instant },
-    OpenConfirm { link: Established, timers: Timers },
-}
-
 impl Session {
     /// A session that is stopped.
     #[must_use]
@@ -246,7 +209,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Stopped | State::Resting { visitor: None, .. } => {}
             State::Resting { visitor: Some(_), .. } => {
-                self.bid_farewell(Connection::Accepted, &cease)
+                self.bid_farewell(Connection::Accepted, &cease);
             }
             State::Opening(opening) => {
                 if let Dial::OnUntil(_) = opening.dial {
@@ -359,14 +322,16 @@ impl Session {
         }
     }
 
-    /// Sends an UPDATE; does nothing unless the session is Established.
+    /// Sends what `update` says, in as many UPDATEs as it needs; does nothing unless the session
+    /// is Established.
     pub fn send_update(&mut self, now: Instant, update: &Update) {
-        if let State::Running { link, timers, .. } = &mut self.state {
+        let State::Running { link, timers, .. } = &mut self.state else { return };
+        let connection = link.connection;
+        for octets in update.emit(&link.context) {
             timers.spoke(now);
-            let octets = Message::Update(update.clone()).emit(&link.context);
-            let connection = link.connection;
             self.counters.updates_out += 1;
-            self.send_octets(connection, octets);
+            self.counters.messages_out += 1;
+            self.actions.push_back(Action::Send(connection, octets));
         }
     }
 
@@ -498,53 +463,8 @@ fn next_message(
     }
 }
 
-/// The way up.
+/// Messages and connections.
 impl Session {
-    /// From Idle to Connect or Active, or to OpenSent with the neighbor that waits.
-    fn start(&mut self, now: Instant) {
-        let visitor = match &mut self.state {
-            State::Resting { visitor, .. } => visitor.take(),
-            _ => None,
-        };
-        self.state = State::Opening(Opening { dial: Dial::No, dialled: None, accepted: None });
-        if let Some(said) = visitor {
-            self.begin_handshake(now, Connection::Accepted);
-            self.handle_octets(now, Connection::Accepted, &said);
-        } else if !self.config.passive {
-            self.dial(now);
-        }
-    }
-
-    /// Opens a connection, in Connect.
-    fn dial(&mut self, now: Instant) {
-        let until = now + self.back_off.next().max(DIAL_TIME);
-        if let State::Opening(opening) = &mut self.state {
-            opening.dial = Dial::OnUntil(until);
-            self.actions.push_back(Action::Dial);
-        }
-    }
-
-    /// With no connection and no attempt: waits for the next attempt, in Active.
-    fn seek(&mut self, now: Instant) {
-        let passive = self.config.passive;
-        if let State::Opening(opening) = &mut self.state
-            && opening.connections().next().is_none()
-            && opening.dial == Dial::No
-            && !passive
-        {
-            opening.dial = Dial::RetryAt(now + self.back_off.next());
-        }
-    }
-
-    fn begin_handshake(&mut self, now: Instant, connection: Connection) {
-        if let State::Opening(opening) = &mut self.state {
-            let phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
-            *opening.slot(connection) = Some(Handshake { phase, inbox: Vec::new() });
-            let open = self.config.open();
-            self.send(connection, &Message::Open(open));
-        }
-    }
-
     fn handle_message(&mut self, now: Instant, connection: Connection, message: Message) {
         self.counters.messages_in += 1;
         match &message {
@@ -571,7 +491,7 @@ impl Session {
                     self.actions.push_back(Action::RouteRefresh(family));
                 }
                 Message::Open(_) | Message::Notification(_) => {
-                    self.refuse_unexpected(now, connection)
+                    self.refuse_unexpected(now, connection);
                 }
             },
             State::Opening(opening) => match (opening.slot(connection), message) {
@@ -584,48 +504,6 @@ impl Session {
                 _ => self.refuse_unexpected(now, connection),
             },
         }
-    }
-
-    /// From OpenSent to OpenConfirm, if the OPEN suits us and no better connection exists.
-    fn handle_open(&mut self, now: Instant, connection: Connection, open: &Open) {
-        let link = match self.config.negotiate(connection, open) {
-            Ok(link) => link,
-            Err(notification) => return self.refuse(now, connection, notification),
-        };
-        let other = connection.other();
-        let State::Opening(opening) = &mut self.state else { return };
-        if let Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) = opening.slot(other) {
-            if self.config.survivor(open) != connection {
-                return self.leave(connection);
-            }
-            self.leave(other);
-        }
-        let State::Opening(opening) = &mut self.state else { return };
-        if let Dial::OnUntil(_) = opening.dial {
-            opening.dial = Dial::No;
-            self.actions.push_back(Action::CancelDial);
-        }
-        if let Some(handshake) = opening.slot(connection) {
-            let timers = Timers::start(now, link.hold_time);
-            handshake.phase = Phase::OpenConfirm { link, timers };
-            self.send(connection, &Message::Keepalive);
-        }
-    }
-
-    /// From OpenConfirm to Established; the other connection, if any, has lost.
-    fn establish(&mut self, now: Instant, connection: Connection) {
-        self.leave(connection.other());
-        let State::Opening(opening) = &mut self.state else { return };
-        let Some(Handshake { phase: Phase::OpenConfirm { link, mut timers }, inbox }) =
-            opening.slot(connection).take()
-        else {
-            return;
-        };
-        timers.heard(now);
-        self.counters.established += 1;
-        self.back_off.reset();
-        self.actions.push_back(Action::Established(link.clone()));
-        self.state = State::Running { link, since: now, timers, inbox };
     }
 
     fn send(&mut self, connection: Connection, message: &Message) {
@@ -641,157 +519,7 @@ impl Session {
         self.counters.messages_out += 1;
         self.actions.push_back(Action::Send(connection, octets));
     }
-}
 
-/// Timers on the way up.
-impl Session {
-    fn handle_handshake_timeout(&mut self, now: Instant, connection: Connection) {
-        let State::Opening(opening) = &mut self.state else { return };
-        let Some(handshake) = opening.slot(connection) else { return };
-        let expired = match &mut handshake.phase {
-            Phase::OpenSent { hold_at } => *hold_at <= now,
-            Phase::OpenConfirm { timers, .. } if timers.hold_is_over(now) => true,
-            Phase::OpenConfirm { timers, .. } => {
-                if timers.is_keepalive_due(now) {
-                    timers.spoke(now);
-                    self.send(connection, &Message::Keepalive);
-                }
-                false
-            }
-        };
-        if expired {
-            self.refuse(now, connection, Notification::new(error_code::HOLD_TIMER_EXPIRED, 0));
-        }
-    }
-
-    /// The ConnectRetryTimer; `before` is how it stood before other timers fired.
-    fn handle_dial_timeout(&mut self, now: Instant, before: Dial) {
-        let State::Opening(opening) = &mut self.state else { return };
-        if opening.dial != before {
-            return;
-        }
-        match before {
-            Dial::RetryAt(at) if at <= now => self.dial(now),
-            Dial::OnUntil(at) if at <= now => {
-                opening.dial = Dial::No;
-                let alone = opening.connections().next().is_none();
-                self.actions.push_back(Action::CancelDial);
-                self.last_error = Some(DownReason::DialFailed);
-                if alone {
-                    self.dial(now);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The way down.
-impl Session {
-    /// Ends a connection because of an error that the neighbor is told.
-    fn refuse(&mut self, now: Instant, connection: Connection, notification: Notification) {
-        self.end(now, connection, DownReason::Sent(notification));
-    }
-
-    /// Ends a connection on which a message came that its state has no use for (RFC 6608).
-    fn refuse_unexpected(&mut self, now: Instant, connection: Connection) {
-        let subcode = match &mut self.state {
-            State::Running { .. } => fsm_subcode::UNEXPECTED_MESSAGE_IN_ESTABLISHED,
-            State::Opening(opening) => match opening.slot(connection) {
-                Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) => {
-                    fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM
-                }
-                _ => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_SENT,
-            },
-            State::Stopped | State::Resting { .. } => return,
-        };
-        self.refuse(now, connection, Notification::new(error_code::FINITE_STATE_MACHINE, subcode));
-    }
-
-    /// Ends a connection, and with the last of them the session; then rests, or seeks another.
-    fn end(&mut self, now: Instant, connection: Connection, reason: DownReason) {
-        match &mut self.state {
-            State::Stopped | State::Resting { .. } => {}
-            State::Opening(opening) => {
-                let slot = opening.slot(connection);
-                let confirmed =
-                    matches!(slot, Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }));
-                *slot = None;
-                let alone = opening.connections().next().is_none();
-                let dialling = matches!(opening.dial, Dial::OnUntil(_));
-                match &reason {
-                    DownReason::Sent(notification) => self.bid_farewell(connection, notification),
-                    DownReason::Received(_) => self.actions.push_back(Action::Close(connection)),
-                    DownReason::ConnectionClosed | DownReason::DialFailed => {}
-                }
-                let unwanted = match &reason {
-                    DownReason::ConnectionClosed => !confirmed,
-                    DownReason::Received(notification) => notification.code == error_code::CEASE,
-                    DownReason::Sent(_) | DownReason::DialFailed => false,
-                };
-                if !alone {
-                    // The other connection goes on: nothing to report.
-                    return;
-                }
-                self.last_error = Some(reason);
-                if unwanted {
-                    self.seek(now);
-                } else {
-                    if dialling {
-                        self.actions.push_back(Action::CancelDial);
-                    }
-                    self.rest(now);
-                }
-            }
-            State::Running { link, .. } => {
-                debug_assert_eq!(link.connection, connection, "events of others are ignored");
-                self.go_down(connection, &reason);
-                self.rest(now);
-            }
-        }
-    }
-
-    /// Leaves Established; the caller says where to.
-    fn go_down(&mut self, connection: Connection, reason: &DownReason) {
-        self.counters.dropped += 1;
-        self.last_error = Some(reason.clone());
-        if let DownReason::Sent(notification) = reason {
-            self.send(connection, &Message::Notification(notification.clone()));
-        }
-        self.actions.push_back(Action::Down(reason.clone()));
-        if *reason != DownReason::ConnectionClosed {
-            self.actions.push_back(Action::Close(connection));
-        }
-    }
-
-    fn rest(&mut self, now: Instant) {
-        let restart_at = now + self.back_off.next();
-        self.state = State::Resting { restart_at, visitor: None };
-    }
-
-    /// Ends the connection that lost a collision, if there is one.
-    fn leave(&mut self, loser: Connection) {
-        if let State::Opening(opening) = &mut self.state
-            && opening.slot(loser).take().is_some()
-        {
-            self.bid_farewell(loser, &cease(cease_subcode::CONNECTION_COLLISION_RESOLUTION));
-        }
-    }
-
-    fn forget_visitor(&mut self) {
-        if let State::Resting { visitor, .. } = &mut self.state {
-            *visitor = None;
-        }
-    }
-
-    fn bid_farewell(&mut self, connection: Connection, notification: &Notification) {
-        self.send(connection, &Message::Notification(notification.clone()));
-        self.actions.push_back(Action::Close(connection));
-    }
-}
-
-/// The connections.
-impl Session {
     fn has(&mut self, connection: Connection) -> bool {
         self.inbox(connection).is_some()
     }
@@ -812,42 +540,12 @@ impl Session {
             State::Opening(opening) => {
                 opening.slot(connection).as_ref().map(|handshake| match &handshake.phase {
                     Phase::OpenSent { .. } => self.config.first_context(),
-                    Phase::OpenConfirm { link, .. } => link.context.clone(),
+                    Phase::OpenConfirm { link, .. } => link.context,
                 })
             }
-            State::Running { link, .. } if link.connection == connection => {
-                Some(link.context.clone())
-            }
+            State::Running { link, .. } if link.connection == connection => Some(link.context),
             _ => None,
         }
-    }
-}
-
-impl Opening {
-    const fn slot(&mut self, connection: Connection) -> &mut Option<Handshake> {
-        match connection {
-            Connection::Dialled => &mut self.dialled,
-            Connection::Accepted => &mut self.accepted,
-        }
-    }
-
-    /// The connections that are up.
-    fn connections(&self) -> impl Iterator<Item = Connection> + use<> {
-        let dialled = self.dialled.is_some().then_some(Connection::Dialled);
-        let accepted = self.accepted.is_some().then_some(Connection::Accepted);
-        dialled.into_iter().chain(accepted)
-    }
-
-    fn name(&self) -> StateName {
-        let links = [&self.dialled, &self.accepted];
-        let furthest = links.into_iter().flatten().map(|handshake| match handshake.phase {
-            Phase::OpenSent { .. } => StateName::OpenSent,
-            Phase::OpenConfirm { .. } => StateName::OpenConfirm,
-        });
-        furthest.max().unwrap_or(match self.dial {
-            Dial::OnUntil(_) => StateName::Connect,
-            Dial::No | Dial::RetryAt(_) => StateName::Active,
-        })
     }
 }
 

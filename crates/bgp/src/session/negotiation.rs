@@ -1,10 +1,10 @@
 //! What an OPEN must say, what two OPENs agree on, and which of two connections survives.
 
 use crate::iana::{capability, error_code, open_subcode};
-use crate::message::{Capabilities, Context, Notification, Open, Update};
+use crate::message::{Capabilities, Context, MAX_LEN, Notification, Open, Update};
 use crate::{Asn, Family};
 
-use super::{Config, Connection, Established, MAX_LEN};
+use super::{Config, Connection, Established};
 
 impl Config {
     /// Our OPEN.

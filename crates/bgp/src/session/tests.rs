@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::Attributes;
-use crate::message::{Announcement, Capabilities};
+use crate::message::{Announcement, Capabilities, Open};
 
 use super::*;
 

@@ -74,6 +74,11 @@ impl BackOff {
         self.base
     }
 
+    /// The next wait, without jitter.
+    pub(super) const fn step(&self) -> Duration {
+        self.step
+    }
+
     pub(super) const fn reset(&mut self) {
         self.step = self.base;
     }

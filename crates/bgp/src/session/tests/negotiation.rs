@@ -49,8 +49,8 @@ fn opens_that_do_not_fit_are_refused() {
 fn what_both_offer_is_agreed_on() {
     let same_id = Open { router_id: config().router_id, ..open() };
     assert_eq!(established(config(), &same_id).state(), StateName::Established, "RFC 6286");
-    let table: [(&str, Option<&[Family]>, &[Family]); 4] = [
-        ("both", Some(&[Ipv6Unicast, Ipv4Unicast]), &[Ipv4Unicast, Ipv6Unicast]),
+    let table = [
+        ("both", Some(&[Ipv6Unicast, Ipv4Unicast][..]), &[Ipv4Unicast, Ipv6Unicast][..]),
         ("IPv6", Some(&[Ipv6Unicast]), &[Ipv6Unicast]),
         ("IPv4", Some(&[Ipv4Unicast]), &[Ipv4Unicast]),
         ("an old peer", None, &[Ipv4Unicast]),

@@ -52,7 +52,7 @@ fn faults_are_answered_by_their_notification() {
         wire
     };
     // (what it shows, calm messages before, octets, code and subcode)
-    let table: &[(&str, usize, Vec<u8>, (u8, u8))] = &[
+    let table = [
         ("marker before the OPEN", 0, with(0, 0), (1, 1)),
         ("length before the OPEN", 0, with(17, 18), (1, 2)),
         ("type before the OPEN", 0, with(18, 77), (1, 3)),
@@ -72,17 +72,17 @@ fn faults_are_answered_by_their_notification() {
         session.handle_start(Instant::START);
         session.handle_connected(Instant::START, Dialled);
         let calm = [Message::Open(open()), Message::Keepalive];
-        for message in &calm[..*before] {
+        for message in &calm[..before] {
             session.handle_octets(Instant::START, Dialled, &emit(message));
         }
         drain(&mut session);
-        session.handle_octets(Instant::START, Dialled, octets);
+        session.handle_octets(Instant::START, Dialled, &octets);
         let Some(DownReason::Sent(sent)) = session.last_error().cloned() else {
             panic!("{name}: {:?}", session.last_error());
         };
-        assert_eq!((sent.code, sent.subcode), (*code, *subcode), "{name}");
+        assert_eq!((sent.code, sent.subcode), (code, subcode), "{name}");
         let mut want = vec![Action::Send(Dialled, emit(&Message::Notification(sent.clone())))];
-        if *before == 2 {
+        if before == 2 {
             want.push(Action::Down(DownReason::Sent(sent)));
         }
         want.push(Action::Close(Dialled));

@@ -9,7 +9,13 @@ use Connection::{Accepted, Dialled};
 /// Two speakers and the network between them.
 struct Simulation {
     now: Instant,
+    /// One way.
     delay: Duration,
+    /// How much longer than `delay` octets may take, and the state of that dice.
+    jitter: Duration,
+    dice: u64,
+    /// When the last octets of a connection reach a speaker: TCP keeps their order.
+    last: BTreeMap<(u64, usize), Instant>,
     speakers: [Speaker; 2],
     /// What is under way, by time and then by order of sending.
     events: BTreeMap<(Instant, u64), (usize, Event)>,
@@ -69,12 +75,32 @@ impl Simulation {
             log: Vec::new(),
             updates: Vec::new(),
         });
-        Self { now: Instant::START, delay, speakers, events: BTreeMap::new(), next: 0 }
+        Self {
+            now: Instant::START,
+            delay,
+            jitter: Duration::ZERO,
+            dice: 0,
+            last: BTreeMap::new(),
+            speakers,
+            events: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     /// Two sessions that fit together; the first speaker has the higher BGP Identifier.
     fn pair(delay: Duration) -> Self {
         Self::new(pair(), delay)
+    }
+
+    /// Sends `event` of connection `id` to a speaker.
+    fn transmit(&mut self, id: u64, to: usize, event: Event) {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let share = u32::try_from(self.dice >> 48).unwrap();
+        let at = self.now + self.delay + self.jitter * share / 0xffff;
+        let last = self.last.entry((id, to)).or_insert(at);
+        *last = at.max(*last);
+        let at = *last;
+        self.schedule(at, to, event);
     }
 
     fn schedule(&mut self, at: Instant, to: usize, event: Event) {
@@ -129,12 +155,12 @@ impl Simulation {
                     speaker.attempt = None;
                     speaker.dialled = Some(id);
                     speaker.session.handle_connected(now, Dialled);
-                    self.schedule(now + self.delay, 1 - who, Event::Accept(id));
+                    self.transmit(id, 1 - who, Event::Accept(id));
                 }
             }
             Event::Accept(id) => {
                 if speaker.accepted.is_some() {
-                    self.schedule(now + self.delay, 1 - who, Event::Closed(id));
+                    self.transmit(id, 1 - who, Event::Closed(id));
                 } else {
                     speaker.accepted = Some(id);
                     speaker.session.handle_connected(now, Accepted);
@@ -170,11 +196,11 @@ impl Simulation {
                 Action::CancelDial => assert!(speaker.attempt.take().is_some()),
                 Action::Send(connection, octets) => {
                     let id = speaker.slot(connection).expect("sends on what is open");
-                    self.schedule(now + self.delay, 1 - who, Event::Octets(id, octets));
+                    self.transmit(id, 1 - who, Event::Octets(id, octets));
                 }
                 Action::Close(connection) => {
                     let id = speaker.slot(connection).take().expect("closes what is open");
-                    self.schedule(now + self.delay, 1 - who, Event::Closed(id));
+                    self.transmit(id, 1 - who, Event::Closed(id));
                 }
                 Action::Established(link) => speaker.log.push((now, Some(link))),
                 Action::Down(_) => speaker.log.push((now, None)),
@@ -262,6 +288,37 @@ fn dials_that_cross_leave_one_connection_at_once() {
     }
 }
 
+/// Octets take up to twice as long as they could, each time anew.
+#[test]
+fn dials_that_cross_on_an_uneven_path_leave_one_connection_at_once() {
+    for dice in 0..4000u64 {
+        let mut net = Simulation::pair(Duration::from_millis(10));
+        net.jitter = Duration::from_millis(10);
+        net.dice = dice << 32;
+        net.start(0, at(0));
+        net.start(1, at(dice % 41));
+        net.run(at(400));
+        let what = format!("dice {dice}");
+        net.assert_one_connection(&what);
+        assert!(net.speakers.iter().all(|speaker| speaker.log.len() == 1), "{what}");
+    }
+}
+
+/// When octets take up to six times as long, the two sides can choose differently and both
+/// connections go, as RFC 4271 §6.8 leaves it. The jitter of the back-off parts them.
+#[test]
+fn dials_that_cross_on_a_wild_path_leave_one_connection_soon() {
+    for dice in 0..4000u64 {
+        let mut net = Simulation::pair(Duration::from_millis(10));
+        net.jitter = Duration::from_millis(50);
+        net.dice = dice << 32;
+        net.start(0, at(0));
+        net.start(1, at(dice % 141));
+        net.run(at(10_000));
+        net.assert_one_connection(&format!("dice {dice}"));
+    }
+}
+
 #[test]
 fn a_collision_leaves_the_connection_of_the_higher_identifier() {
     for (higher, configs) in [
@@ -310,7 +367,8 @@ fn a_silent_peer_is_dropped_at_the_hold_time_and_not_before() {
     let up = net.speakers[0].log[0].0;
     // The peer sends a KEEPALIVE each 30 s from its first one on, which brought us up.
     let heard = up + Duration::from_secs(90);
-    net.run(heard + HOLD_TIME - Duration::from_nanos(1));
+    let tick = Duration::from_nanos(1);
+    net.run(heard + HOLD_TIME.saturating_sub(tick));
     assert_eq!(net.speakers[0].session.state(), StateName::Established);
     net.run(heard + HOLD_TIME);
     assert_eq!(net.speakers[0].session.state(), StateName::Idle);

@@ -1,5 +1,6 @@
 //! The whole transition table: each state, each event, all actions in order, the state after and
-//! the next timer. `transitions.txt` holds it; a change there is a change of behaviour.
+//! the next timer. `transitions.txt` holds it; a change there is a change of behaviour. With
+//! `UPDATE_SNAPSHOTS=1` in the environment the test writes the file anew, for a person to read.
 
 use std::fmt::Write;
 
@@ -27,9 +28,13 @@ fn paths() -> Vec<(&'static str, Config, Vec<Event>)> {
     let kept = |on| Received(on, "KEEPALIVE", Message::Keepalive);
     let passive = Config { passive: true, ..config() };
     let confused = Received(Dialled, "UPDATE", Message::Update(update()));
+    let fail = [Connected(Dialled), confused.clone(), Event::Timeout];
+    let mut often = [vec![Start], [fail.clone(), fail.clone(), fail].concat()].concat();
+    often.pop();
     vec![
         ("Idle, stopped", config(), vec![Start, Stop]),
         ("Idle after an error", config(), vec![Start, Connected(Dialled), confused.clone()]),
+        ("Idle after three errors", config(), often),
         (
             "Idle after an error, the neighbor waits",
             config(),
@@ -140,8 +145,8 @@ fn action_in_words(action: &Action) -> String {
     }
 }
 
-/// Each step of a path is one second after the one before, so that timers started at different
-/// steps differ.
+/// Each step of a path is 100 ms after the one before, so that timers started at different steps
+/// differ.
 fn table() -> String {
     let mut table = String::new();
     for (name, config, path) in paths() {
@@ -151,7 +156,7 @@ fn table() -> String {
             let mut now = Instant::START;
             for step in &path {
                 now = now + Duration::from_millis(100);
-                apply(&mut session, now, step);
+                now = apply(&mut session, now, step);
             }
             drain(&mut session);
             let before = session.poll_timeout();
@@ -174,6 +179,11 @@ fn table() -> String {
 #[test]
 fn each_event_in_each_state_does_what_the_table_says() {
     let got = table();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/session/tests/transitions.txt");
+        std::fs::write(file, &got).unwrap();
+        return;
+    }
     let want = include_str!("transitions.txt");
     let mut state = "";
     for (got, want) in got.lines().zip(want.lines()) {
