@@ -246,3 +246,6 @@ impl fmt::Display for Step {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

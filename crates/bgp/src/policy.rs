@@ -7,6 +7,8 @@ pub mod relation;
 
 mod evaluate;
 mod prefix_pattern;
+#[cfg(test)]
+mod tests;
 
 use ipnet::IpNet;
 

@@ -237,7 +237,8 @@ impl Rib {
             let (table, interner) = (&self.table, &mut self.interner);
             session.stage(|prefix, up| {
                 let best = table.best(prefix)?;
-                let attributes = export::export(self.local_asn, prefix, best, &peer.config, up)?;
+                let attributes =
+                    export::export(self.local_asn, prefix, best, id, &peer.config, up)?;
                 Some(Advertised { attributes: interner.intern(attributes), from: best.peer })
             });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::peer::{PeerConfig, PeerUp};
+use super::peer::{PeerConfig, PeerId, PeerUp};
 use super::table::Best;
 use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::policy::RouteFacts;
@@ -29,13 +29,17 @@ pub(super) fn export(
     local_asn: Asn,
     prefix: &IpNet,
     best: &Best,
+    id: PeerId,
     config: &PeerConfig,
     up: &PeerUp,
 ) -> Option<Arc<Attributes>> {
     let ebgp = config.asn != local_asn;
     let local = best.peer.is_none();
     let kept_within = |community| best.attributes.has_community(community);
-    if kept_within(Community::NO_ADVERTISE) || (!ebgp && !local && !best.ebgp) {
+    if best.peer == Some(id) || (!ebgp && !local && !best.ebgp) {
+        return None;
+    }
+    if kept_within(Community::NO_ADVERTISE) {
         return None;
     }
     if ebgp && (kept_within(Community::NO_EXPORT) || kept_within(Community::NO_EXPORT_SUBCONFED)) {
