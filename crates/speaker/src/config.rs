@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
-use anycast_bgp::{Asn, Family};
+use anycast_bgp::{Asn, Family, IpNet};
 
 /// One speaker.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub struct Neighbor {
     pub next_hop_other: Option<IpAddr>,
     /// Never dial, only accept.
     pub passive: bool,
-    /// Hops to the neighbor if it is not directly connected.
+    /// Hops to the neighbor if it is not directly connected; an iBGP neighbor may be anywhere.
     pub multihop: Option<u8>,
     /// Refuse packets that came from further than the neighbor can be (GTSM, RFC 5082).
     pub ttl_security: bool,
@@ -114,20 +114,29 @@ impl Place for Here {
     }
 }
 
-/// Routes inside the AS, given from outside: next hop → how to get there.
+/// Routes inside the AS, given from outside: prefix → how to get there. The host route to a next
+/// hop says what it costs.
 ///
 /// A site has none; the lab computes it for the routers of one AS, as their IGP would.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Igp {
-    /// By the address of another router of the AS.
-    pub routes: HashMap<IpAddr, IgpRoute>,
+    /// By prefix: the other routers' addresses and what lies behind them.
+    pub routes: HashMap<IpNet, IgpRoute>,
 }
 
-/// The way to one router of the AS.
+/// The way to one prefix inside the AS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IgpRoute {
     /// The metric that the decision process compares.
     pub cost: u32,
     /// The directly connected router to send to.
     pub gateway: IpAddr,
+}
+
+impl Igp {
+    /// The directly connected router through which another router of the AS is reached.
+    #[must_use]
+    pub fn gateway(&self, router: IpAddr) -> Option<IpAddr> {
+        self.routes.get(&IpNet::from(router)).map(|route| route.gateway)
+    }
 }

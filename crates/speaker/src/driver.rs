@@ -1,10 +1,11 @@
 //! The loop that owns the sessions and the tables of one speaker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use anycast_bgp::IpNet;
 use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
@@ -78,9 +79,12 @@ impl Speaker {
     /// # Errors
     /// The first socket that could not be opened.
     pub async fn bind(
-        config: Config,
+        mut config: Config,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
     ) -> Result<Self, BindError> {
+        for neighbor in config.neighbors.iter_mut().filter(|n| n.asn == config.local_asn) {
+            neighbor.multihop.get_or_insert(u8::MAX);
+        }
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (command_sender, commands) = mpsc::unbounded_channel();
         for &address in &config.listen {
@@ -301,7 +305,7 @@ impl Driver {
         };
         while let Some(change) = self.rib.poll_fib() {
             let gateway = change.route.and_then(|route| match (&self.igp, route.ebgp) {
-                (Some(igp), false) => igp.routes.get(&route.next_hop.address).map(|r| r.gateway),
+                (Some(igp), false) => igp.gateway(route.next_hop.address),
                 _ => Some(route.next_hop.address),
             });
             kernel.set(KernelRoute { prefix: change.prefix, gateway });
@@ -516,36 +520,28 @@ impl Driver {
     pub(crate) fn set_igp(&mut self, igp: Igp) {
         if let Some(kernel) = &self.kernel {
             let old = self.igp.take().unwrap_or_default();
-            for address in old.routes.keys().filter(|address| !igp.routes.contains_key(address)) {
-                kernel.set(KernelRoute { prefix: (*address).into(), gateway: None });
+            for prefix in old.routes.keys().filter(|prefix| !igp.routes.contains_key(prefix)) {
+                kernel.set(KernelRoute { prefix: *prefix, gateway: None });
             }
-            for (address, route) in &igp.routes {
-                kernel.set(KernelRoute { prefix: (*address).into(), gateway: Some(route.gateway) });
+            for (prefix, route) in &igp.routes {
+                kernel.set(KernelRoute { prefix: *prefix, gateway: Some(route.gateway) });
             }
-            // A next hop whose gateway moved keeps its cost class but not its kernel route.
-            let moved: HashSet<IpAddr> = igp
-                .routes
-                .iter()
-                .filter(|(address, route)| {
-                    old.routes.get(address).is_some_and(|o| o.gateway != route.gateway)
-                })
-                .map(|(address, _)| *address)
-                .collect();
-            let refresh: Vec<KernelRoute> = self
-                .rib
-                .routes()
-                .filter(|route| route.best && moved.contains(&route.attributes.next_hop.address))
-                .filter_map(|route| {
-                    let gateway = igp.routes.get(&route.attributes.next_hop.address)?.gateway;
-                    Some(KernelRoute { prefix: route.prefix, gateway: Some(gateway) })
-                })
-                .collect();
-            for route in refresh {
-                kernel.set(route);
+            // A next hop whose gateway moved may keep its cost: the tables see no change then.
+            for route in self.rib.routes().filter(|route| route.best && route.peer.is_some()) {
+                let next_hop = route.attributes.next_hop.address;
+                let gateway = igp.gateway(next_hop);
+                if gateway.is_some() && gateway != old.gateway(next_hop) {
+                    kernel.set(KernelRoute { prefix: route.prefix, gateway });
+                }
             }
         }
-        let costs: HashMap<IpAddr, u32> =
-            igp.routes.iter().map(|(address, route)| (*address, route.cost)).collect();
+        let host = |prefix: &IpNet| prefix.prefix_len() == prefix.max_prefix_len();
+        let costs: HashMap<IpAddr, u32> = igp
+            .routes
+            .iter()
+            .filter(|(prefix, _)| host(prefix))
+            .map(|(prefix, route)| (prefix.addr(), route.cost))
+            .collect();
         self.rib.set_igp(Some(costs));
         self.igp = Some(igp);
     }

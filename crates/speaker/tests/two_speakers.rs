@@ -99,7 +99,7 @@ async fn a_prefix_is_announced_changed_and_withdrawn() {
         .await;
     let net = prefix("192.0.2.0/24");
     let mut attributes = Attributes::new(IpAddr::V4(LEFT));
-    attributes.communities = vec![Community(64501 << 16 | 80)];
+    attributes.communities = vec!["64501:80".parse::<Community>().unwrap()];
     left.originate(net, attributes);
     until("the route arrives", async || right.best(net).await.is_some()).await;
     let route = right.best(net).await.unwrap();
