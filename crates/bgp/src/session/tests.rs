@@ -3,6 +3,7 @@
 mod negotiation;
 mod octets;
 mod random;
+mod retry;
 mod simulation;
 mod transitions;
 
