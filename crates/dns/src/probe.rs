@@ -100,6 +100,16 @@ impl Query {
         Ok(Self { class, ..Self::new(id, parsed, rtype) })
     }
 
+    /// A query from a name and the numbers of type and class.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn from_codes(id: u16, name: &str, qtype: u16, class: u16) -> Result<Self, BadQuery> {
+        let parsed = Name::from_str(name).map_err(|_| BadQuery::Name(name.to_owned()))?;
+        let class = Class::from_int(class);
+        Ok(Self { class, ..Self::new(id, parsed, Rtype::from_int(qtype)) })
+    }
+
     /// `id.server. CH TXT` with NSID: the question that tells a site.
     pub fn id_server(id: u16) -> Self {
         let mut name = Vec::with_capacity(11);

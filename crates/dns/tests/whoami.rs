@@ -330,6 +330,13 @@ fn a_bare_format_error_is_an_answer() {
 }
 
 #[test]
+fn words_and_numbers_make_the_same_query() {
+    let words = Query::from_text(5, "id.server", "TXT", "CH").unwrap();
+    assert_eq!(Query::from_codes(5, "id.server.", TXT, CH), Ok(words.clone()));
+    assert_eq!(Query { nsid: true, ..words }, Query::id_server(5));
+}
+
+#[test]
 fn what_cannot_be_asked_is_named() {
     for (name, qtype, class, want) in [
         ("a..b", "A", "IN", "'a..b' is not a domain name"),

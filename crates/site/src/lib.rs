@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`check`] | health checks, once and again |
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
 
 #![allow(
@@ -10,4 +11,5 @@
     reason = "floor 3: the daemon is where sockets, tasks and the clock belong"
 )]
 
+pub mod check;
 pub mod whoami;

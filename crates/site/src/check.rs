@@ -1,0 +1,189 @@
+//! Health checks: one question to one service, answered by a pass or by why not.
+//!
+//! [`run`] asks once. A [`Runner`] asks again and again, and at once when something has happened
+//! to the service. What follows from the outcomes is not decided here.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anycast_dns::probe::Query;
+use anycast_dns::{Rcode, Transport};
+use tokio::net::TcpStream;
+
+mod command;
+mod dns;
+mod http;
+mod runner;
+
+pub use runner::{Event, Runner, RunnerHandle};
+
+/// One check of one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What is asked.
+    pub kind: Kind,
+    /// Where the service answers; a command gets it in its environment.
+    pub target: SocketAddr,
+    /// A check without outcome by then has failed.
+    pub timeout: Duration,
+}
+
+/// What a check asks, and which answer passes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// A TCP connection is accepted.
+    Tcp,
+    /// An HTTP/1.1 GET is answered with the status.
+    Http {
+        /// The request target; starts with `/`.
+        path: String,
+        /// The Host header; `None`: the target.
+        host: Option<String>,
+        /// The only status that passes.
+        status: u16,
+    },
+    /// A DNS query is answered with the response code and, if asked for, the data.
+    Dns {
+        /// The question; each check takes an id of its own.
+        query: Query,
+        /// What carries it.
+        transport: Transport,
+        /// The only response code that passes.
+        rcode: Rcode,
+        /// Text that the data of one answer must contain.
+        expect: Option<String>,
+    },
+    /// A program exits with 0. It finds the target in `ANYCAST_ADDRESS` and `ANYCAST_PORT`.
+    Command {
+        /// The program and its arguments; at least the program.
+        argv: Vec<String>,
+        /// Variables besides those of the daemon.
+        env: Vec<(String, String)>,
+    },
+}
+
+/// Why a check did not pass.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// Nobody listens there.
+    Refused,
+    /// No outcome in time.
+    Timeout(Duration),
+    /// The other side closed before it answered.
+    Closed,
+    /// The network or the kernel said otherwise.
+    Network(String),
+    /// An HTTP answer, but not the one.
+    Status {
+        /// What came.
+        got: u16,
+        /// What would have passed.
+        want: u16,
+    },
+    /// An answer that is no HTTP.
+    NotHttp(String),
+    /// A DNS answer, but not the one.
+    Rcode {
+        /// What came.
+        got: Rcode,
+        /// What would have passed.
+        want: Rcode,
+    },
+    /// No answer's data contains the text.
+    Unexpected {
+        /// The data of all answers.
+        got: String,
+        /// What would have passed.
+        want: String,
+    },
+    /// An answer that is no DNS message.
+    NotDns,
+    /// The command ended with another code than 0.
+    Exit {
+        /// Its code.
+        code: i32,
+        /// The last line that it wrote to its standard error; may be empty.
+        words: String,
+    },
+    /// The command was ended by a signal that was not ours.
+    Signal(i32),
+    /// The command could not be started.
+    NotStarted {
+        /// The program.
+        program: String,
+        /// What the kernel said.
+        why: String,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => write!(f, "connection refused"),
+            Self::Timeout(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
+            Self::Closed => write!(f, "connection closed without an answer"),
+            Self::Network(why) => write!(f, "{why}"),
+            Self::Status { got, want } => write!(f, "status {got}, expected {want}"),
+            Self::NotHttp(why) => write!(f, "not an HTTP answer: {why}"),
+            Self::Rcode { got, want } => write!(f, "response code {got}, expected {want}"),
+            Self::Unexpected { got, want } if got.is_empty() => {
+                write!(f, "no data in the answer, expected '{want}'")
+            }
+            Self::Unexpected { got, want } => write!(f, "answer '{got}', expected '{want}'"),
+            Self::NotDns => write!(f, "not a DNS answer"),
+            Self::Exit { code, words } if words.is_empty() => write!(f, "exit code {code}"),
+            Self::Exit { code, words } => write!(f, "exit code {code}: {words}"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::NotStarted { program, why } => write!(f, "cannot start {program}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Network(error.to_string()),
+        }
+    }
+}
+
+/// Runs one check; dropping the future abandons it and ends its command.
+///
+/// # Errors
+/// Why it did not pass.
+pub async fn run(check: &Check) -> Result<(), Failure> {
+    let Check { kind, target, timeout } = check;
+    let outcome = async {
+        match kind {
+            Kind::Tcp => TcpStream::connect(target).await.map(drop).map_err(Failure::from),
+            Kind::Http { path, host, status } => {
+                http::check(*target, path, host.as_deref(), *status).await
+            }
+            Kind::Dns { query, transport, rcode, expect } => {
+                let query = Query { id: (random() & 0xffff) as u16, ..query.clone() };
+                let response = dns::ask(*target, &query, *transport).await?;
+                dns::judge(&response, *rcode, expect.as_deref())
+            }
+            Kind::Command { argv, env } => command::check(argv, env, *target).await,
+        }
+    };
+    tokio::time::timeout(*timeout, outcome).await.unwrap_or(Err(Failure::Timeout(*timeout)))
+}
+
+/// A number that others cannot foresee: the standard library's hash keys are random.
+fn random() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+#[cfg(test)]
+mod tests;

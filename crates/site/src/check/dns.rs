@@ -1,0 +1,65 @@
+//! A DNS query of a service.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anycast_dns::probe::{NotAnAnswer, Query, Response};
+use anycast_dns::{Rcode, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::Failure;
+
+pub(super) async fn ask(
+    target: SocketAddr,
+    query: &Query,
+    transport: Transport,
+) -> Result<Response, Failure> {
+    let octets = query.emit();
+    match transport {
+        Transport::Udp => {
+            let any = match target.ip() {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+            // Connected, so that a closed port comes back as an error at once.
+            socket.connect(target).await?;
+            socket.send(&octets).await?;
+            let mut answer = [0; 4096];
+            loop {
+                let len = socket.recv(&mut answer).await?;
+                match Response::parse(&answer[..len], query) {
+                    Ok(response) => return Ok(response),
+                    // Of another query, perhaps a late one: ours may still come.
+                    Err(NotAnAnswer::Another | NotAnAnswer::Query) => {}
+                    Err(NotAnAnswer::Malformed) => return Err(Failure::NotDns),
+                }
+            }
+        }
+        Transport::Tcp => {
+            let mut stream = TcpStream::connect(target).await?;
+            let len = u16::try_from(octets.len()).expect("a query has one question");
+            stream.write_all(&[&len.to_be_bytes()[..], &octets].concat()).await?;
+            let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+            stream.read_exact(&mut answer).await?;
+            Response::parse(&answer, query).map_err(|_| Failure::NotDns)
+        }
+    }
+}
+
+pub(super) fn judge(
+    response: &Response,
+    rcode: Rcode,
+    expect: Option<&str>,
+) -> Result<(), Failure> {
+    if response.rcode != rcode {
+        return Err(Failure::Rcode { got: response.rcode, want: rcode });
+    }
+    match expect {
+        Some(want) if !response.texts().any(|text| text.contains(want)) => {
+            let got = response.texts().collect::<Vec<_>>().join(", ");
+            Err(Failure::Unexpected { got, want: want.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,200 @@
+//! Repeats a check: fall fast, rise slowly.
+//!
+//! - At the start, until the service was first up, passes follow each other without a pause: a
+//!   fresh daemon announces within milliseconds. After a failure the pause begins at 50 ms and
+//!   doubles up to the interval.
+//! - From then on checks start at the interval, a tenth of it more or less, so that the checks
+//!   of many sites do not fall into step.
+//! - Poked, because something happened to the service, it checks at once, and after a failure
+//!   again every millisecond until `fall` failures have confirmed it or one check has passed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Check, Failure, random, run};
+
+/// The pause after a first failure at the start.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause between the checks that confirm a failure.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(1);
+
+/// A check to repeat.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    /// The service's index, given back with each event.
+    pub service: usize,
+    /// The check's index in the service, given back with each event.
+    pub check: usize,
+    /// The check.
+    pub probe: Check,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// Passes in a row that make the service up; at the start they come without a pause.
+    pub rise: u32,
+    /// Failures in a row that make the service down; after a poke they come without a pause.
+    pub fall: u32,
+}
+
+/// One check's outcome.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Event {
+    /// The service's index.
+    pub service: usize,
+    /// The check's index in the service.
+    pub check: usize,
+    /// The pass or why not.
+    pub outcome: Result<(), Failure>,
+    /// From the check's start to its outcome.
+    pub took: Duration,
+}
+
+/// A running [`Runner`]; dropping it stops it.
+#[derive(Debug)]
+pub struct RunnerHandle {
+    poke: Arc<Notify>,
+    task: AbortHandle,
+}
+
+impl RunnerHandle {
+    /// Checks at once: a check under way is abandoned, for it may be waiting for one who is no
+    /// more.
+    pub fn poke(&self) {
+        self.poke.notify_one();
+    }
+}
+
+impl Drop for RunnerHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Runner {
+    /// Checks from now on, sending each outcome to `events`, until the handle is dropped or
+    /// nobody listens.
+    pub fn spawn(self, events: mpsc::Sender<Event>) -> RunnerHandle {
+        let poke = Arc::new(Notify::new());
+        let task = tokio::spawn(self.repeat(poke.clone(), events)).abort_handle();
+        RunnerHandle { poke, task }
+    }
+
+    async fn repeat(self, poke: Arc<Notify>, events: mpsc::Sender<Event>) {
+        let mut pace = Pace::new(self.interval, self.rise, self.fall);
+        loop {
+            let (outcome, started) = self.check_once(&mut pace, &poke).await;
+            let ended = Instant::now();
+            let passed = outcome.is_ok();
+            let (service, check) = (self.service, self.check);
+            let event = Event { service, check, outcome, took: ended - started };
+            if events.send(event).await.is_err() {
+                return;
+            }
+            let next = match pace.next(passed) {
+                Next::AfterEnd(pause) => ended + pause,
+                Next::AfterStart(interval) => started + jitter(interval, random()),
+            };
+            tokio::select! {
+                biased;
+                () = poke.notified() => pace.poked(),
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Checks until there is an outcome; a poke meanwhile starts anew. Pokes that go on for
+    /// longer than the timeout stop doing so, or there would never be one.
+    async fn check_once(&self, pace: &mut Pace, poke: &Notify) -> (Result<(), Failure>, Instant) {
+        let first_start = Instant::now();
+        loop {
+            let started = Instant::now();
+            let may_restart = started - first_start < self.probe.timeout;
+            tokio::select! {
+                biased;
+                () = poke.notified(), if may_restart => pace.poked(),
+                outcome = run(&self.probe) => return (outcome, started),
+            }
+        }
+    }
+}
+
+/// Spreads `interval` by up to a tenth to both sides.
+fn jitter(interval: Duration, random: u64) -> Duration {
+    let per_mille = 900 + u32::try_from(random % 201).unwrap_or_default();
+    interval * per_mille / 1000
+}
+
+/// When to check next: the part that needs no clock.
+#[derive(Clone, Debug)]
+struct Pace {
+    interval: Duration,
+    rise: u32,
+    fall: u32,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    /// Not yet up since the start.
+    Proving { passes: u32, pause: Duration },
+    /// As the interval says.
+    Steady,
+    /// Poked: is it really down?
+    Confirming { fails: u32 },
+}
+
+/// When the next check starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    /// So long after the end of the one before.
+    AfterEnd(Duration),
+    /// So long after the start of the one before.
+    AfterStart(Duration),
+}
+
+impl Pace {
+    fn new(interval: Duration, rise: u32, fall: u32) -> Self {
+        let pause = FIRST_PAUSE.min(interval);
+        Self { interval, rise, fall, mode: Mode::Proving { passes: 0, pause } }
+    }
+
+    /// Something happened to the service.
+    fn poked(&mut self) {
+        self.mode = match self.mode {
+            // It may just have started: begin with the shortest pause again.
+            Mode::Proving { passes, .. } => {
+                Mode::Proving { passes, pause: FIRST_PAUSE.min(self.interval) }
+            }
+            Mode::Steady => Mode::Confirming { fails: 0 },
+            confirming @ Mode::Confirming { .. } => confirming,
+        };
+    }
+
+    /// Takes in an outcome.
+    fn next(&mut self, passed: bool) -> Next {
+        let steady = (Mode::Steady, Next::AfterStart(self.interval));
+        let (mode, next) = match (self.mode, passed) {
+            (Mode::Proving { passes, .. }, true) if passes + 1 >= self.rise => steady,
+            (Mode::Proving { passes, pause }, true) => {
+                (Mode::Proving { passes: passes + 1, pause }, Next::AfterEnd(Duration::ZERO))
+            }
+            (Mode::Proving { pause, .. }, false) => {
+                let longer = (pause * 2).min(self.interval);
+                (Mode::Proving { passes: 0, pause: longer }, Next::AfterEnd(pause))
+            }
+            (Mode::Confirming { fails }, false) if fails + 1 < self.fall => {
+                (Mode::Confirming { fails: fails + 1 }, Next::AfterEnd(CONFIRM_PAUSE))
+            }
+            (Mode::Steady | Mode::Confirming { .. }, _) => steady,
+        };
+        self.mode = mode;
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests;

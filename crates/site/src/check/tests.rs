@@ -1,0 +1,280 @@
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::*;
+
+const MILLIS: fn(u64) -> Duration = Duration::from_millis;
+
+fn check(kind: Kind, target: SocketAddr, millis: u64) -> Check {
+    Check { kind, target, timeout: MILLIS(millis) }
+}
+
+fn http_check(target: SocketAddr) -> Check {
+    let kind = Kind::Http { path: "/health".into(), host: None, status: 200 };
+    check(kind, target, 200)
+}
+
+fn dns_kind(transport: Transport, expect: Option<&str>) -> Kind {
+    let query = Query::from_text(0, "id.server", "TXT", "CH").unwrap();
+    Kind::Dns { query, transport, rcode: Rcode::NOERROR, expect: expect.map(str::to_owned) }
+}
+
+fn command(argv: &[&str]) -> Check {
+    let argv = argv.iter().map(|&word| word.to_owned()).collect();
+    let env = vec![("WORD".to_owned(), "from the env".to_owned())];
+    check(Kind::Command { argv, env }, "192.0.2.7:80".parse().unwrap(), 300)
+}
+
+fn shell(script: &str) -> Check {
+    command(&["/bin/sh", "-c", script])
+}
+
+async fn words(check: &Check) -> String {
+    run(check).await.map_or_else(|failure| failure.to_string(), |()| "pass".to_owned())
+}
+
+/// A port on which nobody listens.
+async fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Answers each connection with `answer` and closes; with `None` it stays silent.
+async fn server(answer: Option<&'static str>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut silent = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            match answer {
+                Some(answer) => {
+                    let _ = stream.read(&mut [0; 2048]).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+                None => silent.push(stream),
+            }
+        }
+    });
+    address
+}
+
+/// Answers each datagram with what `answer` makes of it.
+async fn udp_server(answer: fn(&[u8]) -> Vec<Vec<u8>>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut octets = [0; 1500];
+        loop {
+            let (len, client) = socket.recv_from(&mut octets).await.unwrap();
+            for reply in answer(&octets[..len]) {
+                socket.send_to(&reply, client).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+fn whoami(query: &[u8]) -> Vec<u8> {
+    let identity =
+        crate::whoami::Identity { site: "fra".into(), fleet: "f".into(), version: String::new() };
+    let client = "192.0.2.1:1".parse().unwrap();
+    anycast_dns::whoami::answer(query, &identity, client, Transport::Udp).unwrap()
+}
+
+#[tokio::test]
+async fn tcp_passes_where_somebody_listens() {
+    let listening = server(None).await;
+    assert_eq!(words(&check(Kind::Tcp, listening, 300)).await, "pass");
+    assert_eq!(words(&check(Kind::Tcp, closed_port().await, 300)).await, "connection refused");
+}
+
+#[tokio::test]
+async fn http_passes_with_the_status_alone() {
+    for (answer, want) in [
+        (Some("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "pass"),
+        (Some("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nonly this"), "pass"),
+        (Some("HTTP/1.1 503 Service Unavailable\r\n\r\n"), "status 503, expected 200"),
+        (Some("HTTP/1.1 204 No Content\r\n\r\n"), "status 204, expected 200"),
+        (Some("SSH-2.0-OpenSSH_10.0\r\n"), "not an HTTP answer: invalid HTTP version parsed"),
+        (Some(""), "connection closed without an answer"),
+        (None, "no answer within 200 ms"),
+    ] {
+        let target = server(answer).await;
+        assert_eq!(words(&http_check(target)).await, want, "{answer:?}");
+    }
+    assert_eq!(words(&http_check(closed_port().await)).await, "connection refused");
+}
+
+#[tokio::test]
+async fn http_asks_for_the_path_at_the_host() {
+    for (host, want) in [(None, None), (Some("www.example.net"), Some("www.example.net"))] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        let kind = Kind::Http {
+            path: "/health?full=1".into(),
+            host: host.map(str::to_owned),
+            status: 200,
+        };
+        let check = check(kind, target, 1000);
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut octets = [0; 2048];
+            let len = stream.read(&mut octets).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            String::from_utf8(octets[..len].to_vec()).unwrap()
+        };
+        let (outcome, request) = tokio::join!(run(&check), serve);
+        assert_eq!(outcome, Ok(()));
+        let want = want.map_or(target.to_string(), str::to_owned);
+        assert_eq!(
+            request,
+            format!(
+                "GET /health?full=1 HTTP/1.1\r\nhost: {want}\r\n\
+                 user-agent: anycast-check\r\nconnection: close\r\n\r\n"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn dns_passes_with_the_code_and_the_data() {
+    let whoami_server = udp_server(|query| vec![whoami(query)]).await;
+    let late = udp_server(|query| {
+        let mut other = whoami(query);
+        other[0] ^= 1;
+        vec![other, whoami(query)]
+    })
+    .await;
+    let noise = udp_server(|_| vec![b"hello".to_vec()]).await;
+    let silent = udp_server(|_| vec![]).await;
+    let refuses = |mut kind: Kind| {
+        if let Kind::Dns { rcode, .. } = &mut kind {
+            *rcode = Rcode::REFUSED;
+        }
+        kind
+    };
+    let udp = |expect| dns_kind(Transport::Udp, expect);
+    for (name, kind, target, want) in [
+        ("any data", udp(None), whoami_server, "pass"),
+        ("the data", udp(Some("fra")), whoami_server, "pass"),
+        ("a part of the data", udp(Some("ra")), whoami_server, "pass"),
+        ("other data", udp(Some("nrt")), whoami_server, "answer 'fra', expected 'nrt'"),
+        (
+            "another code",
+            refuses(udp(None)),
+            whoami_server,
+            "response code NOERROR, expected REFUSED",
+        ),
+        ("after an answer with another id", udp(Some("fra")), late, "pass"),
+        ("no DNS", udp(None), noise, "not a DNS answer"),
+        ("silence", udp(None), silent, "no answer within 200 ms"),
+        ("nobody", udp(None), closed_port().await, "connection refused"),
+        (
+            "nobody, over TCP",
+            dns_kind(Transport::Tcp, None),
+            closed_port().await,
+            "connection refused",
+        ),
+        (
+            "a server that hangs up, over TCP",
+            dns_kind(Transport::Tcp, None),
+            server(Some("")).await,
+            "connection closed without an answer",
+        ),
+        (
+            "no DNS over TCP",
+            dns_kind(Transport::Tcp, None),
+            server(Some("\0\x02hi")).await,
+            "not a DNS answer",
+        ),
+    ] {
+        assert_eq!(words(&check(kind, target, 200)).await, want, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn dns_over_tcp_passes_too() {
+    let (send, ready) = tokio::sync::oneshot::channel();
+    let config = crate::whoami::Config {
+        identity: crate::whoami::Identity { site: "fra".into(), ..Default::default() },
+        addresses: vec!["::1".parse().unwrap()],
+        dns_port: Some(0),
+        http_port: None,
+    };
+    tokio::spawn(crate::whoami::serve(config, |bound| send.send(bound.dns[0]).unwrap()));
+    let target = ready.await.unwrap();
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let check = check(dns_kind(transport, Some("fra")), target, 1000);
+        assert_eq!(words(&check).await, "pass", "{transport:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_passes_with_exit_code_0() {
+    for (name, check, want) in [
+        ("0", shell("exit 0"), "pass"),
+        ("1", shell("exit 1"), "exit code 1"),
+        (
+            "the last line of stderr",
+            shell("echo out; echo one >&2; echo two >&2; echo >&2; exit 2"),
+            "exit code 2: two",
+        ),
+        (
+            "the target and the variables",
+            shell("echo $ANYCAST_ADDRESS $ANYCAST_PORT $WORD >&2; exit 3"),
+            "exit code 3: 192.0.2.7 80 from the env",
+        ),
+        ("a signal", shell("kill -TERM $$"), "ended by signal 15"),
+        ("forever", shell("sleep 60"), "no answer within 300 ms"),
+        (
+            "much output, which nobody keeps",
+            shell("yes >&2 | head -c 5000000 >&2; yes | head -c 5000000; echo end >&2; exit 4"),
+            "exit code 4: end",
+        ),
+        (
+            "a child that keeps the pipe open",
+            shell("sleep 0.5 & echo end >&2; exit 5"),
+            "exit code 5: end",
+        ),
+        (
+            "no such program",
+            command(&["/nowhere/check"]),
+            "cannot start /nowhere/check: No such file or directory (os error 2)",
+        ),
+        ("no program", command(&[]), "cannot start nothing: no program is given"),
+    ] {
+        assert_eq!(words(&check).await, want, "{name}");
+    }
+}
+
+/// Whether the process runs; one that is dead but not yet reaped by its parent does so only if
+/// that parent is us.
+fn runs(pid: &str) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let mut fields = fields.split(' ');
+    let (state, parent) = (fields.next().unwrap(), fields.next().unwrap());
+    state != "Z" || parent == std::process::id().to_string()
+}
+
+#[tokio::test]
+async fn at_the_timeout_the_whole_process_group_ends_without_zombies() {
+    let file = std::env::temp_dir().join(format!("anycast-check-{}", std::process::id()));
+    let script = format!("sleep 60 & echo $$ $! > {}; wait", file.display());
+    let started = Instant::now();
+    assert_eq!(words(&shell(&script)).await, "no answer within 300 ms");
+    assert!(started.elapsed() < MILLIS(2000), "{:?}", started.elapsed());
+    let pids = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let pids: Vec<_> = pids.split_whitespace().collect();
+    assert_eq!(pids.len(), 2);
+    for _ in 0..100 {
+        if !pids.iter().any(|pid| runs(pid)) {
+            return;
+        }
+        tokio::time::sleep(MILLIS(10)).await;
+    }
+    panic!("still there: {pids:?}");
+}
