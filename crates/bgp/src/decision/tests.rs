@@ -215,13 +215,16 @@ fn med_route(asn: u32, med: u32, router_id: u8) -> Owned {
         })
 }
 
+/// Who falls, where, and by whom.
+type Fall = (usize, Step, usize);
+
 #[test]
 fn med_is_compared_within_a_neighbor_as_only() {
     use Step::{Med, RouterId};
     let (a, b) = (64501, 64502);
     let ibgp = |route: Owned| route.peer(|it| (*it.ebgp, *it.asn) = (false, Asn(64500)));
     // (what it shows, routes, best, (fallen, at, by) in order)
-    let table: &[(&str, &[Owned], usize, &[(usize, Step, usize)])] = &[
+    let table: &[(&str, &[Owned], usize, &[Fall])] = &[
         (
             "two ASes: MED says nothing",
             &[med_route(a, 500, 1), med_route(b, 5, 2)],

@@ -1,0 +1,324 @@
+//! Whatever happened before, the tables say what a new speaker would say that was given only the
+//! state at the end.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::PrefixPattern;
+
+const PEERS: [PeerId; 4] = [ALPHA, BETA, CORE, EDGE];
+const PREFIXES: [&str; 4] = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8:1::/48"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Announce { peer: usize, prefix: usize, variant: usize },
+    Withdraw { peer: usize, prefix: usize },
+    Up { peer: usize },
+    Down { peer: usize },
+    SetImport { peer: usize, policy: usize },
+    SetExport { peer: usize, policy: usize },
+    Originate { prefix: usize, variant: usize },
+    WithdrawLocal { prefix: usize },
+    SetIgp { interior: usize },
+    Refresh { peer: usize, family: usize },
+    PollUpdate { peer: usize },
+    PollFib,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (peer, prefix, variant) = (0..PEERS.len(), 0..PREFIXES.len(), 0..VARIANTS);
+    let step = prop_oneof![
+        8 => (peer.clone(), prefix.clone(), variant.clone())
+            .prop_map(|(peer, prefix, variant)| Step::Announce { peer, prefix, variant }),
+        4 => (peer.clone(), prefix.clone())
+            .prop_map(|(peer, prefix)| Step::Withdraw { peer, prefix }),
+        1 => peer.clone().prop_map(|peer| Step::Up { peer }),
+        1 => peer.clone().prop_map(|peer| Step::Down { peer }),
+        1 => (peer.clone(), 0..4_usize)
+            .prop_map(|(peer, policy)| Step::SetImport { peer, policy }),
+        1 => (peer.clone(), 0..4_usize)
+            .prop_map(|(peer, policy)| Step::SetExport { peer, policy }),
+        2 => (prefix.clone(), variant)
+            .prop_map(|(prefix, variant)| Step::Originate { prefix, variant }),
+        2 => prefix.prop_map(|prefix| Step::WithdrawLocal { prefix }),
+        1 => (0..4_usize).prop_map(|interior| Step::SetIgp { interior }),
+        1 => (peer.clone(), 0..2_usize).prop_map(|(peer, family)| Step::Refresh { peer, family }),
+        4 => peer.prop_map(|peer| Step::PollUpdate { peer }),
+        4 => Just(Step::PollFib),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+const VARIANTS: usize = 6;
+
+fn variant(peer: Option<PeerId>, variant: usize) -> Attributes {
+    let asn = match peer {
+        Some(ALPHA) => vec![64501],
+        Some(BETA) => vec![64502],
+        _ => vec![],
+    };
+    let path = |rest: &[u32]| [&asn[..], rest].concat();
+    let base = route(&path(&[64510]));
+    let base = Attributes {
+        next_hop: peer.map_or(ip("10.0.0.9"), |id| config(id).address).into(),
+        ..base
+    };
+    match variant {
+        0 => base,
+        1 => Attributes { med: Some(7), local_pref: Some(120), ..base },
+        2 => Attributes { as_path: AsPath::sequence(&path(&[64511, 64512])), ..base },
+        3 => Attributes { as_path: AsPath::sequence(&path(&[64510, 64500])), ..base },
+        4 => Attributes { communities: vec![Community::NO_EXPORT], ..base },
+        _ => Attributes { next_hop: ip("192.0.2.254").into(), ..base },
+    }
+}
+
+fn policy(policy: usize) -> Policy {
+    let some: PrefixPattern = "10.0.0.0/8 ge 16 le 16".parse().unwrap();
+    let one: PrefixPattern = "10.2.0.0/16".parse().unwrap();
+    let rule = Rule::new(Action::Accept);
+    match policy {
+        0 => Policy::accept_all(),
+        1 => Policy::reject_all(),
+        2 => Policy { rules: vec![rule.when(Match::Prefix(vec![some])).set(Set::LocalPref(90))] },
+        _ => Policy {
+            rules: vec![
+                Rule::new(Action::Reject).when(Match::Prefix(vec![one])),
+                rule.set(Set::Prepend(1)).set(Set::Med(Some(3))),
+            ],
+        },
+    }
+}
+
+fn interior(interior: usize) -> Option<HashMap<IpAddr, u32>> {
+    let (core, edge) = (ip("10.0.0.3"), ip("10.0.0.4"));
+    match interior {
+        0 => None,
+        1 => Some(HashMap::from([(core, 20), (edge, 10)])),
+        2 => Some(HashMap::from([(core, 20)])),
+        _ => Some(HashMap::new()),
+    }
+}
+
+/// The other end of a session: it knows what it was told since it came up.
+#[derive(Default)]
+struct Receiver {
+    routes: BTreeMap<IpNet, Arc<Attributes>>,
+    /// It asked for all again, so that it may be told what it knows.
+    refreshed: bool,
+}
+
+impl Receiver {
+    fn read(&mut self, update: &Update) {
+        for prefix in &update.withdrawn {
+            assert!(self.routes.remove(prefix).is_some(), "{prefix} was never announced");
+        }
+        for Announcement { attributes, prefixes } in &update.announced {
+            for prefix in prefixes {
+                let known = self.routes.insert(*prefix, Arc::clone(attributes));
+                assert!(
+                    self.refreshed || known.as_ref() != Some(attributes),
+                    "{prefix} is told twice"
+                );
+            }
+        }
+    }
+}
+
+/// A speaker, all that it was given and all that it gave out.
+struct World {
+    rib: Rib,
+    up: [bool; 4],
+    sent: [BTreeMap<IpNet, Attributes>; 4],
+    policies: [(usize, usize); 4],
+    local: BTreeMap<IpNet, Attributes>,
+    interior: usize,
+    receivers: [Receiver; 4],
+    fib: BTreeMap<IpNet, FibRoute>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut rib = Rib::new(US, Ipv4Addr::new(10, 0, 0, 254));
+        for id in PEERS {
+            rib.add_peer(id, config(id));
+        }
+        Self {
+            rib,
+            up: [false; 4],
+            sent: Default::default(),
+            policies: [(0, 0); 4],
+            local: BTreeMap::new(),
+            interior: 0,
+            receivers: Default::default(),
+            fib: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Announce { peer, prefix, variant: which } => {
+                let attributes = variant(Some(PEERS[peer]), which);
+                if self.up[peer] {
+                    self.sent[peer].insert(net(PREFIXES[prefix]), attributes.clone());
+                }
+                self.rib.handle_update(PEERS[peer], announce(PREFIXES[prefix], attributes));
+            }
+            Step::Withdraw { peer, prefix } => {
+                self.sent[peer].remove(&net(PREFIXES[prefix]));
+                self.rib.handle_update(PEERS[peer], withdraw(PREFIXES[prefix]));
+            }
+            Step::Up { peer } => {
+                self.up[peer] = true;
+                self.sent[peer].clear();
+                self.receivers[peer] = Receiver::default();
+                self.rib.peer_up(PEERS[peer], up(PEERS[peer]));
+            }
+            Step::Down { peer } => {
+                self.up[peer] = false;
+                self.sent[peer].clear();
+                self.receivers[peer] = Receiver::default();
+                self.rib.peer_down(PEERS[peer]);
+            }
+            Step::SetImport { peer, policy: which } => {
+                self.policies[peer].0 = which;
+                self.rib.set_import(PEERS[peer], policy(which));
+            }
+            Step::SetExport { peer, policy: which } => {
+                self.policies[peer].1 = which;
+                self.rib.set_export(PEERS[peer], policy(which));
+            }
+            Step::Originate { prefix, variant: which } => {
+                let attributes = variant(None, which);
+                self.local.insert(net(PREFIXES[prefix]), attributes.clone());
+                self.rib.originate(net(PREFIXES[prefix]), attributes);
+            }
+            Step::WithdrawLocal { prefix } => {
+                self.local.remove(&net(PREFIXES[prefix]));
+                self.rib.withdraw_local(&net(PREFIXES[prefix]));
+            }
+            Step::SetIgp { interior: which } => {
+                self.interior = which;
+                self.rib.set_igp(interior(which));
+            }
+            Step::Refresh { peer, family } => {
+                self.receivers[peer].refreshed = true;
+                let family = [Family::Ipv4Unicast, Family::Ipv6Unicast][family];
+                self.rib.handle_refresh(PEERS[peer], family);
+            }
+            Step::PollUpdate { peer } => {
+                self.poll_update(peer);
+            }
+            Step::PollFib => {
+                self.poll_fib();
+            }
+        }
+    }
+
+    fn poll_update(&mut self, peer: usize) -> bool {
+        let Some(update) = self.rib.poll_update(PEERS[peer]) else { return false };
+        self.receivers[peer].read(&update);
+        true
+    }
+
+    fn poll_fib(&mut self) -> bool {
+        let Some(FibChange { prefix, route }) = self.rib.poll_fib() else { return false };
+        let known = match route {
+            Some(route) => self.fib.insert(prefix, route),
+            None => self.fib.remove(&prefix),
+        };
+        assert_ne!(known, route, "{prefix} is told twice");
+        true
+    }
+
+    fn settle(&mut self) {
+        for peer in 0..PEERS.len() {
+            while self.poll_update(peer) {}
+        }
+        while self.poll_fib() {}
+    }
+
+    /// A new speaker that is given only the state at the end.
+    fn reborn(&self) -> Self {
+        let mut world = Self::new();
+        world.step(&Step::SetIgp { interior: self.interior });
+        for (prefix, attributes) in &self.local {
+            world.rib.originate(*prefix, attributes.clone());
+        }
+        for (peer, id) in PEERS.into_iter().enumerate() {
+            let (import, export) = self.policies[peer];
+            world.step(&Step::SetImport { peer, policy: import });
+            world.step(&Step::SetExport { peer, policy: export });
+            if self.up[peer] {
+                world.step(&Step::Up { peer });
+            }
+            for (prefix, attributes) in &self.sent[peer] {
+                let update = announce(&prefix.to_string(), attributes.clone());
+                world.rib.handle_update(id, update);
+            }
+        }
+        world.settle();
+        world
+    }
+
+    fn assert_same_as(&self, other: &Self) {
+        assert_eq!(self.fib, other.fib);
+        for (id, (here, there)) in PEERS.iter().zip(self.receivers.iter().zip(&other.receivers)) {
+            assert_eq!(here.routes, there.routes, "what {id:?} knows");
+            assert_eq!(self.rib.counts(*id), other.rib.counts(*id), "counts of {id:?}");
+        }
+        for prefix in PREFIXES.map(net) {
+            assert_eq!(self.rib.explain(&prefix), other.rib.explain(&prefix));
+        }
+        assert_eq!(self.rib.routes().collect::<Vec<_>>(), other.rib.routes().collect::<Vec<_>>());
+    }
+
+    /// The views, the counts and what went out say the same.
+    fn assert_coherent(&self) {
+        for (id, receiver) in PEERS.iter().zip(&self.receivers) {
+            let advertised: BTreeMap<_, _> =
+                self.rib.advertised(*id).map(|it| (it.prefix, Arc::clone(it.attributes))).collect();
+            assert_eq!(advertised, receiver.routes);
+            let received: Vec<_> = self.rib.received(*id).collect();
+            let passed =
+                |why: Option<Ineligible>| why.is_none_or(|why| why == Ineligible::Unreachable);
+            let counts = Counts {
+                received: received.len(),
+                accepted: received.iter().filter(|it| passed(it.ineligible)).count(),
+                advertised: receiver.routes.len(),
+            };
+            assert_eq!(self.rib.counts(*id), counts);
+        }
+        let best = self.rib.routes().filter(|route| route.best && route.peer.is_some());
+        let wanted: BTreeMap<_, _> =
+            best.map(|it| (it.prefix, (it.attributes.next_hop, it.peer.unwrap()))).collect();
+        let installed: BTreeMap<_, _> =
+            self.fib.iter().map(|(prefix, it)| (*prefix, (it.next_hop, it.peer))).collect();
+        assert_eq!(installed, wanted);
+        for prefix in PREFIXES.map(net) {
+            let explained = self.rib.explain(&prefix).map(|it| it.routes[0].clone());
+            let explained = explained.filter(|route| route.outcome == Outcome::Best);
+            let best = self.rib.best(&prefix);
+            assert_eq!(best.map(|it| it.peer), explained.map(|it| it.peer));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_tables_depend_on_the_state_and_not_on_the_way_there(steps in steps()) {
+        let mut world = World::new();
+        // Every world starts with all peers up, so that most steps bite.
+        for peer in 0..PEERS.len() {
+            world.step(&Step::Up { peer });
+        }
+        for step in &steps {
+            world.step(step);
+        }
+        world.settle();
+        world.assert_coherent();
+        world.assert_same_as(&world.reborn());
+    }
+}
