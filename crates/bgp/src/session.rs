@@ -272,7 +272,9 @@ impl Session {
             && let Dial::OnUntil(_) = opening.dial
         {
             opening.dial = Dial::No;
-            self.last_error = Some(DownReason::DialFailed);
+            if opening.connections().next().is_none() {
+                self.last_error = Some(DownReason::DialFailed);
+            }
             self.seek(now);
         }
     }

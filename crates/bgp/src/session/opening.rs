@@ -197,8 +197,8 @@ impl Session {
                 opening.dial = Dial::No;
                 let alone = opening.connections().next().is_none();
                 self.actions.push_back(Action::CancelDial);
-                self.last_error = Some(DownReason::DialFailed);
                 if alone {
+                    self.last_error = Some(DownReason::DialFailed);
                     self.back_off.next();
                     self.dial(now);
                 }
