@@ -128,18 +128,15 @@ impl AsPath {
             }
             merged.push(segment);
         }
-        for segment in as4.segments {
-            match merged.last_mut() {
-                Some(last)
-                    if last.kind == SegmentKind::AsSequence
-                        && segment.kind == SegmentKind::AsSequence
-                        && last.asns.len() + segment.asns.len() <= 255 =>
-                {
-                    last.asns.extend(segment.asns);
-                }
-                _ => merged.push(segment),
+        let mut rest = as4.segments.into_iter().peekable();
+        if let (Some(last), Some(next)) = (merged.last_mut(), rest.peek()) {
+            let sequences =
+                last.kind == SegmentKind::AsSequence && next.kind == SegmentKind::AsSequence;
+            if sequences && last.asns.len() + next.asns.len() <= 255 {
+                last.asns.extend(rest.next().into_iter().flat_map(|segment| segment.asns));
             }
         }
+        merged.extend(rest);
         self.segments = merged;
     }
 
@@ -182,5 +179,65 @@ impl fmt::Display for AsPath {
             f.write_str(close)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SegmentKind::{AsConfedSequence, AsConfedSet, AsSequence, AsSet};
+
+    fn path(segments: &[(SegmentKind, &[u32])]) -> AsPath {
+        let segments = segments
+            .iter()
+            .map(|(kind, asns)| Segment {
+                kind: *kind,
+                asns: asns.iter().copied().map(Asn).collect(),
+            })
+            .collect();
+        AsPath { segments }
+    }
+
+    #[test]
+    fn what_a_path_says() {
+        // (text, segments, length, neighbor, origin)
+        type Row<'a> = (&'a str, &'a [(SegmentKind, &'a [u32])], usize, Option<u32>, Option<u32>);
+        let table: &[Row] = &[
+            ("", &[], 0, None, None),
+            ("1", &[(AsSequence, &[1])], 1, Some(1), Some(1)),
+            ("1 2 2", &[(AsSequence, &[1, 2, 2])], 3, Some(1), Some(2)),
+            ("1 {2 3}", &[(AsSequence, &[1]), (AsSet, &[2, 3])], 2, Some(1), None),
+            ("{2 3} 1", &[(AsSet, &[2, 3]), (AsSequence, &[1])], 2, None, Some(1)),
+            ("(8 9) 1", &[(AsConfedSequence, &[8, 9]), (AsSequence, &[1])], 1, Some(1), Some(1)),
+            ("[8 9]", &[(AsConfedSet, &[8, 9])], 0, None, None),
+        ];
+        for (text, segments, length, first, origin) in table {
+            let path = path(segments);
+            let got = (path.to_string(), path.length(), path.first(), path.origin());
+            let want = ((*text).to_owned(), *length, first.map(Asn), origin.map(Asn));
+            assert_eq!(got, want);
+            assert_eq!(path.contains(Asn(2)), text.contains('2'), "{text}");
+        }
+    }
+
+    #[test]
+    fn prepending_fills_a_sequence_and_then_begins_another() {
+        let mut full = AsPath::sequence(&[2; 254]);
+        full.prepend(Asn(1), 2);
+        let lens: Vec<usize> = full.segments.iter().map(|segment| segment.asns.len()).collect();
+        assert_eq!((lens, full.first()), (vec![1, 255], Some(Asn(1))));
+        let mut set = path(&[(AsSet, &[2])]);
+        set.prepend(Asn(1), 1);
+        assert_eq!(set, path(&[(AsSequence, &[1]), (AsSet, &[2])]));
+        set.prepend(Asn(1), 0);
+        assert_eq!(set.length(), 2);
+    }
+
+    #[test]
+    fn kinds_and_their_codes_are_one_to_one() {
+        for code in 0..=u8::MAX {
+            let kind = SegmentKind::from_code(code);
+            assert_eq!(kind.map(|kind| kind as u8), (1..=4).contains(&code).then_some(code));
+        }
     }
 }

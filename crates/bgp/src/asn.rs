@@ -56,6 +56,57 @@ impl FromStr for Asn {
     /// Reads `64500` or `AS64500`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as")).unwrap_or(text);
-        digits.parse().map(Self)
+        // A sign is no digit, though the standard library reads one.
+        digits.strip_prefix('+').map_or(digits, |_| "+").parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_with_or_without_as() {
+        for (text, want) in [
+            ("64500", Some(64500)),
+            ("AS64500", Some(64500)),
+            ("as4294967295", Some(u32::MAX)),
+            ("4294967296", None),
+            ("1.0", None),
+            ("+1", None),
+            ("-1", None),
+            ("AS", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), want.map(Asn), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_end_where_the_registry_says() {
+        // (number, private, documentation, reserved)
+        for (number, private, documentation, reserved) in [
+            (0, false, false, true),
+            (1, false, false, false),
+            (23456, false, false, true),
+            (64495, false, false, false),
+            (64496, false, true, false),
+            (64511, false, true, false),
+            (64512, true, false, false),
+            (65534, true, false, false),
+            (65535, false, false, true),
+            (65536, false, true, false),
+            (65551, false, true, false),
+            (65552, false, false, false),
+            (4_199_999_999, false, false, false),
+            (4_200_000_000, true, false, false),
+            (4_294_967_294, true, false, false),
+            (4_294_967_295, false, false, true),
+        ] {
+            let asn = Asn(number);
+            let got = (asn.is_private(), asn.is_documentation(), asn.is_reserved());
+            assert_eq!(got, (private, documentation, reserved), "{asn}");
+            assert_eq!(asn.is_two_octet(), number < 65536, "{asn}");
+        }
     }
 }

@@ -66,9 +66,15 @@ impl FromStr for Community {
             return Ok(*community);
         }
         let (high, low) = text.split_once(':').ok_or(NotACommunity)?;
-        let part = |digits: &str| digits.parse::<u16>().map_err(|_| NotACommunity);
+        let part = |digits| number::<u16>(digits);
         Ok(Self(u32::from(part(high)?) << 16 | u32::from(part(low)?)))
     }
+}
+
+/// Digits only: the standard library would also read a sign.
+fn number<T: FromStr>(digits: &str) -> Result<T, NotACommunity> {
+    let number = if digits.starts_with('+') { None } else { digits.parse().ok() };
+    number.ok_or(NotACommunity)
 }
 
 impl fmt::Display for ExtendedCommunity {
@@ -87,9 +93,46 @@ impl FromStr for LargeCommunity {
     type Err = NotACommunity;
 
     fn from_str(text: &str) -> Result<Self, NotACommunity> {
-        let mut parts = text.split(':').map(|digits| digits.parse().map_err(|_| NotACommunity));
+        let mut parts = text.split(':').map(number);
         let mut part = || parts.next().ok_or(NotACommunity)?;
         let community = Self { global: part()?, local1: part()?, local2: part()? };
         if parts.next().is_some() { Err(NotACommunity) } else { Ok(community) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn communities_are_read_as_they_are_written() {
+        for (text, want) in [
+            ("64500:120", Community(0xfbf4_0078)),
+            ("0:0", Community(0)),
+            ("65535:65535", Community(u32::MAX)),
+            ("no-export", Community::NO_EXPORT),
+            ("no-advertise", Community::NO_ADVERTISE),
+            ("no-export-subconfed", Community::NO_EXPORT_SUBCONFED),
+            ("graceful-shutdown", Community::GRACEFUL_SHUTDOWN),
+            ("blackhole", Community::BLACKHOLE),
+        ] {
+            assert_eq!((text.parse(), want.to_string()), (Ok(want), text.to_owned()));
+        }
+        assert_eq!("65535:666".parse(), Ok(Community::BLACKHOLE));
+        let large = LargeCommunity { global: 4_200_000_000, local1: 0, local2: u32::MAX };
+        let text = "4200000000:0:4294967295";
+        assert_eq!((text.parse(), large.to_string()), (Ok(large), text.to_owned()));
+        let extended = ExtendedCommunity([0, 2, 0xfb, 0xf4, 0, 0, 0, 1]);
+        assert_eq!(extended.to_string(), "0x0002fbf400000001");
+    }
+
+    #[test]
+    fn what_is_no_community_is_refused() {
+        for text in ["", ":", "1", "1:", ":1", "65536:0", "0:65536", "1:2:3", "+1:2", "NO-EXPORT"] {
+            assert_eq!(text.parse::<Community>(), Err(NotACommunity), "{text}");
+        }
+        for text in ["", "::", "1:2", "1:2:", "1:2:3:4", "4294967296:0:0", "1:2:-3", "1:+2:3"] {
+            assert_eq!(text.parse::<LargeCommunity>(), Err(NotACommunity), "{text}");
+        }
     }
 }

@@ -15,6 +15,8 @@ mod error;
 mod notification;
 mod open;
 mod prefix;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use error::MessageError;

@@ -498,7 +498,8 @@ fn parse_next_hop(family: Family, octets: &[u8]) -> Option<NextHop> {
                 return Some(IpAddr::V6(first).into());
             }
             let second: [u8; 16] = second.try_into().ok()?;
-            let second = Some(Ipv6Addr::from(second)).filter(Ipv6Addr::is_unicast_link_local);
+            let second = Some(Ipv6Addr::from(second))
+                .filter(|second| second.is_unicast_link_local() && *second != first);
             // Some speakers without a global address leave its place empty.
             Some(match second {
                 Some(second) if first.is_unspecified() => IpAddr::V6(second).into(),
