@@ -1,17 +1,38 @@
-//! The fleet file: from TOML to checked types.
+//! The fleet file: from TOML to checked types. docs/fleet.md is its reference.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the checked types: what a sound file says |
 //! | [`policy`] | the BGP policies that a neighbor's words stand for |
+//! | [`steering`] | the fleet's services and prefixes as `steer` takes them |
+//! | [`report`] | what reading a file gives: a fleet, or what is wrong; as text and as JSON |
+//! | [`problem`] | one thing that is wrong |
+//! | [`file`](mod@file) | the file on disk, and the secrets that it refers to |
+//! | [`city`] | where cities are |
 //! | [`iana`] | DNS numbers that checks name |
+//!
+//! Inside, `section` and `value` read one table and one value, `read` walks the file, and `lint`
+//! holds the rules across it. Nothing stops at the first problem.
 
+pub mod city;
+pub mod file;
 pub mod iana;
+mod lint;
 pub mod model;
 pub mod policy;
+pub mod problem;
+mod read;
+pub mod report;
+mod section;
+pub mod steering;
+mod value;
 
 pub use anycast_bgp::policy::relation::Relation;
+pub use city::City;
+pub use file::{ReadError, read};
 pub use model::{
     Builtin, Check, Coordinates, ExportPolicy, Fleet, ImportPolicy, NamedPolicy, Neighbor, Prefix,
     Probe, Service, Site, Transport,
 };
+pub use problem::{Problem, Severity, Span};
+pub use report::{Report, parse, render, to_json};

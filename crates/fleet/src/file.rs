@@ -1,0 +1,110 @@
+//! The fleet file on disk, and the files of secrets that it refers to. This is all of the disk
+//! that this crate ever looks at; of a secret it looks at no more than whether it could be used.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::problem::{Problem, Span};
+use crate::read::Draft;
+use crate::report::{Report, parse_with};
+
+/// The kernel's limit for a TCP MD5 key (`TCP_MD5SIG_MAXKEYLEN`).
+const LONGEST_SECRET: usize = 80;
+/// More than any fleet needs, and little enough to read by mistake.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Why a fleet file could not be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system said no.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not text.
+    #[error("{path} is not a text file: byte {offset} is not UTF-8")]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that fits in no character.
+        offset: usize,
+    },
+    /// It is far larger than a fleet file could be.
+    #[error("{path} is too large for a fleet file: more than 16 MiB")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Reads a fleet file and looks at the secrets that it refers to.
+///
+/// # Errors
+/// If there is no text to be had; what is wrong with the text is in the report.
+pub fn read(path: &Path) -> Result<Report, ReadError> {
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut octets = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(failed)?;
+    if octets.len() as u64 > LARGEST_FILE {
+        return Err(ReadError::TooLarge { path: path.to_owned() });
+    }
+    let source = String::from_utf8(octets).map_err(|error| ReadError::NotText {
+        path: path.to_owned(),
+        offset: error.utf8_error().valid_up_to(),
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(parse_with(&path.display().to_string(), &source, |draft| secrets(draft, folder)))
+}
+
+/// What is wrong with the files of secrets. They are often absent where a file is only checked,
+/// so nothing here is an error.
+fn secrets(draft: &Draft, folder: &Path) -> Vec<Problem> {
+    let neighbors = draft.sites.iter().flat_map(|site| &site.neighbors);
+    neighbors
+        .filter_map(|neighbor| {
+            let path = folder.join(neighbor.value.password_file.as_ref()?);
+            look_at_secret(&path, neighbor.at.of("password-file"))
+        })
+        .collect()
+}
+
+fn look_at_secret(path: &Path, span: Span) -> Option<Problem> {
+    let shown = path.display();
+    let useless = |what: String| {
+        Problem::warning("password-file", span.clone(), what)
+            .help("The session needs it: put the shared secret alone in this file, on one line.")
+    };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata,
+        Ok(_) => return Some(useless(format!("{shown} is not a file"))),
+        Err(error) => return Some(useless(format!("{shown} cannot be used here: {error}"))),
+    };
+    let mode = metadata.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Some(
+            Problem::warning(
+                "password-exposed",
+                span,
+                format!("{shown} is open to every user (mode {:o})", mode & 0o777),
+            )
+            .label("a secret")
+            .help(format!("Run `chmod 600 {shown}`.")),
+        );
+    }
+    let mut secret = Vec::new();
+    let opened = fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut secret));
+    if let Err(error) = opened {
+        return Some(useless(format!("{shown} cannot be read: {error}")));
+    }
+    match secret.trim_ascii_end().len() {
+        0 => Some(useless(format!("{shown} is empty"))),
+        1..=LONGEST_SECRET => None,
+        _ => Some(useless(format!("{shown} holds more than {LONGEST_SECRET} octets"))),
+    }
+}

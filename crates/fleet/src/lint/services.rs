@@ -1,0 +1,103 @@
+//! Rules about services.
+
+use std::net::IpAddr;
+
+use crate::problem::{Problem, Problems};
+use crate::read::{Draft, Placed};
+use crate::{Probe, Service};
+
+pub(super) fn lint(draft: &Draft, problems: &Problems) {
+    for (index, service) in draft.services.iter().enumerate() {
+        its_addresses_are_announced(service, draft, problems);
+        no_two_serve_one_port(service, &draft.services[..index], problems);
+    }
+}
+
+/// Every address is in a prefix that stands for the service: else it is either never reached, or
+/// reached whether the service is healthy or not.
+fn its_addresses_are_announced(service: &Placed<Service>, draft: &Draft, problems: &Problems) {
+    let Placed { value: Service { name, addresses, .. }, at } = service;
+    let listing = || draft.prefixes.iter().filter(|prefix| prefix.value.services.contains(name));
+    if listing().next().is_none() {
+        let message = format!("no prefix stands for service `{name}`");
+        problems.add(
+            Problem::warning("unused-service", at.name(), message)
+                .label("is never announced")
+                .help(format!("Add {name:?} to the `services` of the prefix that it is in.")),
+        );
+        return;
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        if listing().any(|prefix| prefix.value.prefix.contains(address)) {
+            continue;
+        }
+        let span = at.item("addresses", index);
+        let message = format!("{address} is in no prefix that stands for service `{name}`");
+        let problem = Problem::error("address-outside-prefix", span, message);
+        let around = draft.prefixes.iter().find(|prefix| prefix.value.prefix.contains(address));
+        let problem = if let Some(prefix) = around {
+            problem
+                .also(prefix.at.of("services"), format!("does not name `{name}`"))
+                .help(format!("Add {name:?} to the `services` of {}.", prefix.value.prefix))
+        } else {
+            let prefixes: Vec<String> =
+                listing().map(|prefix| prefix.value.prefix.to_string()).collect();
+            problem.label("no client would get there").help(format!(
+                "Choose an address in {}, or announce the prefix that this one is in.",
+                prefixes.join(" or ")
+            ))
+        };
+        problems.add(problem);
+    }
+}
+
+/// Two services may share an address, but not a port of it.
+fn no_two_serve_one_port(
+    service: &Placed<Service>,
+    earlier: &[Placed<Service>],
+    problems: &Problems,
+) {
+    for (index, address) in service.value.addresses.iter().enumerate() {
+        for other in earlier {
+            let theirs = ports(&other.value, *address);
+            // Neither is the site's own: two programs may well know what they do.
+            let strangers = service.value.builtin.is_none() && other.value.builtin.is_none();
+            let clash =
+                ports(&service.value, *address).into_iter().find(|port| theirs.contains(port));
+            let (Some(port), false) = (clash, strangers) else { continue };
+            let there = other.value.addresses.iter().position(|theirs| theirs == address);
+            let (mine, other_name) = (&service.value.name, &other.value.name);
+            let message =
+                format!("services `{mine}` and `{other_name}` both serve port {port} of {address}");
+            let related = there.map_or_else(|| other.at.name(), |i| other.at.item("addresses", i));
+            problems.add(
+                Problem::error("port-clash", service.at.item("addresses", index), message)
+                    .also(related, format!("already served by `{other_name}`"))
+                    .help(
+                        "Give one of them another address, or move or switch off the port with \
+                         `dns-port` or `http-port`.",
+                    ),
+            );
+        }
+    }
+}
+
+/// Ports of `address` that the service is known to serve: its own, or else those that its checks
+/// probe.
+fn ports(service: &Service, address: IpAddr) -> Vec<u16> {
+    if !service.addresses.contains(&address) {
+        return Vec::new();
+    }
+    if service.builtin.is_some() {
+        return service.builtin_ports();
+    }
+    service
+        .checks
+        .iter()
+        .filter(|check| check.address == address)
+        .filter_map(|check| match check.probe {
+            Probe::Tcp { port } | Probe::Http { port, .. } | Probe::Dns { port, .. } => Some(port),
+            Probe::Command { .. } => None,
+        })
+        .collect()
+}

@@ -1,0 +1,152 @@
+//! The walk over the parsed file: each table becomes a draft of its checked type, with a
+//! placeholder where something is missing or wrong, so that one walk finds every problem. A
+//! draft becomes a fleet only if there was none.
+
+mod policy;
+mod prefix;
+mod service;
+mod site;
+
+use std::path::Path;
+
+use anycast_bgp::Asn;
+pub(crate) use site::family_of;
+use toml::de::DeTable;
+
+use crate::problem::{Problem, Problems, Span};
+use crate::section::{Places, Section};
+use crate::value;
+use crate::{Fleet, NamedPolicy, Neighbor, Prefix, Service, Site};
+
+/// A thing and where the file says it.
+#[derive(Debug)]
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(crate) at: Places,
+}
+
+/// All that was read.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) name: String,
+    /// Zero, a number of no network, if it is missing or wrong.
+    pub(crate) asn: Asn,
+    pub(crate) at: Places,
+    pub(crate) prefixes: Vec<Placed<Prefix>>,
+    /// Whether there are others, which could not be read.
+    pub(crate) has_bad_prefixes: bool,
+    pub(crate) services: Vec<Placed<Service>>,
+    pub(crate) policies: Vec<Placed<NamedPolicy>>,
+    pub(crate) sites: Vec<SiteDraft>,
+}
+
+/// A site whose neighbors still know their places.
+#[derive(Debug)]
+pub(crate) struct SiteDraft {
+    /// Without its neighbors.
+    pub(crate) site: Site,
+    pub(crate) at: Places,
+    /// Those whose address and number could be read.
+    pub(crate) neighbors: Vec<Placed<Neighbor>>,
+    /// Whether there are others.
+    pub(crate) has_bad_neighbors: bool,
+}
+
+impl Draft {
+    /// Reads the whole file, calling unknown what nothing asked for.
+    pub(crate) fn read(problems: &Problems, table: &DeTable<'_>) -> Self {
+        let mut root = Section::root(problems, table);
+        let (name, asn, at) = read_fleet(&mut root);
+        let prefixes: Vec<_> = root.tables("prefix").into_iter().map(prefix::read).collect();
+        let has_bad_prefixes = prefixes.iter().any(Option::is_none);
+        let prefixes = prefixes.into_iter().flatten().collect();
+        let services = named(&mut root, "service", service::read);
+        let policies = named(&mut root, "policy", policy::read);
+        let sites = named(&mut root, "site", |name, section| site::read(name, section, asn));
+        root.finish();
+        Self { name, asn, at, prefixes, has_bad_prefixes, services, policies, sites }
+    }
+
+    /// The checked fleet. Paths are resolved against `folder`.
+    pub(crate) fn into_fleet(self, folder: &Path) -> Fleet {
+        let finish_site = |draft: SiteDraft| {
+            let neighbors = draft.neighbors.into_iter().map(|neighbor| {
+                let mut neighbor = neighbor.value;
+                neighbor.password_file = neighbor.password_file.map(|path| folder.join(path));
+                neighbor
+            });
+            Site { neighbors: neighbors.collect(), ..draft.site }
+        };
+        Fleet {
+            name: self.name,
+            asn: self.asn,
+            prefixes: self.prefixes.into_iter().map(|placed| placed.value).collect(),
+            services: self.services.into_iter().map(|placed| placed.value).collect(),
+            policies: self.policies.into_iter().map(|placed| placed.value).collect(),
+            sites: self.sites.into_iter().map(finish_site).collect(),
+        }
+    }
+}
+
+fn read_fleet(root: &mut Section<'_>) -> (String, Asn, Places) {
+    let Some(mut section) = root.table("fleet") else {
+        if !root.places().has("fleet") {
+            let problem = Problem::error("missing-key", 0..0, "there is no `[fleet]` section");
+            root.problem(problem.help(
+                "Start the file with `[fleet]`, a `name = \"…\"` and the `asn = …` that the sites \
+                 announce from.",
+            ));
+        }
+        return (String::new(), Asn(0), Places::default());
+    };
+    let name = section.require("name", "\"example\"", value::text).unwrap_or_default();
+    let asn = section.require("asn", "64500", value::asn).unwrap_or_default();
+    (name, asn, section.finish())
+}
+
+/// Reads the tables `[key.NAME]`, holding the names to the rules for names.
+fn named<'a, T>(
+    parent: &mut Section<'a>,
+    key: &'static str,
+    read: impl Fn(String, Section<'a>) -> T,
+) -> Vec<T> {
+    let tables = parent.tables(key);
+    tables
+        .into_iter()
+        .map(|(name, section)| {
+            if let Some(problem) = bad_name(key, &name, section.places().name()) {
+                section.problem(problem);
+            }
+            read(name, section)
+        })
+        .collect()
+}
+
+fn bad_name(what: &str, name: &str, span: Span) -> Option<Problem> {
+    let fault = value::check_name(name).err()?;
+    let problem = Problem::error("bad-name", span, format!("the name of this {what} {fault}"));
+    Some(problem.help("Use at most 63 letters, digits, `-`, `_` and `.`."))
+}
+
+/// Takes out what a list names again, with a warning for each.
+fn without_repeats<T: PartialEq + std::fmt::Display>(
+    section: &Section<'_>,
+    key: &'static str,
+    items: Vec<T>,
+) -> Vec<T> {
+    let mut once: Vec<T> = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        if once.contains(&item) {
+            let span = section.places().item(key, index);
+            let message = format!("`{key}` names {item} twice");
+            section.problem(
+                Problem::warning("listed-twice", span, message)
+                    .label("the second time")
+                    .help("Remove one of the two."),
+            );
+        } else {
+            once.push(item);
+        }
+    }
+    once
+}

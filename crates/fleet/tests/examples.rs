@@ -1,0 +1,109 @@
+//! The example files that are shipped are sound, and mean what their comments say.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anycast_bgp::policy::{Action, Match, PrefixPattern, Rule, Set};
+use anycast_bgp::{Asn, Family};
+use anycast_fleet::{Builtin, Fleet, Probe, Report, city};
+
+fn example(name: &str) -> Report {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    let source = std::fs::read_to_string(&path).unwrap();
+    anycast_fleet::parse(name, &source)
+}
+
+fn sound(name: &str) -> Fleet {
+    let report = example(name);
+    assert!(report.problems.is_empty(), "{}", report.render(false));
+    report.fleet.unwrap()
+}
+
+#[test]
+fn every_example_that_is_a_fleet_is_without_error_or_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut fleets = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        // Worlds and scenarios stand in the same folder.
+        if std::fs::read_to_string(&path).unwrap().contains("[fleet]") {
+            sound(path.file_name().unwrap().to_str().unwrap());
+            fleets += 1;
+        }
+    }
+    assert!(fleets >= 3, "only {fleets} fleet files");
+}
+
+#[test]
+fn the_labs_fleet_has_five_sites_that_announce_both_families() {
+    let fleet = sound("fleet.toml");
+    assert_eq!((fleet.asn, fleet.sites.len()), (Asn(64500), 5));
+    for site in &fleet.sites {
+        let city = city::find(&site.name).expect("sites are named after airports");
+        assert_eq!(site.city.as_deref(), Some(city.name));
+        assert_eq!(site.location, Some(city.coordinates()));
+        assert_eq!(site.asn, fleet.asn);
+        for neighbor in &site.neighbors {
+            assert_eq!(neighbor.families, [Family::Ipv4Unicast, Family::Ipv6Unicast]);
+            assert_eq!((neighbor.ttl(), neighbor.min_ttl()), (1, None));
+        }
+    }
+    let service = fleet.service("whoami").unwrap();
+    assert_eq!(service.builtin, Some(Builtin::Whoami { dns_port: Some(53), http_port: Some(80) }));
+    let names: Vec<&str> = service.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names, ["dns 192.0.2.1", "dns 2001:db8:ac::1"]);
+}
+
+#[test]
+fn the_hobby_network_is_as_its_comments_say() {
+    let fleet = sound("vps.toml");
+    let ams = fleet.site("ams").unwrap().neighbor("host-v4").unwrap();
+    assert_eq!((ams.ttl(), ams.min_ttl(), ams.asn.is_private()), (2, None, true));
+    assert_eq!(ams.password_file.as_deref(), Some(Path::new("secrets/ams-host")));
+    assert_eq!(ams.import_policy(&fleet).rules, []);
+
+    let site = fleet.site("sgp").unwrap();
+    assert_eq!((site.listen, site.stop_wait), (false, Duration::from_secs(5)));
+    let sgp = site.neighbor("host").unwrap();
+    assert_eq!((sgp.ttl(), sgp.min_ttl()), (255, Some(255)));
+    let pattern = |text: &str| text.parse::<PrefixPattern>().unwrap();
+    assert_eq!(
+        sgp.import_policy(&fleet).rules,
+        [Rule {
+            matches: vec![Match::Prefix(vec![pattern("0.0.0.0/0"), pattern("::/0")])],
+            sets: vec![Set::LocalPref(50)],
+            action: Action::Accept,
+        }]
+    );
+    assert_eq!(
+        sgp.export_policy(&fleet, 2).rules,
+        [Rule {
+            matches: vec![
+                Match::Local,
+                Match::Prefix(vec![pattern("192.0.2.0/24"), pattern("2001:db8:ac::/48")]),
+            ],
+            sets: vec![Set::AddCommunity("64502:3000".parse().unwrap()), Set::Prepend(3)],
+            action: Action::Accept,
+        }]
+    );
+
+    let web = fleet.service("web").unwrap();
+    let names: Vec<&str> = web.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names, ["http 192.0.2.80", "http 2001:db8:ac::80", "disk"]);
+    assert!(matches!(&web.checks[2].probe, Probe::Command { argv } if argv.len() == 2));
+}
+
+#[test]
+fn every_example_can_be_steered() {
+    for name in ["fleet.toml", "vps.toml", "minimal.toml"] {
+        let fleet = sound(name);
+        let status = fleet.steer().status();
+        assert_eq!(status.prefixes.len(), fleet.prefixes.len(), "{name}");
+        for (service, status) in fleet.services.iter().zip(&status.services) {
+            assert_eq!(service.checks.len(), status.checks.len(), "{name}");
+        }
+    }
+}
