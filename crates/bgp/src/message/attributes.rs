@@ -19,7 +19,7 @@ use crate::{
 
 /// All about one attribute.
 pub(super) struct Known {
-    pub(super) code: u8,
+    code: u8,
     /// The Optional and Transitive bits that it must have.
     pub(super) flags: u8,
     /// Discarded if it comes from another AS (RFC 7606 §§7.5, 7.9, 7.10), and not sent there.
@@ -65,7 +65,7 @@ struct Route<'a> {
 }
 
 /// By rising code, the order in which they are written (RFC 4271 §5).
-pub(super) const KNOWN: [Known; 17] = [
+static KNOWN: [Known; 17] = [
     Known {
         code: code::ORIGIN,
         flags: TRANSITIVE,
@@ -333,8 +333,7 @@ pub(super) fn known(code: u8) -> Option<&'static Known> {
         }
         rows
     };
-    static TABLE: [Known; KNOWN.len()] = KNOWN;
-    TABLE.get(usize::from(ROWS[usize::from(code)]))
+    KNOWN.get(usize::from(ROWS[usize::from(code)]))
 }
 
 impl Draft {

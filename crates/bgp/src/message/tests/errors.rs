@@ -6,6 +6,8 @@ use MessageError::{BadMessageLength, BadMessageType, ConnectionNotSynchronized};
 
 /// What is wrong, octets, error, subcode, data.
 type Row<'a> = (&'a str, Vec<u8>, MessageError, u8, Vec<u8>);
+/// The same for UPDATE, whose rows are made by functions.
+type UpdateRow<'a> = (&'a str, (Vec<u8>, MessageError, u8, Vec<u8>));
 
 /// The sound OPEN that the faults are made from: AS 64500, 90 s, 192.0.2.1.
 const OPEN: &str = "04 fbf4 005a c0000201";
@@ -268,7 +270,7 @@ fn update_faults_that_end_the_session() {
     };
     let unreach = "80 0f 03 000201";
     let hop = "20010db8000000000000000000000001";
-    let table: Vec<(&str, (Vec<u8>, E, u8, Vec<u8>))> = vec![
+    let table: Vec<UpdateRow> = vec![
         (
             "Withdrawn Routes beyond the message",
             (

@@ -12,7 +12,6 @@ use crate::iana::cease_subcode;
 use crate::{
     AsPath, Asn, Attributes, Community, ExtendedCommunity, IpNet, LargeCommunity, NextHop, Origin,
 };
-
 use SegmentKind::{AsConfedSequence, AsSequence, AsSet};
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
