@@ -25,7 +25,7 @@ pub use runner::{Event, Runner, RunnerHandle};
 pub struct Check {
     /// What is asked.
     pub kind: Kind,
-    /// Where the service answers; a command gets it in its environment.
+    /// Where the service answers; a command, which gets it in its environment, can do with port 0.
     pub target: SocketAddr,
     /// A check without outcome by then has failed.
     pub timeout: Duration,
@@ -56,7 +56,8 @@ pub enum Kind {
         /// Text that the data of one answer must contain.
         expect: Option<String>,
     },
-    /// A program exits with 0. It finds the target in `ANYCAST_ADDRESS` and `ANYCAST_PORT`.
+    /// A program exits with 0. It finds the target in `ANYCAST_ADDRESS` and, unless the port
+    /// is 0, `ANYCAST_PORT`.
     Command {
         /// The program and its arguments; at least the program.
         argv: Vec<String>,

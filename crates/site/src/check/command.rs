@@ -37,7 +37,7 @@ pub(super) async fn check(
     let mut child = Command::new(program)
         .args(arguments)
         .env("ANYCAST_ADDRESS", target.ip().to_string())
-        .env("ANYCAST_PORT", target.port().to_string())
+        .envs((target.port() != 0).then(|| ("ANYCAST_PORT", target.port().to_string())))
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

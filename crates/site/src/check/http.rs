@@ -28,7 +28,8 @@ pub(super) async fn check(
         .map_err(|error| Failure::Network(format!("cannot ask for {path}: {error}")))?;
 
     let stream = TcpStream::connect(target).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failure)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
     let answered = sender.send_request(request);
     // Both are polled here rather than in tasks: dropping this future drops the connection.
     tokio::pin!(connection);
@@ -38,11 +39,11 @@ pub(super) async fn check(
         response = &mut answered => response,
         _ = &mut connection => answered.await,
     };
-    let got = response.map_err(failure)?.status().as_u16();
+    let got = response.map_err(|error| failure(&error))?.status().as_u16();
     if got == want { Ok(()) } else { Err(Failure::Status { got, want }) }
 }
 
-fn failure(error: hyper::Error) -> Failure {
+fn failure(error: &hyper::Error) -> Failure {
     use std::error::Error;
     if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return Failure::Closed;
