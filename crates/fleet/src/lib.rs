@@ -10,9 +10,10 @@
 //! | [`file`](mod@file) | the file on disk, and the secrets that it refers to |
 //! | [`city`] | where cities are |
 //! | [`iana`] | DNS numbers that checks name |
+//! | [`section`], [`value`] | one table and one value of any such file; world files use them too |
 //!
-//! Inside, `section` and `value` read one table and one value, `read` walks the file, and `lint`
-//! holds the rules across it. Nothing stops at the first problem.
+//! Inside, `read` walks the file, and `lint` holds the rules across it. Nothing stops at the first
+//! problem.
 
 pub mod city;
 pub mod file;
@@ -23,9 +24,9 @@ pub mod policy;
 pub mod problem;
 mod read;
 pub mod report;
-mod section;
+pub mod section;
 pub mod steering;
-mod value;
+pub mod value;
 
 pub use anycast_bgp::policy::relation::Relation;
 pub use city::City;

@@ -35,11 +35,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+    /// An error at `span`.
+    pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, span, message.into())
     }
 
-    pub(crate) fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+    /// A warning at `span`.
+    pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, span, message.into())
     }
 
@@ -48,17 +50,23 @@ impl Problem {
         Self { severity, code, message, span, label, help, related }
     }
 
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+    /// With words under the offending text.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    /// With what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
         self
     }
 
-    pub(crate) fn also(mut self, span: Span, label: impl Into<String>) -> Self {
+    /// With another place that belongs to it.
+    #[must_use]
+    pub fn also(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related.push((span, label.into()));
         self
     }
@@ -76,15 +84,16 @@ impl Severity {
 
 /// Where every part of the reader puts what it finds.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(RefCell<Vec<Problem>>);
+pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    pub(crate) fn add(&self, problem: Problem) {
+    /// Adds one; the order does not matter.
+    pub fn add(&self, problem: Problem) {
         self.0.borrow_mut().push(problem);
     }
 
     /// All of them in the order of the file.
-    pub(crate) fn into_sorted(self) -> Vec<Problem> {
+    pub fn into_sorted(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
         problems.sort_by_key(|problem| (problem.span.start, problem.span.end, problem.severity));
         problems
@@ -92,10 +101,7 @@ impl Problems {
 }
 
 /// The word among `known` that `given` was probably meant to be.
-pub(crate) fn closest<'a>(
-    given: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |word: &str| word.to_lowercase().replace('_', "-");
     let given = fold(given);
     let far = given.chars().count().div_ceil(3).clamp(1, 4);
@@ -108,7 +114,7 @@ pub(crate) fn closest<'a>(
 }
 
 /// "Did you mean …?", or else all that there is to choose from.
-pub(crate) fn suggestion(given: &str, known: &[&str], otherwise: &str) -> String {
+pub fn suggestion(given: &str, known: &[&str], otherwise: &str) -> String {
     match closest(given, known.iter().copied()) {
         Some(word) => format!("Did you mean `{word}`?"),
         None if known.is_empty() => otherwise.to_owned(),
@@ -117,7 +123,7 @@ pub(crate) fn suggestion(given: &str, known: &[&str], otherwise: &str) -> String
 }
 
 /// `a`, `b` or `c`.
-pub(crate) fn list(words: &[&str]) -> String {
+pub fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),

@@ -40,23 +40,37 @@ pub(crate) fn parse_with(
     source: &str,
     further: impl FnOnce(&Draft) -> Vec<Problem>,
 ) -> Report {
-    let problems = Problems::default();
-    let (table, faults) = DeTable::parse_recoverable(source);
-    let draft = Draft::read(&problems, table.get_ref());
-    if faults.is_empty() {
-        lint(&draft, &problems);
-        for problem in further(&draft) {
-            problems.add(problem);
+    let (draft, problems) = read_toml(source, |table, problems, whole| {
+        let draft = Draft::read(problems, table);
+        if whole {
+            lint(&draft, problems);
+            for problem in further(&draft) {
+                problems.add(problem);
+            }
         }
-    }
-    let mut problems = problems.into_sorted();
-    if !faults.is_empty() {
-        problems = beside_syntax(source, &faults, problems);
-    }
+        draft
+    });
     let sound = !problems.iter().any(|problem| problem.severity == Severity::Error);
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let fleet = sound.then(|| draft.into_fleet(folder));
     Report { file: file.to_owned(), source: source.to_owned(), fleet, problems }
+}
+
+/// Reads a file of any kind in the same way: `walk` is given the table, a place for what it finds
+/// wrong, and whether the text is TOML throughout, so that checks across it make sense. Gives
+/// back what `walk` does and the problems in the order of the file, those of syntax among them.
+pub fn read_toml<T>(
+    source: &str,
+    walk: impl FnOnce(&DeTable<'_>, &Problems, bool) -> T,
+) -> (T, Vec<Problem>) {
+    let problems = Problems::default();
+    let (table, faults) = DeTable::parse_recoverable(source);
+    let read = walk(table.get_ref(), &problems, faults.is_empty());
+    let mut problems = problems.into_sorted();
+    if !faults.is_empty() {
+        problems = beside_syntax(source, &faults, problems);
+    }
+    (read, problems)
 }
 
 /// The faults of syntax and those problems that are none of their consequences: a wrong value or

@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::problem::{Problem, Problems, Span, suggestion};
+use crate::problem::{Problem, Problems, Span, closest, list, suggestion};
 
 /// Why a value is not what it should be.
 #[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-    pub(crate) help: String,
+pub struct Fault {
+    /// As in [`Problem`].
+    pub code: &'static str,
+    /// Goes on after the key's name: "must be …".
+    pub message: String,
+    /// What to do.
+    pub help: String,
 }
 
 /// Where things of one table stand.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
+pub struct Places {
     /// The table's own name.
     name: Span,
     values: BTreeMap<&'static str, Span>,
@@ -27,7 +30,7 @@ pub(crate) struct Places {
 }
 
 /// A table being read.
-pub(crate) struct Section<'a> {
+pub struct Section<'a> {
     problems: &'a Problems,
     /// As in a header: `site.fra`; empty for the whole file.
     path: String,
@@ -35,64 +38,71 @@ pub(crate) struct Section<'a> {
     known: Vec<&'static str>,
     /// Keys that exist but belong elsewhere, with the words that say where.
     elsewhere: Vec<(&'static str, String)>,
+    missing: Vec<(&'static str, String)>,
     places: Places,
 }
 
 impl Places {
     /// The value of `key`, or the table's name where the key is absent.
-    pub(crate) fn of(&self, key: &str) -> Span {
+    pub fn of(&self, key: &str) -> Span {
         self.values.get(key).unwrap_or(&self.name).clone()
     }
 
     /// The `index`th good item of the list at `key`.
-    pub(crate) fn item(&self, key: &str, index: usize) -> Span {
+    pub fn item(&self, key: &str, index: usize) -> Span {
         let item = self.items.get(key).and_then(|items| items.get(index));
         item.cloned().unwrap_or_else(|| self.of(key))
     }
 
     /// Whether the key is there, well or badly.
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
     }
 
     /// Whether the list at `key` was written without items.
-    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+    pub fn is_empty_list(&self, key: &str) -> bool {
         self.empty_lists.contains(&key)
     }
 
-    /// The table's own name.
-    pub(crate) fn name(&self) -> Span {
+    /// The table's own name, or the header.
+    pub fn name(&self) -> Span {
         self.name.clone()
     }
 }
 
 impl<'a> Section<'a> {
     /// The whole file.
-    pub(crate) fn root(problems: &'a Problems, table: &'a DeTable<'a>) -> Self {
+    pub fn root(problems: &'a Problems, table: &'a DeTable<'a>) -> Self {
         Self::new(problems, String::new(), 0..0, table)
     }
 
-    pub(crate) fn new(
-        problems: &'a Problems,
-        path: String,
-        name: Span,
-        table: &'a DeTable<'a>,
-    ) -> Self {
+    /// A table that is called `path` in messages and whose name stands at `name`.
+    pub fn new(problems: &'a Problems, path: String, name: Span, table: &'a DeTable<'a>) -> Self {
         let places = Places { name, ..Places::default() };
-        Self { problems, path, table, known: Vec::new(), elsewhere: Vec::new(), places }
+        Self {
+            problems,
+            path,
+            table,
+            known: Vec::new(),
+            elsewhere: Vec::new(),
+            missing: Vec::new(),
+            places,
+        }
     }
 
-    pub(crate) fn places(&self) -> &Places {
+    /// Where what was read so far stands.
+    pub fn places(&self) -> &Places {
         &self.places
     }
 
-    pub(crate) fn problem(&self, problem: Problem) {
+    /// Adds a problem.
+    pub fn problem(&self, problem: Problem) {
         self.problems.add(problem);
     }
 
     /// The value of `key`, if it is there and `convert` takes it; a value that it does not take
     /// is a problem.
-    pub(crate) fn get<T>(
+    pub fn get<T>(
         &mut self,
         key: &'static str,
         convert: impl FnOnce(&DeValue<'a>) -> Result<T, Fault>,
@@ -102,7 +112,7 @@ impl<'a> Section<'a> {
     }
 
     /// The same; its absence is a problem too.
-    pub(crate) fn require<T>(
+    pub fn require<T>(
         &mut self,
         key: &'static str,
         example: &str,
@@ -116,7 +126,7 @@ impl<'a> Section<'a> {
     }
 
     /// The good items of the list at `key`; `None` if there is no list.
-    pub(crate) fn get_list<T>(
+    pub fn get_list<T>(
         &mut self,
         key: &'static str,
         convert: impl Fn(&DeValue<'a>) -> Result<T, Fault>,
@@ -143,7 +153,7 @@ impl<'a> Section<'a> {
     }
 
     /// The tables `[path.key.NAME]` in the order of the file.
-    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<(String, Section<'a>)> {
+    pub fn tables(&mut self, key: &'static str) -> Vec<(String, Section<'a>)> {
         let Some(value) = self.raw(key) else { return Vec::new() };
         let Some(table) = value.get_ref().as_table() else {
             let fault = Fault::wrong_type("a table of tables", value.get_ref());
@@ -177,7 +187,7 @@ impl<'a> Section<'a> {
     }
 
     /// The tables of the list at `key`: `[[path.key]]`, or inline.
-    pub(crate) fn list_of_tables(&mut self, key: &'static str) -> Vec<Section<'a>> {
+    pub fn list_of_tables(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some(value) = self.raw(key) else { return Vec::new() };
         let path = self.path_of(key);
         let Some(array) = value.get_ref().as_array() else {
@@ -199,7 +209,7 @@ impl<'a> Section<'a> {
     }
 
     /// The table at `key`.
-    pub(crate) fn table(&mut self, key: &'static str) -> Option<Section<'a>> {
+    pub fn table(&mut self, key: &'static str) -> Option<Section<'a>> {
         let name = self.table.get_key_value(key).map(|(name, _)| name.span());
         let value = self.raw(key)?;
         if let Some(table) = value.get_ref().as_table() {
@@ -210,15 +220,22 @@ impl<'a> Section<'a> {
     }
 
     /// Names a key that this table does not take although others do.
-    pub(crate) fn belongs_elsewhere(&mut self, key: &'static str, where_to: String) {
+    pub fn belongs_elsewhere(&mut self, key: &'static str, where_to: String) {
         if !self.known.contains(&key) {
             self.elsewhere.push((key, where_to));
         }
     }
 
-    /// Calls every key that was not asked for unknown, and tells where the others stand.
-    pub(crate) fn finish(self) -> Places {
-        let free: Vec<&str> =
+    /// Records that a key should be there. It is a problem, unless an unknown key turns out to be
+    /// that one misspelt.
+    pub fn missing(&mut self, key: &'static str, example: &str) {
+        self.missing.push((key, example.to_owned()));
+    }
+
+    /// Calls every key that was not asked for unknown, and tells where the others stand. A key
+    /// that is probably a misspelt one counts as there, so that nobody is told that it is missing.
+    pub fn finish(mut self) -> Places {
+        let free: Vec<&'static str> =
             self.known.iter().copied().filter(|key| !self.table.contains_key(*key)).collect();
         for (key, _) in self.table {
             let name = key.get_ref().as_ref();
@@ -230,29 +247,35 @@ impl<'a> Section<'a> {
             } else {
                 format!("unknown key `{name}` in `{}`", self.path)
             };
-            let elsewhere = self.elsewhere.iter().find(|(key, _)| *key == name);
-            let help = match elsewhere {
-                Some((_, where_to)) => where_to.clone(),
-                None if free.is_empty() => "Remove it.".to_owned(),
-                None => suggestion(name, &free, "Remove it, or use one of"),
-            };
-            let label = if elsewhere.is_some() { "does not belong here" } else { "not known" };
             let problem = Problem::error("unknown-key", key.span(), what);
-            self.problem(problem.label(label).help(help));
+            let elsewhere = self.elsewhere.iter().find(|(key, _)| *key == name);
+            let problem = match (elsewhere, closest(name, free.iter().copied())) {
+                (Some((_, place)), _) => problem.label("does not belong here").help(place),
+                (None, Some(meant)) => {
+                    let meant = free.iter().find(|key| **key == meant);
+                    self.places.values.extend(meant.map(|meant| (*meant, key.span())));
+                    problem.label("not known").help(suggestion(name, &free, ""))
+                }
+                (None, None) if free.is_empty() => problem.label("not known").help("Remove it."),
+                (None, None) => {
+                    problem.label("not known").help(format!("Remove it, or use {}.", list(&free)))
+                }
+            };
+            self.problem(problem);
+        }
+        for (key, example) in &self.missing {
+            if self.places.has(key) {
+                continue;
+            }
+            let message = format!("`{}` has no `{key}`", self.path);
+            let problem = Problem::error("missing-key", self.places.name(), message);
+            self.problem(
+                problem
+                    .label(format!("`{key}` is missing"))
+                    .help(format!("Add `{key} = {example}`.")),
+            );
         }
         self.places
-    }
-
-    /// Records that a key should be there.
-    pub(crate) fn missing(&self, key: &str, example: &str) {
-        let problem = Problem::error(
-            "missing-key",
-            self.places.name(),
-            format!("`{}` has no `{key}`", self.path),
-        );
-        self.problem(
-            problem.label(format!("`{key}` is missing")).help(format!("Add `{key} = {example}`.")),
-        );
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -283,11 +306,12 @@ impl<'a> Section<'a> {
 
 impl Fault {
     /// `message` goes on after the key's name: "must be …".
-    pub(crate) fn value(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn value(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code: "bad-value", message: message.into(), help: help.into() }
     }
 
-    pub(crate) fn wrong_type(wanted: &str, got: &DeValue<'_>) -> Self {
+    /// The value is of another type than `wanted`, a noun with its article.
+    pub fn wrong_type(wanted: &str, got: &DeValue<'_>) -> Self {
         let message = format!("must be {wanted}, not {}", kind(got));
         let help = match (wanted, got) {
             ("a string", DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {

@@ -1,4 +1,5 @@
 //! From TOML values to the smallest checked types: numbers, durations, addresses, names.
+#![expect(clippy::missing_errors_doc, reason = "an error is always what is wrong with the value")]
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -14,7 +15,11 @@ use crate::section::Fault;
 /// The longest name that the file may give to anything: a DNS label, since users see it there.
 const LONGEST_NAME: usize = 63;
 
-pub(crate) fn text(value: &DeValue<'_>) -> Result<String, Fault> {
+/// Text that is not empty and on one line.
+///
+/// # Errors
+/// If it is none.
+pub fn text(value: &DeValue<'_>) -> Result<String, Fault> {
     let text = value.as_str().ok_or_else(|| Fault::wrong_type("a string", value))?;
     if text.is_empty() {
         return Err(Fault::value("must not be empty", "Write something, or leave the key out."));
@@ -28,14 +33,13 @@ pub(crate) fn text(value: &DeValue<'_>) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
+/// True or false.
+pub fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
     value.as_bool().ok_or_else(|| Fault::wrong_type("true or false", value))
 }
 
 /// An integer in a range.
-pub(crate) fn number<T>(
-    range: RangeInclusive<T>,
-) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> + Clone
+pub fn number<T>(range: RangeInclusive<T>) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> + Clone
 where
     T: TryFrom<i64> + PartialOrd + std::fmt::Display + Clone,
 {
@@ -55,7 +59,7 @@ where
 }
 
 /// A number of degrees.
-pub(crate) fn degrees(limit: f64) -> impl Fn(&DeValue<'_>) -> Result<f64, Fault> {
+pub fn degrees(limit: f64) -> impl Fn(&DeValue<'_>) -> Result<f64, Fault> {
     move |value| {
         let text = match value {
             DeValue::Float(float) => float.as_str(),
@@ -71,17 +75,21 @@ pub(crate) fn degrees(limit: f64) -> impl Fn(&DeValue<'_>) -> Result<f64, Fault>
     }
 }
 
-pub(crate) fn port(value: &DeValue<'_>) -> Result<u16, Fault> {
+/// A port that is not 0.
+pub fn port(value: &DeValue<'_>) -> Result<u16, Fault> {
     number(1..=u16::MAX)(value)
 }
 
 /// A port, or 0 for none.
-pub(crate) fn port_or_off(value: &DeValue<'_>) -> Result<Option<u16>, Fault> {
+pub fn port_or_off(value: &DeValue<'_>) -> Result<Option<u16>, Fault> {
     number(0..=u16::MAX)(value).map(|port| (port != 0).then_some(port))
 }
 
 /// A number with its unit: `500ms`, `1s`, `2m`, `1h`.
-pub(crate) fn duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
+///
+/// # Errors
+/// If it is none, or longer than a day.
+pub fn duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
     const HELP: &str = "Write a number and a unit: \"500ms\", \"1s\", \"2m\" or \"1h\".";
     let missing_unit = |number: &str| Fault {
@@ -114,7 +122,7 @@ pub(crate) fn duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
 }
 
 /// A duration that is not zero.
-pub(crate) fn some_duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
+pub fn some_duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
     duration(value).and_then(|duration| {
         if duration.is_zero() {
             return Err(Fault::value("must not be zero", "Write at least \"1ms\"."));
@@ -123,7 +131,11 @@ pub(crate) fn some_duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
     })
 }
 
-pub(crate) fn asn(value: &DeValue<'_>) -> Result<Asn, Fault> {
+/// A number that a network can have.
+///
+/// # Errors
+/// If it is none, or reserved.
+pub fn asn(value: &DeValue<'_>) -> Result<Asn, Fault> {
     let asn = Asn(number(0..=u32::MAX)(value)?);
     if asn.is_reserved() {
         return Err(Fault {
@@ -138,7 +150,7 @@ pub(crate) fn asn(value: &DeValue<'_>) -> Result<Asn, Fault> {
 }
 
 /// Anything that is written as a string and reads itself.
-pub(crate) fn parsed<T: FromStr>(
+pub fn parsed<T: FromStr>(
     what: &'static str,
     example: &'static str,
 ) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> {
@@ -154,7 +166,7 @@ pub(crate) fn parsed<T: FromStr>(
 }
 
 /// An address of one host.
-pub(crate) fn address(value: &DeValue<'_>) -> Result<IpAddr, Fault> {
+pub fn address(value: &DeValue<'_>) -> Result<IpAddr, Fault> {
     let address: IpAddr = parsed("an IP address", "192.0.2.53")(value)?;
     let fault =
         |what: &str| Err(Fault::value(format!("is {what}"), "Write the address of one host."));
@@ -167,7 +179,7 @@ pub(crate) fn address(value: &DeValue<'_>) -> Result<IpAddr, Fault> {
 }
 
 /// One of a few words.
-pub(crate) fn word<T: Copy>(
+pub fn word<T: Copy>(
     words: &'static [(&'static str, T)],
 ) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> {
     move |value| {
@@ -180,7 +192,10 @@ pub(crate) fn word<T: Copy>(
 }
 
 /// A name that the file gives to a thing of its own.
-pub(crate) fn check_name(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, to go on after the name.
+pub fn check_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() {
         return Err("is empty".to_owned());
@@ -195,7 +210,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// A domain name, given back with its final dot.
-pub(crate) fn domain_name(value: &DeValue<'_>) -> Result<String, Fault> {
+pub fn domain_name(value: &DeValue<'_>) -> Result<String, Fault> {
     let name = text(value)?;
     let bare = name.strip_suffix('.').unwrap_or(&name);
     // RFC 1035 §2.3.4: a label has at most 63 octets, a name 255 with its length octets.

@@ -1,4 +1,5 @@
 //! The example files that are shipped are sound, and mean what their comments say.
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 use std::path::Path;
 use std::time::Duration;

@@ -196,7 +196,7 @@ fn read_check(
     }
     let probe = kind.and_then(|kind| read_probe(kind, &mut section));
     for (key, kinds) in KEYS_OF {
-        section.belongs_elsewhere(key, format!("Only a {} check has it.", kinds.join(" or ")));
+        section.belongs_elsewhere(key, format!("Only {} checks have it.", kinds.join(", ")));
     }
     if timeout.is_some_and(|timeout| timeout > interval) {
         section.problem(
