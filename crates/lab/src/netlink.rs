@@ -326,17 +326,17 @@ impl Mac {
     /// The link-local address that the kernel gives an interface with this address (RFC 4291,
     /// appendix A).
     pub fn link_local(self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.0;
-        let words = [[a ^ 2, b], [c, 0xff], [0xfe, d], [e, f]].map(u16::from_be_bytes);
-        let [w, x, y, z] = words;
-        Ipv6Addr::new(0xfe80, 0, 0, 0, w, x, y, z)
+        let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+        octets[8..11].copy_from_slice(&self.0[..3]);
+        octets[13..].copy_from_slice(&self.0[3..]);
+        octets[8] ^= 2;
+        octets.into()
     }
 }
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        f.write_str(&self.0.map(|octet| format!("{octet:02x}")).join(":"))
     }
 }
 

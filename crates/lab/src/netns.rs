@@ -49,9 +49,13 @@ struct Inner {
     next_ifindex: AtomicU32,
 }
 
-/// The first interface index that the lab gives out. The kernel counts up from 1 for interfaces
-/// that it numbers itself: the loopback, fallback tunnels, what a user makes in a node.
-pub(crate) const FIRST_IFINDEX: u32 = 1000;
+/// The first interface index that the lab gives out in a node. The kernel counts up from 1 for
+/// interfaces that it numbers itself: the loopback, fallback tunnels, what a user makes in a node.
+const FIRST_IFINDEX: u32 = 1000;
+
+/// The same for a hub. To the kernel a veth whose peer has the same index looks like one without a
+/// peer, and it tells such an interface of a lost carrier up to a second late (link_watch).
+pub(crate) const FIRST_HUB_IFINDEX: u32 = 100_000;
 
 /// The loopback interface, the first of each namespace.
 const LOOPBACK: u32 = 1;
@@ -77,7 +81,10 @@ impl NetNs {
             name: name.to_owned(),
             file,
             mounted,
-            next_ifindex: AtomicU32::new(FIRST_IFINDEX),
+            next_ifindex: AtomicU32::new(match sysctls {
+                Sysctls::Host | Sysctls::Router => FIRST_IFINDEX,
+                Sysctls::Hub => FIRST_HUB_IFINDEX,
+            }),
         }));
         netlink::apply_here(&[Request::SetUp(LOOPBACK)]).map_err(|error| match error {
             NetlinkError::Socket(source) | NetlinkError::Refused { source, .. } => {
@@ -221,6 +228,8 @@ const ROUTER: &[Sysctl] = &[
     ("ipv6/conf/default/forwarding", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
+    // A multicast router hears reports by two memberships on each interface.
+    ("ipv4/igmp_max_memberships", "4096"),
 ];
 
 /// What a host has besides: multicast routers of the lab read IGMPv2 reports.

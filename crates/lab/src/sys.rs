@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::unistd::{ForkResult, Pid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The largest frame a packet socket hands over: a GSO packet of 64 KiB with its Ethernet header
 /// and the virtio header before it.
@@ -62,6 +64,12 @@ pub(crate) fn set_option<T: Copy>(
     };
     Errno::result(done)?;
     Ok(())
+}
+
+/// Lets the current tokio runtime wait until `fd` is readable.
+pub(crate) fn watch(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: the borrow keeps the descriptor open for as long as the AsyncFd lives.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// A raw socket on every interface of one namespace, which reads and writes frames in batches.
@@ -223,7 +231,7 @@ impl std::os::fd::AsFd for PacketSocket {
 const ADDRESS_LEN: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
 
 #[expect(clippy::cast_possible_wrap, reason = "interface indexes are positive C ints")]
-#[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a 16-bit constant")]
+#[expect(clippy::cast_possible_truncation, reason = "16-bit constants")]
 fn link_address(ifindex: u32) -> libc::sockaddr_ll {
     // SAFETY: all-zero is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
@@ -241,4 +249,103 @@ fn header(part: &mut libc::iovec, address: &mut libc::sockaddr_ll) -> libc::mmsg
     header.msg_hdr.msg_name = std::ptr::from_mut(address).cast();
     header.msg_hdr.msg_namelen = ADDRESS_LEN;
     header
+}
+
+/// The options of a multicast routing socket (linux/mroute.h); plain structs, no unsafe code.
+pub(crate) mod mroute {
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::net::Ipv4Addr;
+    use std::os::fd::BorrowedFd;
+
+    use super::set_option;
+
+    /// The interfaces that one router can have (MAXVIFS).
+    pub(crate) const MAX_INTERFACES: usize = 32;
+    /// The kernel's message about a packet without a route (IGMPMSG_NOCACHE).
+    pub(crate) const NO_CACHE: u8 = 1;
+
+    const MRT_INIT: libc::c_int = 200;
+    const MRT_ADD_VIF: libc::c_int = 202;
+    const MRT_ADD_MFC: libc::c_int = 204;
+    const MRT_DEL_MFC: libc::c_int = 205;
+    const MRT_FLUSH: libc::c_int = 212;
+    const MRT_FLUSH_MFC: libc::c_int = 1;
+    const VIFF_USE_IFINDEX: u8 = 8;
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Vifctl {
+        vif: u16,
+        flags: u8,
+        threshold: u8,
+        rate_limit: u32,
+        ifindex: u32,
+        remote: [u8; 4],
+    }
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Mfcctl {
+        origin: [u8; 4],
+        group: [u8; 4],
+        parent: u16,
+        /// Per interface the TTL that a packet must exceed to leave by it; 0 is never.
+        ttls: [u8; MAX_INTERFACES],
+        packets: u32,
+        octets: u32,
+        wrong_interface: u32,
+        expire: libc::c_int,
+    }
+
+    pub(crate) fn init(socket: BorrowedFd<'_>) -> io::Result<()> {
+        let version: libc::c_int = 1;
+        set_option(socket, libc::IPPROTO_IP, MRT_INIT, &version)
+    }
+
+    pub(crate) fn add_interface(socket: BorrowedFd<'_>, vif: u16, ifindex: u32) -> io::Result<()> {
+        let flags = VIFF_USE_IFINDEX;
+        let vif = Vifctl { vif, flags, threshold: 1, rate_limit: 0, ifindex, remote: [0; 4] };
+        set_option(socket, libc::IPPROTO_IP, MRT_ADD_VIF, &vif)
+    }
+
+    pub(crate) fn add_route(
+        socket: BorrowedFd<'_>,
+        source: Ipv4Addr,
+        group: Ipv4Addr,
+        iif: u16,
+        oifs: &BTreeSet<u16>,
+    ) -> io::Result<()> {
+        let mut route = mfcctl(source, group);
+        route.parent = iif;
+        for oif in oifs {
+            route.ttls[usize::from(*oif)] = 1;
+        }
+        set_option(socket, libc::IPPROTO_IP, MRT_ADD_MFC, &route)
+    }
+
+    pub(crate) fn delete_route(
+        socket: BorrowedFd<'_>,
+        source: Ipv4Addr,
+        group: Ipv4Addr,
+    ) -> io::Result<()> {
+        set_option(socket, libc::IPPROTO_IP, MRT_DEL_MFC, &mfcctl(source, group))
+    }
+
+    pub(crate) fn flush(socket: BorrowedFd<'_>) -> io::Result<()> {
+        set_option(socket, libc::IPPROTO_IP, MRT_FLUSH, &MRT_FLUSH_MFC)
+    }
+
+    fn mfcctl(source: Ipv4Addr, group: Ipv4Addr) -> Mfcctl {
+        Mfcctl {
+            origin: source.octets(),
+            group: group.octets(),
+            parent: 0,
+            ttls: [0; MAX_INTERFACES],
+            packets: 0,
+            octets: 0,
+            wrong_interface: 0,
+            expire: 0,
+        }
+    }
 }

@@ -18,7 +18,7 @@ const QUEUE_LIMIT: usize = 16 << 20;
 /// The links, by number, and the frames under way on them.
 #[derive(Debug)]
 pub(super) struct Lines {
-    lines: Vec<Line>,
+    links: Vec<Line>,
     /// Link and end of each interface of the hub, by its index less `first_ifindex`.
     ports: Vec<(usize, usize)>,
     first_ifindex: u32,
@@ -60,7 +60,7 @@ pub(super) const PREAMBLE: usize = 10;
 impl Lines {
     pub(super) fn new(first_ifindex: u32) -> Self {
         Self {
-            lines: Vec::new(),
+            links: Vec::new(),
             ports: Vec::new(),
             first_ifindex,
             under_way: BinaryHeap::new(),
@@ -70,17 +70,17 @@ impl Lines {
 
     /// How many links there are, which is the number of the next one.
     pub(super) fn len(&self) -> usize {
-        self.lines.len()
+        self.links.len()
     }
 
     /// Adds a link between interfaces of the hub, whose indexes must follow those given before.
     pub(super) fn add(&mut self, latency: Duration, ifindexes: &[u32]) {
         for (end, &ifindex) in ifindexes.iter().enumerate() {
             debug_assert_eq!(self.port(ifindex), Err(self.ports.len()));
-            self.ports.push((self.lines.len(), end));
+            self.ports.push((self.links.len(), end));
         }
         let end = |&ifindex| End { ifindex, frozen: false, last_due: None, octets_under_way: 0 };
-        self.lines.push(Line {
+        self.links.push(Line {
             latency,
             state: State::Up,
             ends: ifindexes.iter().map(end).collect(),
@@ -98,7 +98,7 @@ impl Lines {
     /// Takes a frame that a node has sent, as it came out of the hub's interface.
     pub(super) fn handle_frame(&mut self, now: Instant, ifindex: u32, frame: &[u8]) {
         let Ok((number, from)) = self.port(ifindex) else { return };
-        let line = &mut self.lines[number];
+        let line = &mut self.links[number];
         let end = &mut line.ends[from];
         let full = end.octets_under_way + frame.len() > QUEUE_LIMIT;
         if line.state != State::Up || end.frozen || full {
@@ -128,7 +128,7 @@ impl Lines {
     pub(super) fn poll_frames(&mut self, now: Instant, out: &mut Vec<(u32, Arc<[u8]>)>) {
         while self.poll_timeout().is_some_and(|due| due <= now) {
             let Some(Reverse(flight)) = self.under_way.pop() else { return };
-            let line = &mut self.lines[flight.line];
+            let line = &mut self.links[flight.line];
             line.ends[flight.from].octets_under_way -= flight.frame.len();
             let lost = line.state != State::Up || line.cuts != flight.cuts;
             for (number, end) in line.ends.iter().enumerate() {
@@ -148,30 +148,30 @@ impl Lines {
 
     /// Changes a link's state; the one before, or nothing if there is no such link.
     pub(super) fn set(&mut self, line: usize, state: State) -> Option<State> {
-        let line = self.lines.get_mut(line)?;
+        let line = self.links.get_mut(line)?;
         line.cuts += u32::from(state == State::Cut);
         Some(std::mem::replace(&mut line.state, state))
     }
 
     /// Lets all frames from and to one end fall; false if there is no such end.
     pub(super) fn freeze_end(&mut self, line: usize, end: usize, frozen: bool) -> bool {
-        let end = self.lines.get_mut(line).and_then(|line| line.ends.get_mut(end));
+        let end = self.links.get_mut(line).and_then(|line| line.ends.get_mut(end));
         end.map(|end| end.frozen = frozen).is_some()
     }
 
     /// Changes the latency for frames yet to be sent; false if there is no such link.
     pub(super) fn set_latency(&mut self, line: usize, latency: Duration) -> bool {
-        self.lines.get_mut(line).map(|line| line.latency = latency).is_some()
+        self.links.get_mut(line).map(|line| line.latency = latency).is_some()
     }
 
     /// What went over a link.
     pub(super) fn counters(&self, line: usize) -> Option<Counters> {
-        self.lines.get(line).map(|line| line.counters)
+        self.links.get(line).map(|line| line.counters)
     }
 
     /// The hub's interfaces of a link.
     pub(super) fn ifindexes(&self, line: usize) -> Vec<u32> {
-        let ends = self.lines.get(line).map_or(&[][..], |line| &line.ends);
+        let ends = self.links.get(line).map_or(&[][..], |line| &line.ends);
         ends.iter().map(|end| end.ifindex).collect()
     }
 }
@@ -233,7 +233,8 @@ mod tests {
         let (mut lines, now) = lines();
         lines.handle_frame(now, 1001, &frame(1));
         assert_eq!(lines.poll_timeout(), Some(now + LATENCY));
-        assert_eq!(arrivals(&mut lines, now + LATENCY - Duration::from_nanos(1)), []);
+        let before = LATENCY.saturating_sub(Duration::from_nanos(1));
+        assert_eq!(arrivals(&mut lines, now + before), []);
         assert_eq!(arrivals(&mut lines, now + LATENCY), [(1000, 1)]);
         assert_eq!(lines.poll_timeout(), None);
         assert_eq!(lines.counters(0), Some(Counters { frames: 1, octets: 64, drops: 0 }));

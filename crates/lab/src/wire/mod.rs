@@ -15,6 +15,7 @@
 mod lines;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -29,7 +30,7 @@ use nix::sys::time::TimeSpec;
 
 use self::lines::Lines;
 use crate::netlink::{self, Mac, NetlinkError, Request, VethEnd};
-use crate::netns::{FIRST_IFINDEX, NetNs};
+use crate::netns::{FIRST_HUB_IFINDEX, NetNs};
 use crate::sys::{Inbox, PacketSocket};
 
 /// Why a link could not be made or changed.
@@ -145,7 +146,7 @@ impl Wire {
         let socket = hub.run(PacketSocket::open)?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
-        let lines = Mutex::new(Lines::new(FIRST_IFINDEX));
+        let lines = Mutex::new(Lines::new(FIRST_HUB_IFINDEX));
         let shared = Arc::new(Shared { hub, socket, lines, stop });
         let mover = std::thread::Builder::new().name("wire".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -309,8 +310,8 @@ fn settings<'a>(
     if let ([_, _], [one, other]) = (&link.ends[..], &spec.ends[..]) {
         let (peer, peer_port) =
             if std::ptr::eq(end, one) { (other, link.ends[1]) } else { (one, link.ends[0]) };
-        let mut addresses: Vec<_> = peer.addresses.iter().map(IpNet::addr).collect();
-        if addresses.iter().any(|address| address.is_ipv6()) {
+        let mut addresses: Vec<IpAddr> = peer.addresses.iter().map(IpNet::addr).collect();
+        if addresses.iter().any(IpAddr::is_ipv6) {
             addresses.push(peer_port.mac.link_local().into());
         }
         requests.extend(
