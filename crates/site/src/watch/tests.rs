@@ -41,14 +41,14 @@ async fn soon(deaths: &mut Deaths) -> Event {
 fn serve_until_killed() {
     let bind = std::env::var("ANYCAST_TEST_BIND").unwrap();
     let (protocol, address) = bind.split_once(' ').unwrap();
-    let (_tcp, _udp, bound);
+    let kind = if protocol == "tcp" { socket2::Type::STREAM } else { socket2::Type::DGRAM };
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, None).unwrap();
+    socket.bind(&address.into()).unwrap();
     if protocol == "tcp" {
-        _tcp = TcpListener::bind(address).unwrap();
-        bound = _tcp.local_addr().unwrap();
-    } else {
-        _udp = UdpSocket::bind(address).unwrap();
-        bound = _udp.local_addr().unwrap();
+        socket.listen(1).unwrap();
     }
+    let bound = socket.local_addr().unwrap().as_socket().unwrap();
     println!("\nready {bound}");
     std::thread::sleep(Duration::from_secs(60));
 }
