@@ -105,7 +105,8 @@ pub(super) fn between(neighbor: IpAddr, local: Option<IpAddr>, multihop: bool) -
     }
 }
 
-fn other_of_pair(address: IpAddr) -> IpAddr {
+/// The other address of a /31 or /127 (RFC 3021, RFC 6164).
+pub(super) fn other_of_pair(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::from((u32::from(address) ^ 1).to_be_bytes()),
         // ::0 is every router's address (RFC 4291 §2.6.1): ::1 is paired with ::2.
@@ -166,12 +167,9 @@ fn part(pool: IpNet, len: u8, n: usize) -> Option<IpNet> {
     }
 }
 
-/// `prefix` in at least `count` equal parts; as it is if one is enough. IPv6 parts are /64 where
-/// there is room.
+/// `prefix` in `count` equal parts, as few bits longer as it takes; IPv6 parts are /64 where there
+/// is room.
 pub(super) fn split(prefix: IpNet, count: usize) -> Option<Vec<IpNet>> {
-    if count == 1 {
-        return Some(vec![prefix.trunc()]);
-    }
     let bits = u8::try_from(count.next_power_of_two().trailing_zeros()).ok()?;
     let len = prefix.prefix_len().checked_add(bits)?;
     let len = if prefix.addr().is_ipv6() && len < 64 { 64 } else { len };
@@ -241,6 +239,7 @@ mod tests {
             ("203.0.113.0/28", 2, Some("203.0.113.0/29 203.0.113.8/29")),
             ("203.0.113.0/28", 3, Some("203.0.113.0/30 203.0.113.4/30 203.0.113.8/30")),
             ("203.0.113.0/32", 2, None),
+            ("2001:db8::/48", 1, Some("2001:db8::/64")),
             ("2001:db8::/48", 2, Some("2001:db8::/64 2001:db8:0:1::/64")),
             ("2001:db8::/64", 2, Some("2001:db8::/65 2001:db8:0:0:8000::/65")),
         ] {

@@ -2,57 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 
 use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::{Asn, Family};
+use anycast_fleet::Fleet;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::addresses::{Between, LinkAddresses, between, network, nth, split};
-use super::names::{host_label, interface_name};
+use super::addresses::{Between, LinkAddresses, between, network, nth, other_of_pair, split};
+use super::names::interface_name;
+use super::tenant::{Tenant, TenantNeighbor};
 use super::{
     ClientPlan, Implementation, Link, LinkEnd, LinkKind, NeighborPlan, Node, NodeKind, Place, Plan,
-    RouterPlan, SitePlan, StaticRoute,
+    RouterPlan, SitePlan, StaticRoute, router_name,
 };
 use crate::world::{System, World};
 
-/// A site as the plan needs to know it.
-#[derive(Clone, Debug)]
-pub struct Tenant {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub place: Place,
-    /// The AS that it announces from.
-    pub asn: Asn,
-    /// Its neighbors, in the order of the fleet file.
-    pub neighbors: Vec<TenantNeighbor>,
-    /// Whether nothing is imported, so that a default route is needed.
-    pub needs_default_route: bool,
-}
-
-/// A neighbor of a site, from the site's view.
-#[derive(Clone, Debug)]
-pub struct TenantNeighbor {
-    /// Its name in the fleet file.
-    pub name: String,
-    /// The neighbor's AS.
-    pub asn: Asn,
-    /// The neighbor's address.
-    pub address: IpAddr,
-    /// The site's own address towards it.
-    pub local_address: Option<IpAddr>,
-    /// What the session carries.
-    pub families: Vec<Family>,
-    /// Hops allowed.
-    pub multihop: Option<u8>,
-    /// RFC 5082.
-    pub gtsm: bool,
-    /// RFC 2385.
-    pub password_file: Option<PathBuf>,
-    /// What the site is to the neighbor.
-    pub relation: Relation,
-}
+/// Where BGP listens (RFC 4271 §8.2.1).
+const BGP_PORT: u16 = 179;
 
 /// Why world and fleet do not fit together.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -72,6 +38,39 @@ pub enum PlanError {
         asn: Asn,
         /// The AS of the world.
         system: String,
+    },
+    /// A site has a neighbor of its own AS.
+    #[error(
+        "site `{site}` has neighbor {address} in its own AS {asn}: the lab has no routers of the \
+         fleet's own beside the sites, so rehearse it without that neighbor"
+    )]
+    OwnNeighbor {
+        /// The site.
+        site: String,
+        /// Its number.
+        asn: Asn,
+        /// The neighbor.
+        address: IpAddr,
+    },
+    /// A site is nowhere.
+    #[error(
+        "nothing is known of where site `{0}` is: give it a `city`, or `latitude` and `longitude`"
+    )]
+    NoPlace(String),
+    /// A router cannot listen where the fleet file says.
+    #[error(
+        "site `{site}` dials port {port} of AS {asn}, whose router is {implementation}: in the \
+         lab, only our own routers listen elsewhere than at 179"
+    )]
+    Port {
+        /// The site.
+        site: String,
+        /// The neighbor's number.
+        asn: Asn,
+        /// The port.
+        port: u16,
+        /// The neighbor's program.
+        implementation: &'static str,
     },
     /// A site is attached to a router that cannot carry its packets.
     #[error(
@@ -120,7 +119,16 @@ pub enum PlanError {
 ///
 /// # Errors
 /// All that does not fit together, in no particular order.
-pub fn build(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<PlanError>> {
+pub fn build(world: &World, fleet: &Fleet) -> Result<Plan, Vec<PlanError>> {
+    let (tenants, nowhere) = Tenant::of(fleet);
+    if !nowhere.is_empty() {
+        return Err(nowhere.into_iter().map(PlanError::NoPlace).collect());
+    }
+    build_for(world, &tenants)
+}
+
+/// The same, for sites as the plan needs to know them.
+pub(super) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<PlanError>> {
     let mut builder = Builder::new(world, tenants);
     builder.add_missing_systems();
     builder.add_routers();
@@ -161,7 +169,9 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(world: &'a World, tenants: &'a [Tenant]) -> Self {
         let taken = tenants.iter().flat_map(|tenant| &tenant.neighbors).flat_map(|neighbor| {
-            [Some(neighbor.address), neighbor.local_address].into_iter().flatten()
+            [Some(neighbor.address), neighbor.local_address, neighbor.next_hop_other]
+                .into_iter()
+                .flatten()
         });
         Self {
             world,
@@ -195,6 +205,14 @@ impl<'a> Builder<'a> {
                 });
             }
             for neighbor in &tenant.neighbors {
+                if neighbor.asn == tenant.asn {
+                    self.errors.push(PlanError::OwnNeighbor {
+                        site: tenant.name.clone(),
+                        asn: tenant.asn,
+                        address: neighbor.address,
+                    });
+                    continue;
+                }
                 if self.world.systems.iter().all(|system| system.asn != neighbor.asn) {
                     let places = missing.entry(neighbor.asn).or_default();
                     if places.iter().all(|place| place.city != tenant.place.city) {
@@ -254,14 +272,9 @@ impl<'a> Builder<'a> {
                     });
                     return;
                 };
-                let name = if system.cities.len() == 1 {
-                    system.name.clone()
-                } else {
-                    format!("{}-{}", system.name, host_label(&place.city))
-                };
                 nodes.push(self.plan.nodes.len());
                 self.plan.nodes.push(Node {
-                    name,
+                    name: router_name(system, place),
                     kind: NodeKind::Router(RouterPlan {
                         asn: system.asn,
                         as_name: system.name.clone(),
@@ -269,6 +282,7 @@ impl<'a> Builder<'a> {
                         router_id: id,
                         loopbacks: vec![id.into(), loopback],
                         extra_addresses: Vec::new(),
+                        listen_ports: vec![BGP_PORT],
                         originates: Vec::new(),
                         static_routes: Vec::new(),
                         neighbors: Vec::new(),
@@ -452,6 +466,8 @@ impl<'a> Builder<'a> {
                 node: other,
                 address,
                 local_address,
+                next_hop_other: None,
+                port: BGP_PORT,
                 asn: self.router(other).asn,
                 relation,
                 families: vec![family_of(address)],
@@ -470,7 +486,7 @@ impl<'a> Builder<'a> {
         for (index, tenant) in self.tenants.iter().enumerate() {
             // All neighbors at one router share a link.
             let mut by_router: BTreeMap<usize, usize> = BTreeMap::new();
-            let mut networks: Vec<IpNet> = Vec::new();
+            let mut networks: Vec<(usize, IpNet)> = Vec::new();
             for neighbor in &tenant.neighbors {
                 let Some(system) = self.systems.iter().position(|s| s.asn == neighbor.asn) else {
                     continue;
@@ -503,50 +519,32 @@ impl<'a> Builder<'a> {
         router: usize,
         site: usize,
         link: usize,
-        networks: &mut Vec<IpNet>,
+        networks: &mut Vec<(usize, IpNet)>,
     ) {
-        let way = between(neighbor.address, neighbor.local_address, neighbor.multihop.is_some());
-        let way = match way {
-            // Two links of one site with one network (an exchange): the kernel could not tell
-            // them apart.
-            Between::Network { site, network, .. }
-                if networks.iter().any(|other| overlap(*other, network)) =>
-            {
-                Between::OnLink { site }
-            }
-            other => other,
+        let multihop = neighbor.multihop.is_some();
+        let Some((at_site, gateway)) = self.face(
+            link,
+            router,
+            site,
+            (neighbor.address, neighbor.local_address),
+            multihop,
+            networks,
+        ) else {
+            return;
         };
-        let at_router = neighbor.address;
-        let (at_site, gateway) = match way {
-            Between::Network { site: at_site, network, prefix_len } => {
-                networks.push(network);
-                self.add_address(link, router, at_router, prefix_len);
-                self.add_address(link, site, at_site, prefix_len);
-                (at_site, at_router)
+        let mut gateways = vec![gateway];
+        let mut next_hop_other = None;
+        if let Some(at_site) = neighbor.next_hop_other {
+            // The session carries another family too: the site says its own address of it, so
+            // the router has the one beside it.
+            let at_router = other_of_pair(at_site);
+            let ends = (at_router, Some(at_site));
+            if let Some((_, gateway)) = self.face(link, router, site, ends, false, networks) {
+                gateways.push(gateway);
+                next_hop_other = Some(at_router);
             }
-            Between::OnLink { site: at_site } => {
-                self.add_host_route(link, router, at_router, site, at_site);
-                (at_site, at_router)
-            }
-            Between::Loopback { site: local } => {
-                let Some((router_side, site_side)) = self.transfer(link, router, site, at_router)
-                else {
-                    return;
-                };
-                let extra = &mut self.router_mut(router).extra_addresses;
-                if !extra.contains(&at_router) {
-                    extra.push(at_router);
-                }
-                self.add_route(link, site, IpNet::from(at_router), Some(router_side), 10);
-                let at_site = local.unwrap_or(site_side);
-                if let Some(local) = local {
-                    self.add_address(link, site, local, IpNet::from(local).prefix_len());
-                    self.add_route(link, router, IpNet::from(local), Some(site_side), 10);
-                }
-                (at_site, router_side)
-            }
-        };
-        if tenant.needs_default_route {
+        }
+        for gateway in gateways.into_iter().filter(|_| tenant.needs_default_route) {
             let default = default_route(gateway);
             let NodeKind::Site(plan) = &self.plan.nodes[site].kind else { return };
             let before = plan.routes.iter().filter(|route| route.prefix == default).count();
@@ -554,10 +552,12 @@ impl<'a> Builder<'a> {
             self.add_route(link, site, default, Some(gateway), metric);
         }
         let side = NeighborPlan {
-            name: self.free_session_name(router, session_name(&tenant.name, at_site)),
+            name: self.free_session_name(router, &session_name(&tenant.name, at_site)),
             node: site,
             address: at_site,
-            local_address: at_router,
+            local_address: neighbor.address,
+            next_hop_other,
+            port: tenant.port,
             asn: tenant.asn,
             relation: Some(neighbor.relation),
             families: neighbor.families.clone(),
@@ -568,13 +568,74 @@ impl<'a> Builder<'a> {
             next_hop_self: false,
             link: Some(link),
         };
-        self.router_mut(router).neighbors.push(side);
+        let implementation = self.router(router).implementation;
+        if neighbor.port != BGP_PORT && implementation != Implementation::Anycast {
+            self.errors.push(PlanError::Port {
+                site: tenant.name.clone(),
+                asn: neighbor.asn,
+                port: neighbor.port,
+                implementation: implementation.name(),
+            });
+        }
+        let plan = self.router_mut(router);
+        plan.neighbors.push(side);
+        if !plan.listen_ports.contains(&neighbor.port) {
+            plan.listen_ports.push(neighbor.port);
+        }
+    }
+
+    /// Numbers the two ends of a session or next hop: `at_router`, and what the fleet file says
+    /// of the site's end. Gives the site's address and its gateway.
+    fn face(
+        &mut self,
+        link: usize,
+        router: usize,
+        site: usize,
+        (at_router, at_site): (IpAddr, Option<IpAddr>),
+        multihop: bool,
+        networks: &mut Vec<(usize, IpNet)>,
+    ) -> Option<(IpAddr, IpAddr)> {
+        let way = match between(at_router, at_site, multihop) {
+            // Two links of one site with one network (an exchange): the kernel could not tell
+            // them apart.
+            Between::Network { site, network, .. }
+                if networks.iter().any(|(at, other)| *at != link && overlap(*other, network)) =>
+            {
+                Between::OnLink { site }
+            }
+            other => other,
+        };
+        Some(match way {
+            Between::Network { site: at_site, network, prefix_len } => {
+                networks.push((link, network));
+                self.add_address(link, router, at_router, prefix_len);
+                self.add_address(link, site, at_site, prefix_len);
+                (at_site, at_router)
+            }
+            Between::OnLink { site: at_site } => {
+                self.add_host_route(link, router, at_router, site, at_site);
+                (at_site, at_router)
+            }
+            Between::Loopback { site: local } => {
+                let (router_side, site_side) = self.transfer(link, router, site, at_router)?;
+                let extra = &mut self.router_mut(router).extra_addresses;
+                if !extra.contains(&at_router) {
+                    extra.push(at_router);
+                }
+                self.add_route(link, site, IpNet::from(at_router), Some(router_side), 10);
+                if let Some(local) = local {
+                    self.add_address(link, site, local, IpNet::from(local).prefix_len());
+                    self.add_route(link, router, IpNet::from(local), Some(site_side), 10);
+                }
+                (local.unwrap_or(site_side), router_side)
+            }
+        })
     }
 
     /// A site may have two sessions of one family with one router.
-    fn free_session_name(&self, router: usize, name: String) -> String {
+    fn free_session_name(&self, router: usize, name: &str) -> String {
         let taken = |name: &str| self.router(router).neighbors.iter().any(|n| n.name == name);
-        let mut free = name.clone();
+        let mut free = name.to_owned();
         let mut number = 2;
         while taken(&free) {
             free = format!("{name}-{number}");

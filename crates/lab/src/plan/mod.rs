@@ -8,6 +8,9 @@ mod addresses;
 mod build;
 mod names;
 mod paths;
+mod tenant;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -18,8 +21,11 @@ use anycast_bgp::{Asn, Family};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-pub use build::{PlanError, Tenant, TenantNeighbor, build};
+use crate::world::System;
+
+pub use build::{PlanError, build};
 pub use paths::{IgpRoute, MulticastHop, igp, multicast_tree};
+pub use tenant::{Tenant, TenantNeighbor};
 
 /// The whole Internet of one lab.
 #[derive(Clone, Debug, Serialize)]
@@ -167,6 +173,8 @@ pub struct RouterPlan {
     pub extra_addresses: Vec<IpAddr>,
     /// The networks it announces; they are not routes in its kernel, what lies in them is.
     pub originates: Vec<IpNet>,
+    /// The TCP ports at which sites look for it: 179, unless the fleet file says otherwise.
+    pub listen_ports: Vec<u16>,
     /// Routes that hold from the start: towards multihop sites, and the default of a leaf whose
     /// program does not forward.
     pub static_routes: Vec<StaticRoute>,
@@ -185,6 +193,10 @@ pub struct NeighborPlan {
     pub address: IpAddr,
     /// Our end.
     pub local_address: IpAddr,
+    /// Our next hop for the family that the session's own addresses are not of, if it carries it.
+    pub next_hop_other: Option<IpAddr>,
+    /// The port at which it listens.
+    pub port: u16,
     /// Its AS.
     pub asn: Asn,
     /// What the neighbor is to us; `None` is iBGP.
@@ -282,6 +294,15 @@ impl Plan {
             NodeKind::Client(client) => Some((i, node, client)),
             NodeKind::Router(_) | NodeKind::Site(_) => None,
         })
+    }
+}
+
+/// What the router of an AS in one of its cities is called.
+pub(crate) fn router_name(system: &System, city: &Place) -> String {
+    if system.cities.len() == 1 {
+        system.name.clone()
+    } else {
+        format!("{}-{}", system.name, names::host_label(&city.city))
     }
 }
 

@@ -46,8 +46,8 @@ fn unaccented(letter: char) -> Option<&'static str> {
     })
 }
 
-/// `to-` and as much of the other node's name as fits; `router` is its AS and city if its name is
-/// made of both. The result is entered in `taken`, which it was not in.
+/// `to-` and as much of the other node's name as fits; for a router that is called after AS and
+/// city, `router`, the AS and the city's three letters. The result is entered in `taken`, which it was not in.
 pub(super) fn interface_name(
     node: &str,
     router: Option<(&str, &str)>,
@@ -55,13 +55,16 @@ pub(super) fn interface_name(
 ) -> String {
     let room = INTERFACE_NAME_LEN - "to-".len();
     let short = match router {
-        Some((system, city)) if node.len() > room => {
-            let city: String =
-                host_label(city).chars().filter(char::is_ascii_alphanumeric).take(3).collect();
+        Some((system, city)) => {
+            // As operators do: lon, nyc, gru.
+            let city = anycast_fleet::city::find(city).map_or_else(
+                || host_label(city).chars().filter(char::is_ascii_alphanumeric).take(3).collect(),
+                |known| known.code.to_owned(),
+            );
             let system: String = system.chars().take(room - 1 - city.len()).collect();
             format!("{}-{city}", system.trim_end_matches('-'))
         }
-        _ => node.chars().take(room).collect(),
+        None => node.chars().take(room).collect(),
     };
     let wished = format!("to-{}", short.trim_end_matches('-'));
     let mut name = wished.clone();
@@ -101,7 +104,7 @@ mod tests {
             ("fra", None, "to-fra"),
             ("borealis-oslo", Some(("borealis", "Oslo")), "to-borealis-osl"),
             ("borealis-oslo", Some(("borealis", "Oslo")), "to-borealis-os2"),
-            ("gulf-doha", Some(("gulf", "Doha")), "to-gulf-doha"),
+            ("gulf-new-york", Some(("gulf", "New York")), "to-gulf-nyc"),
             ("transcontinental-lima", Some(("transcontinental", "Lima")), "to-transcon-lim"),
             ("a-very-long-leaf", None, "to-a-very-long"),
         ] {

@@ -1,7 +1,9 @@
 //! The world: the ASes around the fleet, their cities, their business, and the clients.
 //!
 //! A [`World`] is checked: every name resolves, every number is unique, every AS has a way up to
-//! one that needs no provider. It is read from TOML by `read`; docs/world.md is the reference.
+//! one that needs no provider. It is read from TOML by [`parse`]; docs/world.md is the reference.
+
+mod read;
 
 use std::time::Duration;
 
@@ -9,6 +11,11 @@ use anycast_bgp::Asn;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::plan::{Implementation, Place};
+
+pub use read::{Report, parse};
+
+/// The world that the lab starts if it is given none.
+pub const DEFAULT: &str = include_str!("../../../../examples/world.toml");
 
 /// The world without the fleet.
 #[derive(Clone, Debug)]
