@@ -1,0 +1,715 @@
+//! Each thing that can be wrong, made by one small edit of a sound file: exactly that is found,
+//! and at exactly that text.
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anycast_fleet::{Severity, parse};
+
+/// Sound; every line that is edited below is there once.
+const BASE: &str = r#"
+[fleet]
+name = "example"
+asn = 64500
+
+[prefix."192.0.2.0/24"]
+services = ["dns"]
+
+[service.dns]
+addresses = ["192.0.2.53"]
+builtin = "whoami"
+
+[site.fra]
+city = "Frankfurt"
+[site.fra.neighbor.a]
+address = "198.51.100.0"
+local-address = "198.51.100.1"
+asn = 64501
+export = "fleet"
+
+[site.nyc]
+city = "New York"
+[site.nyc.neighbor.b]
+address = "198.51.100.2"
+local-address = "198.51.100.3"
+asn = 64502
+export = "fleet"
+"#;
+
+/// (severity, code, the text that is underlined)
+type Found = (Severity, &'static str, &'static str);
+
+/// (what it shows, what is replaced by what, all that is found in the order of the file)
+type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [Found]);
+
+const E: Severity = Severity::Error;
+const W: Severity = Severity::Warning;
+
+const FRA: &str = "city = \"Frankfurt\"";
+const A: &str = "asn = 64501";
+const DNS: &str = "builtin = \"whoami\"";
+const A_LOCAL: &str = "local-address = \"198.51.100.1\"";
+const NYC: &str = r#"[site.nyc]
+city = "New York"
+[site.nyc.neighbor.b]
+address = "198.51.100.2"
+local-address = "198.51.100.3"
+asn = 64502
+export = "fleet"
+"#;
+
+const SYNTAX: &[Row] = &[
+    ("a value is missing", &[(A, "asn =")], &[(E, "syntax", "=")]),
+    (
+        "a table twice",
+        &[("[site.nyc]\n", "[site.fra]\n")],
+        &[(E, "syntax", "fra"), (E, "syntax", "city")],
+    ),
+    (
+        "two faults of syntax and an unknown key on a third line",
+        &[("name = \"example\"", "name ="), (A, "asn ="), (FRA, "citi = \"Frankfurt\"")],
+        &[(E, "syntax", "="), (E, "unknown-key", "citi"), (E, "syntax", "=")],
+    ),
+];
+
+const KEYS: &[Row] = &[
+    ("a misspelt key is not missing too", &[("name =", "nmae =")], &[(E, "unknown-key", "nmae")]),
+    (
+        "an underscore for a hyphen",
+        &[(
+            "local-address = \"198.51.100.1\"",
+            "local_address = \"198.51.100.1\"\nrouter_id = \"1.1.1.1\"",
+        )],
+        &[
+            (E, "no-router-id", "fra"),
+            (E, "unknown-key", "local_address"),
+            (E, "unknown-key", "router_id"),
+        ],
+    ),
+    ("an unknown section", &[("[fleet]", "[colour]\n[fleet]")], &[(E, "unknown-key", "colour")]),
+    (
+        "a key that is there once is not suggested again",
+        &[(FRA, "city = \"Frankfurt\"\ncities = 1")],
+        &[(E, "unknown-key", "cities")],
+    ),
+    ("a key is missing", &[("name = \"example\"\n", "")], &[(E, "missing-key", "fleet")]),
+    ("a neighbor without a number", &[("asn = 64501\n", "")], &[(E, "missing-key", "a")]),
+    (
+        "a policy without rules",
+        &[
+            (FRA, "city = \"Frankfurt\"\n[policy.p]"),
+            ("export = \"fleet\"\n\n", "export = \"p\"\n\n"),
+        ],
+        &[(E, "missing-key", "p")],
+    ),
+    (
+        "no [fleet] at all",
+        &[("[fleet]\nname = \"example\"\nasn = 64500\n", "")],
+        &[(E, "missing-key", "")],
+    ),
+    ("a number for a string", &[("name = \"example\"", "name = 1")], &[(E, "wrong-type", "1")]),
+    ("a string for a number", &[(A, "asn = \"64501\"")], &[(E, "wrong-type", "\"64501\"")]),
+    (
+        "a string for a list",
+        &[("services = [\"dns\"]", "services = \"dns\"")],
+        &[(E, "wrong-type", "\"dns\""), (W, "unused-service", "dns")],
+    ),
+    (
+        "a site that is a number",
+        &[
+            (NYC, ""),
+            ("[fleet]\n", "site = 1\n[fleet]\n"),
+            (
+                "[site.fra]\ncity = \"Frankfurt\"\n[site.fra.neighbor.a]\naddress = \"198.51.100.0\"\nlocal-address = \"198.51.100.1\"\nasn = 64501\nexport = \"fleet\"\n",
+                "",
+            ),
+        ],
+        &[(E, "wrong-type", "1"), (E, "no-sites", "fleet")],
+    ),
+    (
+        "a number without unit",
+        &[(FRA, "city = \"Frankfurt\"\nstop-wait = 5")],
+        &[(E, "missing-unit", "5")],
+    ),
+    (
+        "a number without unit in quotes",
+        &[(FRA, "city = \"Frankfurt\"\nstop-wait = \"5\"")],
+        &[(E, "missing-unit", "\"5\"")],
+    ),
+    (
+        "an unknown unit",
+        &[(FRA, "city = \"Frankfurt\"\nstop-wait = \"5d\"")],
+        &[(E, "bad-value", "\"5d\"")],
+    ),
+    (
+        "a port out of range",
+        &[(FRA, "city = \"Frankfurt\"\nbgp-port = 65536")],
+        &[(E, "bad-value", "65536")],
+    ),
+    (
+        "an unknown word",
+        &[(A, "asn = 64501\nrelation = \"pear\"")],
+        &[(E, "bad-value", "\"pear\"")],
+    ),
+    (
+        "a community too large",
+        &[(A, "asn = 64501\ncommunities = [\"64501:1\", \"65536:1\"]")],
+        &[(E, "bad-value", "\"65536:1\"")],
+    ),
+    (
+        "a list names something twice",
+        &[(A, "asn = 64501\ncommunities = [\"64501:1\", \"64501:1\"]")],
+        &[(W, "listed-twice", "\"64501:1\"")],
+    ),
+    (
+        "a name with a space",
+        &[("[site.fra.neighbor.a]", "[site.fra.neighbor.\"a b\"]")],
+        &[(E, "bad-name", "\"a b\"")],
+    ),
+    (
+        "a policy with a word's name",
+        &[(FRA, "city = \"Frankfurt\"\n[policy.fleet]\nrules = []")],
+        &[(E, "bad-name", "fleet"), (W, "unused-policy", "fleet")],
+    ),
+];
+
+const PREFIXES: &[Row] = &[
+    ("host bits", &[("192.0.2.0/24", "192.0.2.1/24")], &[(E, "host-bits", "\"192.0.2.1/24\"")]),
+    (
+        "no length",
+        &[("192.0.2.0/24", "192.0.2.0")],
+        &[(E, "bad-value", "\"192.0.2.0\""), (W, "unused-service", "dns")],
+    ),
+    (
+        "a prefix in a prefix",
+        &[("[service.dns]", "[prefix.\"192.0.2.0/25\"]\nservices = [\"dns\"]\n[service.dns]")],
+        &[(E, "prefix-overlap", "\"192.0.2.0/25\""), (W, "prefix-too-long", "\"192.0.2.0/25\"")],
+    ),
+    (
+        "a prefix twice in different writing",
+        &[
+            (
+                "[service.dns]",
+                "[prefix.\"2001:db8::/48\"]\nservices = [\"dns\"]\n[prefix.\"2001:0db8::/48\"]\nservices = [\"dns\"]\n[service.dns]",
+            ),
+            (A, "asn = 64501\nfamilies = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"2001:db8:1::1\""),
+            (
+                "asn = 64502",
+                "asn = 64502\nfamilies = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"2001:db8:1::1\"",
+            ),
+        ],
+        &[(E, "prefix-overlap", "\"2001:0db8::/48\"")],
+    ),
+    (
+        "longer than the Internet takes",
+        &[("192.0.2.0/24", "192.0.2.0/25")],
+        &[(W, "prefix-too-long", "\"192.0.2.0/25\"")],
+    ),
+    (
+        "of any length among private neighbors",
+        &[("192.0.2.0/24", "192.0.2.0/25"), (A, "asn = 64601"), ("asn = 64502", "asn = 64602")],
+        &[],
+    ),
+    (
+        "a private prefix",
+        &[("192.0.2.0/24", "10.0.0.0/24"), ("192.0.2.53", "10.0.0.53")],
+        &[(W, "private-prefix", "\"10.0.0.0/24\"")],
+    ),
+    (
+        "a prefix that nobody routes",
+        &[("192.0.2.0/24", "127.0.0.0/24"), ("192.0.2.53", "127.0.0.53")],
+        &[(E, "bogon-prefix", "\"127.0.0.0/24\"")],
+    ),
+    (
+        "the default route",
+        &[("192.0.2.0/24", "0.0.0.0/0")],
+        &[(E, "bogon-prefix", "\"0.0.0.0/0\"")],
+    ),
+    (
+        "a real prefix of an example's number",
+        &[("192.0.2.0/24", "193.0.0.0/24"), ("192.0.2.53", "193.0.0.53")],
+        &[(W, "documentation-mixed", "64500")],
+    ),
+    (
+        "an example's prefix of a real number",
+        &[("asn = 64500", "asn = 3333"), (A, "asn = 3334"), ("asn = 64502", "asn = 3335")],
+        &[(W, "documentation-mixed", "\"192.0.2.0/24\"")],
+    ),
+    (
+        "a service that is not there",
+        &[("services = [\"dns\"]", "services = [\"dns\", \"dsn\"]")],
+        &[(E, "unknown-service", "\"dsn\"")],
+    ),
+    (
+        "no services",
+        &[("services = [\"dns\"]\n", "")],
+        &[(E, "prefix-without-services", "\"192.0.2.0/24\""), (W, "unused-service", "dns")],
+    ),
+    (
+        "no services in the list",
+        &[("services = [\"dns\"]", "services = []")],
+        &[(E, "prefix-without-services", "[]"), (W, "unused-service", "dns")],
+    ),
+    (
+        "more needed than there are",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nrequire = 2")],
+        &[(E, "require-too-many", "2")],
+    ),
+    (
+        "as many needed as there are",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nrequire = 1")],
+        &[],
+    ),
+    (
+        "none needed",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nrequire = 0")],
+        &[(E, "bad-value", "0")],
+    ),
+    (
+        "no prefix",
+        &[("[prefix.\"192.0.2.0/24\"]\nservices = [\"dns\"]\n", "")],
+        &[(E, "no-prefixes", "fleet"), (W, "unused-service", "dns")],
+    ),
+];
+
+const SERVICES: &[Row] = &[
+    (
+        "an address in no prefix",
+        &[("192.0.2.53", "192.0.3.53")],
+        &[(E, "address-outside-prefix", "\"192.0.3.53\"")],
+    ),
+    (
+        "an address in the prefix of another service",
+        &[
+            (
+                "[service.dns]",
+                "[prefix.\"198.51.100.0/24\"]\nservices = [\"web\"]\n[service.web]\naddresses = [\"203.0.113.1\"]\nbuiltin = \"whoami\"\n[prefix.\"203.0.113.0/24\"]\nservices = [\"dns\"]\n[service.dns]",
+            ),
+            (
+                "198.51.100.0\"\nlocal-address = \"198.51.100.1\"",
+                "192.168.0.0\"\nlocal-address = \"192.168.0.1\"",
+            ),
+            (
+                "198.51.100.2\"\nlocal-address = \"198.51.100.3\"",
+                "192.168.0.2\"\nlocal-address = \"192.168.0.3\"",
+            ),
+        ],
+        &[(E, "address-outside-prefix", "\"203.0.113.1\"")],
+    ),
+    (
+        "no address",
+        &[("addresses = [\"192.0.2.53\"]", "addresses = []")],
+        &[(E, "bad-value", "[]")],
+    ),
+    (
+        "the same address twice",
+        &[("addresses = [\"192.0.2.53\"]", "addresses = [\"192.0.2.53\", \"192.0.2.53\"]")],
+        &[(W, "listed-twice", "\"192.0.2.53\"")],
+    ),
+    (
+        "in no prefix",
+        &[(
+            "[service.dns]",
+            "[service.web]\naddresses = [\"192.0.2.80\"]\nbuiltin = \"whoami\"\n[service.dns]",
+        )],
+        &[(W, "unused-service", "web")],
+    ),
+    ("unchecked", &[("builtin = \"whoami\"\n", "")], &[(W, "unchecked-service", "dns")]),
+    (
+        "two built-in services at one port",
+        &[
+            ("services = [\"dns\"]", "services = [\"dns\", \"web\"]"),
+            (
+                "[site.fra]",
+                "[service.web]\naddresses = [\"192.0.2.53\"]\nbuiltin = \"whoami\"\ndns-port = 0\n[site.fra]",
+            ),
+        ],
+        &[(E, "port-clash", "\"192.0.2.53\"")],
+    ),
+    (
+        "two built-in services at two ports",
+        &[
+            ("services = [\"dns\"]", "services = [\"dns\", \"web\"]"),
+            (
+                "[site.fra]",
+                "[service.web]\naddresses = [\"192.0.2.53\"]\nbuiltin = \"whoami\"\ndns-port = 0\nhttp-port = 8080\n[site.fra]",
+            ),
+        ],
+        &[],
+    ),
+    (
+        "a built-in service where a check finds another",
+        &[
+            ("services = [\"dns\"]", "services = [\"dns\", \"web\"]"),
+            (
+                "[site.fra]",
+                "[service.web]\naddresses = [\"192.0.2.53\"]\ncheck = [{ type = \"http\" }]\n[site.fra]",
+            ),
+        ],
+        &[(E, "port-clash", "\"192.0.2.53\"")],
+    ),
+    (
+        "DNS and HTTP at one port",
+        &[(DNS, "builtin = \"whoami\"\nhttp-port = 53")],
+        &[(E, "port-clash", "53")],
+    ),
+    (
+        "nothing served",
+        &[(DNS, "builtin = \"whoami\"\nhttp-port = 0\ndns-port = 0")],
+        &[(E, "bad-value", "0")],
+    ),
+    (
+        "a port of nothing built in",
+        &[(DNS, "http-port = 8080\ncheck = [{ type = \"tcp\", port = 8080 }]")],
+        &[(W, "unused-key", "8080")],
+    ),
+    (
+        "a check's key on another check",
+        &[(DNS, "check = [{ type = \"tcp\", port = 53, path = \"/\" }]")],
+        &[(E, "unknown-key", "path")],
+    ),
+    (
+        "a check without type is not told that its keys are wrong",
+        &[(DNS, "check = [{ path = \"/\" }]")],
+        &[(E, "missing-key", "{ path = \"/\" }")],
+    ),
+    (
+        "a timeout over the interval",
+        &[(DNS, "check = [{ type = \"http\", timeout = \"2s\" }]")],
+        &[(E, "timeout-over-interval", "\"2s\"")],
+    ),
+    (
+        "a timeout of the interval",
+        &[(DNS, "check = [{ type = \"http\", timeout = \"2s\", interval = \"2s\" }]")],
+        &[],
+    ),
+    (
+        "an interval under the default timeout",
+        &[(DNS, "check = [{ type = \"http\", interval = \"100ms\" }]")],
+        &[],
+    ),
+    (
+        "an interval of nothing",
+        &[(DNS, "check = [{ type = \"http\", interval = \"0s\" }]")],
+        &[(E, "bad-value", "\"0s\"")],
+    ),
+    (
+        "rise of zero",
+        &[(DNS, "check = [{ type = \"http\", rise = 0 }]")],
+        &[(E, "zero-threshold", "0")],
+    ),
+    (
+        "two checks of one name",
+        &[(DNS, "check = [{ type = \"http\", name = \"x\" }, { type = \"http\", name = \"x\" }]")],
+        &[(E, "duplicate-name", "\"x\"")],
+    ),
+    (
+        "two checks without name",
+        &[(DNS, "check = [{ type = \"http\" }, { type = \"http\" }]")],
+        &[],
+    ),
+    (
+        "a command without path",
+        &[(DNS, "check = [{ type = \"command\", command = [\"true\"] }]")],
+        &[(E, "bad-value", "\"true\"")],
+    ),
+    (
+        "an unknown record type",
+        &[(DNS, "check = [{ type = \"dns\", query = \"a.\", qtype = \"TXTT\" }]")],
+        &[(E, "bad-value", "\"TXTT\"")],
+    ),
+];
+
+const NUMBERS: &[Row] = &[
+    ("no network has 0", &[("asn = 64500", "asn = 0")], &[(E, "reserved-asn", "0")]),
+    ("no network has AS_TRANS", &[(A, "asn = 23456")], &[(E, "reserved-asn", "23456")]),
+    (
+        "no network has the last of 16 bits",
+        &[(FRA, "city = \"Frankfurt\"\nasn = 65535")],
+        &[(E, "reserved-asn", "65535")],
+    ),
+    (
+        "a private number to a public neighbor",
+        &[("asn = 64500", "asn = 64512"), (A, "asn = 3333")],
+        &[(W, "private-asn", "3333")],
+    ),
+    ("a public number to a private neighbor", &[(A, "asn = 64512")], &[]),
+    (
+        "an example's number to a public neighbor",
+        &[(A, "asn = 3333")],
+        &[(W, "documentation-mixed", "3333")],
+    ),
+    (
+        "a site's public number to an example's neighbor",
+        &[(FRA, "city = \"Frankfurt\"\nasn = 3333")],
+        &[(W, "documentation-mixed", "64501")],
+    ),
+    ("iBGP", &[(A, "asn = 64500")], &[]),
+    (
+        "a relation within an AS",
+        &[(A, "asn = 64500\nrelation = \"peer\"")],
+        &[(W, "relation-of-ibgp", "\"peer\"")],
+    ),
+    ("no router id", &[("local-address = \"198.51.100.1\"\n", "")], &[(E, "no-router-id", "fra")]),
+    (
+        "a router id of zero",
+        &[(FRA, "city = \"Frankfurt\"\nrouter-id = \"0.0.0.0\"")],
+        &[(E, "bad-value", "\"0.0.0.0\"")],
+    ),
+    (
+        "one router id twice",
+        &[(FRA, "city = \"Frankfurt\"\nrouter-id = \"198.51.100.3\"")],
+        &[(E, "duplicate-router-id", "nyc")],
+    ),
+];
+
+const SESSIONS: &[Row] = &[
+    (
+        "no neighbor",
+        &[("[site.nyc]\n", "[site.syd]\ncity = \"Sydney\"\n[site.nyc]\n")],
+        &[(E, "site-without-neighbors", "syd")],
+    ),
+    (
+        "only a neighbor that cannot be read",
+        &[("asn = 64501", "asn = 0")],
+        &[(E, "reserved-asn", "0")],
+    ),
+    ("one site", &[(NYC, "")], &[(W, "single-site", "fra")]),
+    (
+        "no site",
+        &[
+            (NYC, ""),
+            (
+                "[site.fra]\ncity = \"Frankfurt\"\n[site.fra.neighbor.a]\naddress = \"198.51.100.0\"\nlocal-address = \"198.51.100.1\"\nasn = 64501\nexport = \"fleet\"\n",
+                "",
+            ),
+        ],
+        &[(E, "no-sites", "fleet")],
+    ),
+    ("nowhere", &[("city = \"Frankfurt\"\n", "")], &[(W, "no-location", "fra")]),
+    ("an unknown city", &[(FRA, "city = \"Frankfrut\"")], &[(E, "unknown-city", "\"Frankfrut\"")]),
+    (
+        "an unknown city with its place",
+        &[(FRA, "city = \"Winden\"\nlatitude = 49.1\nlongitude = 8")],
+        &[],
+    ),
+    ("half a place", &[(FRA, "latitude = 49.1")], &[(E, "missing-key", "49.1")]),
+    (
+        "a place off the Earth",
+        &[(FRA, "latitude = 91\nlongitude = 8.0")],
+        &[(E, "bad-value", "91")],
+    ),
+    ("not even a number", &[(FRA, "latitude = nan\nlongitude = 8.0")], &[(E, "bad-value", "nan")]),
+    (
+        "two neighbors at one address",
+        &[(
+            "[site.nyc]\n",
+            "[site.fra.neighbor.c]\naddress = \"198.51.100.0\"\nasn = 64503\nexport = \"fleet\"\n[site.nyc]\n",
+        )],
+        &[(E, "duplicate-neighbor", "\"198.51.100.0\"")],
+    ),
+    (
+        "a neighbor at our own address",
+        &[(A_LOCAL, "local-address = \"198.51.100.0\"")],
+        &[(E, "neighbor-is-self", "\"198.51.100.0\"")],
+    ),
+    (
+        "ends of two families",
+        &[
+            (A_LOCAL, "local-address = \"2001:db8::1\""),
+            (FRA, "city = \"Frankfurt\"\nrouter-id = \"192.0.2.1\""),
+        ],
+        &[(E, "family-mismatch", "\"2001:db8::1\"")],
+    ),
+    (
+        "a session from an anycast address",
+        &[(A_LOCAL, "local-address = \"192.0.2.53\"")],
+        &[(W, "session-in-anycast", "\"192.0.2.53\"")],
+    ),
+    (
+        "an unknown policy",
+        &[(A, "asn = 64501\nimport = \"default-rout\"")],
+        &[(E, "unknown-policy", "\"default-rout\"")],
+    ),
+    (
+        "a policy of its own",
+        &[
+            (A, "asn = 64501\nimport = \"p\""),
+            ("[site.nyc]\n", "[policy.p]\nrules = [{ action = \"accept\" }]\n[site.nyc]\n"),
+        ],
+        &[],
+    ),
+    (
+        "a policy that nobody uses",
+        &[("[site.nyc]\n", "[policy.p]\nrules = []\n[site.nyc]\n")],
+        &[(W, "unused-policy", "p")],
+    ),
+    (
+        "a rule that no route gets to",
+        &[
+            (A, "asn = 64501\nimport = \"p\""),
+            (
+                "[site.nyc]\n",
+                "[policy.p]\nrules = [{ action = \"reject\" }, { action = \"accept\" }]\n[site.nyc]\n",
+            ),
+        ],
+        &[(W, "unreachable-rule", "{ action = \"accept\" }")],
+    ),
+    ("nothing said of export", &[("export = \"fleet\"\n\n", "\n")], &[(W, "no-export", "a")]),
+    (
+        "nothing exported, and said so",
+        &[("export = \"fleet\"\n\n", "export = \"nothing\"\n\n")],
+        &[],
+    ),
+    (
+        "a hold time of two seconds",
+        &[(A, "asn = 64501\nhold-time = \"2s\"")],
+        &[(E, "hold-time", "\"2s\"")],
+    ),
+    ("a hold time of three seconds", &[(A, "asn = 64501\nhold-time = \"3s\"")], &[]),
+    ("no hold time", &[(A, "asn = 64501\nhold-time = \"0s\"")], &[]),
+    (
+        "a hold time of a fraction",
+        &[(A, "asn = 64501\nhold-time = \"3500ms\"")],
+        &[(E, "hold-time", "\"3500ms\"")],
+    ),
+    (
+        "a hold time over 16 bits",
+        &[(A, "asn = 64501\nhold-time = \"19h\"")],
+        &[(E, "hold-time", "\"19h\"")],
+    ),
+    (
+        "a family without prefix",
+        &[(A, "asn = 64501\nfamilies = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"2001:db8::1\"")],
+        &[(W, "family-without-prefix", "\"ipv6\"")],
+    ),
+    (
+        "no families",
+        &[(A, "asn = 64501\nfamilies = []")],
+        &[(W, "family-without-neighbor", "fra"), (E, "bad-value", "[]")],
+    ),
+    (
+        "a prefix that a site cannot tell of",
+        &[
+            (
+                "[prefix.\"192.0.2.0/24\"]",
+                "[prefix.\"2001:db8:ac::/48\"]\nservices = [\"dns\"]\n[prefix.\"192.0.2.0/24\"]",
+            ),
+            (A, "asn = 64501\nfamilies = [\"ipv6\", \"ipv4\"]\nnext-hop-v6 = \"2001:db8::1\""),
+        ],
+        &[(W, "family-without-neighbor", "nyc")],
+    ),
+    (
+        "no next hop for the other family",
+        &[
+            (
+                "[prefix.\"192.0.2.0/24\"]",
+                "[prefix.\"2001:db8:ac::/48\"]\nservices = [\"dns\"]\n[prefix.\"192.0.2.0/24\"]",
+            ),
+            (A, "asn = 64501\nfamilies = [\"ipv4\", \"ipv6\"]"),
+            (
+                "asn = 64502",
+                "asn = 64502\nfamilies = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"2001:db8::1\"",
+            ),
+        ],
+        &[(E, "next-hop-missing", "[\"ipv4\", \"ipv6\"]")],
+    ),
+    (
+        "a next hop of the wrong family",
+        &[(A, "asn = 64501\nnext-hop-v4 = \"2001:db8::1\"")],
+        &[(E, "bad-value", "\"2001:db8::1\"")],
+    ),
+    (
+        "nobody dials",
+        &[(FRA, "city = \"Frankfurt\"\nlisten = false"), (A, "asn = 64501\npassive = true")],
+        &[(E, "never-connects", "true")],
+    ),
+    ("only the other dials", &[(A, "asn = 64501\npassive = true")], &[]),
+];
+
+const ALL: [&[Row]; 6] = [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS];
+
+fn edited(edits: &[(&str, &str)]) -> String {
+    let mut source = BASE.to_owned();
+    for (from, to) in edits {
+        assert!(source.contains(from), "the file has no {from:?}");
+        source = source.replacen(from, to, 1);
+    }
+    source
+}
+
+#[test]
+fn the_base_is_sound() {
+    let report = parse("base.toml", BASE);
+    assert!(report.problems.is_empty() && report.fleet.is_some(), "{}", report.render(false));
+}
+
+#[test]
+fn each_problem_is_found_alone_and_in_its_place() {
+    let mut wrong = String::new();
+    for (name, edits, expected) in ALL.into_iter().flatten() {
+        let source = edited(edits);
+        let report = parse("fleet.toml", &source);
+        let found: Vec<(Severity, &str, &str)> = report
+            .problems
+            .iter()
+            .map(|problem| {
+                let text = &source[problem.span.clone()];
+                (problem.severity, problem.code, text)
+            })
+            .collect();
+        let sound = !expected.iter().any(|(severity, ..)| *severity == E);
+        if found != *expected || report.fleet.is_some() != sound {
+            writeln!(wrong, "{name}:\n  wanted {expected:?}\n  found  {found:?}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_problem_says_what_to_do() {
+    for (name, edits, _) in ALL.into_iter().flatten() {
+        for problem in parse("fleet.toml", &edited(edits)).problems {
+            assert!(!problem.help.is_empty(), "{name}: {problem:?}");
+            assert!(problem.help.ends_with(['.', '?']), "{name}: {}", problem.help);
+            assert!(!problem.message.ends_with('.'), "{name}: {}", problem.message);
+        }
+    }
+}
+
+#[test]
+fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/fleet.md");
+    let reference = std::fs::read_to_string(path).unwrap();
+    let (_, listed) = reference.split_once("\n## Problems\n").unwrap();
+    let listed: BTreeSet<&str> =
+        listed.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut shown: BTreeSet<&str> = ALL
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, _, expected)| expected.iter().map(|(_, code, _)| *code))
+        .collect();
+    // Those need a disk: see secrets.rs.
+    shown.extend(["password-file", "password-exposed"]);
+    assert_eq!(listed, shown);
+}
+
+#[test]
+fn a_problem_is_shown_with_its_line_and_in_json() {
+    let source = edited(&[("name =", "nmae =")]);
+    let report = parse("dir/fleet.toml", &source);
+    let text = report.render(false);
+    for part in ["dir/fleet.toml:3:1", "nmae = \"example\"", "unknown-key", "Did you mean `name`?"]
+    {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
+    assert!(report.render(true).contains('\u{1b}'));
+    assert_eq!(
+        report.to_json().to_string(),
+        "[{\"code\":\"unknown-key\",\"column\":1,\"file\":\"dir/fleet.toml\",\
+         \"help\":\"Did you mean `name`?\",\"line\":3,\
+         \"message\":\"unknown key `nmae` in `fleet`\",\"related\":[],\"severity\":\"error\"}]"
+    );
+}

@@ -1,0 +1,70 @@
+//! docs/fleet.md against the code: its file is sound, and it names every key.
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
+use std::collections::BTreeSet;
+
+use anycast_fleet::parse;
+
+fn reference() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/fleet.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_whole_file_of_the_reference_is_sound() {
+    let reference = reference();
+    let blocks: Vec<&str> = reference
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let report = parse("docs/fleet.md", block);
+        assert!(report.problems.is_empty(), "{}", report.render(false));
+    }
+}
+
+/// A key that is like no other, in every kind of table: what is printed then is all the others.
+const EVERY_TABLE: &str = "
+[fleet]
+zzzzzzzzzzzz = 1
+[prefix.\"192.0.2.0/24\"]
+zzzzzzzzzzzz = 1
+[service.a]
+zzzzzzzzzzzz = 1
+check = [
+    { type = 'tcp', zzzzzzzzzzzz = 1 },
+    { type = 'http', zzzzzzzzzzzz = 1 },
+    { type = 'dns', zzzzzzzzzzzz = 1 },
+    { type = 'command', zzzzzzzzzzzz = 1 },
+]
+[policy.p]
+zzzzzzzzzzzz = 1
+rules = [{ zzzzzzzzzzzz = 1 }]
+[site.s]
+zzzzzzzzzzzz = 1
+neighbor = { n = { zzzzzzzzzzzz = 1 } }
+";
+
+#[test]
+fn the_reference_names_exactly_the_keys_that_there_are() {
+    let mut keys = BTreeSet::from(["type", "check", "rules", "neighbor"].map(str::to_owned));
+    let mut tables = 0;
+    for problem in parse("x", EVERY_TABLE).problems {
+        if problem.code == "unknown-key" {
+            keys.extend(problem.help.split('`').skip(1).step_by(2).map(str::to_owned));
+            tables += 1;
+        }
+    }
+    assert_eq!(tables, EVERY_TABLE.matches("zzzzzzzzzzzz").count());
+    let reference = reference();
+    let (tables, _) = reference.split_once("\n## Problems\n").unwrap();
+    let (_, tables) = tables.split_once("\n## fleet\n").unwrap();
+    let named: BTreeSet<String> = tables
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(named, keys);
+}

@@ -1,0 +1,88 @@
+//! Files on disk: the fleet file itself, and the secrets that it refers to.
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anycast_fleet::{ReadError, read};
+
+/// A folder that is gone with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("anycast-fleet-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, octets: &[u8], mode: u32) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, octets).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn fleet_with_secret(folder: &Folder) -> PathBuf {
+    let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");
+    let source = fs::read_to_string(minimal).unwrap();
+    let source = source.replacen("asn = 64501", "asn = 64501\npassword-file = \"secret\"", 1);
+    folder.write("fleet.toml", source.as_bytes(), 0o644)
+}
+
+/// What it shows, the file's content and mode, the code and a part of the message.
+type Row = (&'static str, Option<(&'static [u8], u32)>, Option<(&'static str, &'static str)>);
+
+#[test]
+fn a_secret_is_looked_at_but_never_shown() {
+    let table: [Row; 7] = [
+        ("sound", Some((b"hunter2\n", 0o600)), None),
+        ("for the group too", Some((b"hunter2", 0o640)), None),
+        ("missing", None, Some(("password-file", "No such file"))),
+        ("for everyone", Some((b"hunter2", 0o644)), Some(("password-exposed", "mode 644"))),
+        ("writable by everyone", Some((b"hunter2", 0o602)), Some(("password-exposed", "mode 602"))),
+        ("empty", Some((b" \n", 0o600)), Some(("password-file", "is empty"))),
+        ("too long", Some((&[b'x'; 81], 0o600)), Some(("password-file", "more than 80"))),
+    ];
+    for (name, content, expected) in table {
+        let folder = Folder::new("secret");
+        let path = fleet_with_secret(&folder);
+        if let Some((octets, mode)) = content {
+            folder.write("secret", octets, mode);
+        }
+        let report = read(&path).unwrap();
+        let found: Vec<&str> = report.problems.iter().map(|problem| problem.code).collect();
+        let codes: Vec<&str> = expected.iter().map(|(code, _)| *code).collect();
+        assert_eq!(found, codes, "{name}");
+        let shown = format!("{:?}{}", report.problems, report.to_json());
+        assert!(shown.contains(expected.map_or("", |(_, part)| part)), "{name}: {shown}");
+        assert!(!shown.contains("hunter2") && !report.render(false).contains("hunter2"), "{name}");
+
+        // It is only a warning: the file may be checked far from where it runs.
+        let fleet = report.fleet.unwrap();
+        let neighbor = fleet.site("ams").unwrap().neighbor("upstream").unwrap();
+        assert_eq!(neighbor.password_file.as_deref(), Some(folder.0.join("secret").as_path()));
+        assert!(!format!("{fleet:?}").contains("hunter2"), "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused_with_the_reason() {
+    let folder = Folder::new("text");
+    let missing = read(&folder.0.join("none.toml")).unwrap_err();
+    assert!(matches!(missing, ReadError::Io { .. }), "{missing}");
+    assert!(matches!(read(&folder.0), Err(ReadError::Io { .. })));
+    let binary = folder.write("binary.toml", b"[fleet]\xff\xfe", 0o644);
+    let error = read(&binary).unwrap_err();
+    assert!(matches!(error, ReadError::NotText { offset: 7, .. }), "{error}");
+    assert!(matches!(read(Path::new("/dev/zero")), Err(ReadError::TooLarge { .. })));
+}
