@@ -164,7 +164,7 @@ impl<'a> Section<'a> {
         entries.sort_by_key(|(name, _)| name.span().start);
         let mut sections = Vec::new();
         for (name, value) in entries {
-            let path = self.path_of(&format!("{key}.{}", name.get_ref()));
+            let path = self.path_of(&format!("{key}.{}", name.get_ref().escape_debug()));
             match value.get_ref().as_table() {
                 Some(table) => {
                     let section = Section::new(self.problems, path, name.span(), table);
@@ -243,9 +243,9 @@ impl<'a> Section<'a> {
                 continue;
             }
             let what = if self.path.is_empty() {
-                format!("unknown section `{name}`")
+                format!("unknown section `{}`", name.escape_debug())
             } else {
-                format!("unknown key `{name}` in `{}`", self.path)
+                format!("unknown key `{}` in `{}`", name.escape_debug(), self.path)
             };
             let problem = Problem::error("unknown-key", key.span(), what);
             let elsewhere = self.elsewhere.iter().find(|(key, _)| *key == name);

@@ -1,6 +1,5 @@
 //! Each thing that can be wrong, made by one small edit of a sound file: exactly that is found,
 //! and at exactly that text.
-#![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -693,6 +692,13 @@ fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
     // Those need a disk: see secrets.rs.
     shown.extend(["password-file", "password-exposed"]);
     assert_eq!(listed, shown);
+}
+
+#[test]
+fn what_a_file_says_cannot_write_to_the_terminal() {
+    let source = edited(&[("name =", "\"\\u001b[2J\" = 1\nname =")]);
+    let report = parse("fleet.toml", &source);
+    assert_eq!(report.problems[0].message, "unknown key `\\u{1b}[2J` in `fleet`");
 }
 
 #[test]
