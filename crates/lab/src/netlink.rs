@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -23,7 +23,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkBuffer,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer,
     NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -87,6 +87,9 @@ pub enum Request<'a> {
     SetUp(u32),
     /// Takes an interface down.
     SetDown(u32),
+    /// Lets the kernel act on a carrier that an interface has just got or lost, which it would
+    /// otherwise do a little later: until then it sends nothing, or knows not that it cannot.
+    Settle(u32),
     /// Gives an interface an address; usable at once, without duplicate address detection.
     AddAddress(u32, IpNet),
     /// Takes an address from an interface.
@@ -126,8 +129,8 @@ pub(crate) fn apply_here(requests: &[Request<'_>]) -> Result<(), NetlinkError> {
     Ok(())
 }
 
-/// Requests in one write: their refusals must fit the socket's receive buffer.
-const CHUNK: usize = 64;
+/// Requests in one write: all answers to them must fit the socket's receive buffer.
+const CHUNK: usize = 32;
 
 fn transact(socket: &Socket, requests: &[Request<'_>]) -> Result<(), NetlinkError> {
     let mut wire = Vec::with_capacity(requests.len() * 128);
@@ -151,10 +154,15 @@ fn transact(socket: &Socket, requests: &[Request<'_>]) -> Result<(), NetlinkErro
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = &datagram[..];
         while !rest.is_empty() {
-            let length = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?.length();
-            let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+            let frame = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            let (length, kind) = (frame.length() as usize, frame.message_type());
+            let this = rest;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+            if kind != NLMSG_ERROR {
+                continue;
+            }
+            let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(this)
                 .map_err(io::Error::other)?;
-            rest = rest.get((length as usize).next_multiple_of(4)..).unwrap_or(&[]);
             let NetlinkPayload::Error(error) = reply.payload else { continue };
             let number = reply.header.sequence_number as usize;
             if error.code.is_some() && refused.is_none() {
@@ -179,7 +187,11 @@ impl Request<'_> {
                 NLM_F_CREATE | NLM_F_EXCL
             }
             Self::AddNeighbor(..) | Self::ReplaceRoute(..) => NLM_F_CREATE | NLM_F_REPLACE,
-            Self::SetUp(_) | Self::SetDown(_) | Self::DeleteAddress(..) | Self::DeleteRoute(_) => 0,
+            Self::SetUp(_)
+            | Self::SetDown(_)
+            | Self::Settle(_)
+            | Self::DeleteAddress(..)
+            | Self::DeleteRoute(_) => 0,
         }
     }
 
@@ -198,6 +210,14 @@ impl Request<'_> {
             }
             Self::SetUp(ifindex) => RouteNetlinkMessage::SetLink(raised(*ifindex, true)),
             Self::SetDown(ifindex) => RouteNetlinkMessage::SetLink(raised(*ifindex, false)),
+            Self::Settle(ifindex) => {
+                // To be asked about a link, the kernel first does what is to be done on it
+                // (rtnl_getlink, since Linux 6.9); that is all that the question is for.
+                let mut link = LinkMessage::default();
+                link.header.index = *ifindex;
+                link.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+                RouteNetlinkMessage::GetLink(link)
+            }
             Self::AddAddress(ifindex, address) => {
                 RouteNetlinkMessage::NewAddress(address_message(*ifindex, *address))
             }
@@ -363,6 +383,7 @@ impl fmt::Display for Request<'_> {
                 write!(f, "make the link {} to {}", at(near), at(far))
             }
             Self::SetUp(ifindex) => write!(f, "raise interface #{ifindex}"),
+            Self::Settle(ifindex) => write!(f, "ask about interface #{ifindex}"),
             Self::SetDown(ifindex) => write!(f, "take down interface #{ifindex}"),
             Self::AddAddress(ifindex, address) => {
                 write!(f, "add address {address} to interface #{ifindex}")

@@ -180,6 +180,25 @@ impl PacketSocket {
         Ok(got)
     }
 
+    /// Frames that came in faster than they were read, since this was last asked.
+    pub(crate) fn overruns(&self) -> io::Result<u32> {
+        // SAFETY: all-zero is a valid value of this C struct.
+        let mut stats: libc::tpacket_stats = unsafe { zeroed() };
+        let mut len = libc::socklen_t::try_from(size_of_val(&stats)).map_err(io::Error::other)?;
+        // SAFETY: the pointer and length describe `stats`, which the kernel fills in.
+        let done = unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut stats).cast(),
+                &raw mut len,
+            )
+        };
+        Errno::result(done)?;
+        Ok(stats.tp_drops)
+    }
+
     /// Sends frames, each behind its virtio header, out of the interfaces given; how many could
     /// not be sent.
     pub(crate) fn send(&self, frames: &[(u32, Arc<[u8]>)]) -> usize {

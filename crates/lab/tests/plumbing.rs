@@ -47,6 +47,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_terminated_lab_gets_the_signal_and_its_code_comes_back", Case::Outside(walls::terminated)),
     ("a_command_runs_in_a_node", Case::Outside(walls::exec)),
     ("a_second_lab_of_the_same_name_is_refused", Case::Outside(walls::second)),
+    ("a_machine_without_user_namespaces_is_told_so", Case::Outside(walls::forbidden)),
     ("only_the_owner_may_control", Case::Outside(walls::control)),
 ];
 

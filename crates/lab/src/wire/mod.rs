@@ -123,9 +123,17 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Wire {
     shared: Arc<Shared>,
-    /// What is needed to find a node's ends again.
-    places: Mutex<Vec<(NetNs, LinkId, usize)>>,
+    places: Mutex<Vec<Place>>,
     mover: Option<JoinHandle<()>>,
+}
+
+/// Where an end of a link is.
+#[derive(Debug)]
+struct Place {
+    link: LinkId,
+    end: usize,
+    ns: NetNs,
+    ifindex: u32,
 }
 
 #[derive(Debug)]
@@ -221,16 +229,24 @@ impl Wire {
         for (ns, requests) in &of_node {
             netlink::apply(ns, requests)?;
         }
+        // A node's end got its carrier with its being raised, the hub's by that from afar.
+        let settle: Vec<_> = hub_names.iter().map(|(_, at)| Request::Settle(*at)).collect();
+        netlink::apply(hub, &settle)?;
         for (spec, link) in specs.iter().zip(&links) {
-            for (at, end) in spec.ends.iter().enumerate() {
-                places.push((end.ns.clone(), link.id, at));
-            }
+            places.extend(spec.ends.iter().zip(&link.ends).enumerate().map(
+                |(end, (spec, port))| Place {
+                    link: link.id,
+                    end,
+                    ns: spec.ns.clone(),
+                    ifindex: port.ifindex,
+                },
+            ));
         }
         Ok(links)
     }
 
-    /// Cuts, freezes or mends a link. On return the ends of a cut link have lost their carrier,
-    /// those of a mended one have it.
+    /// Cuts, freezes or mends a link. On return the nodes know that a cut link has no carrier, or
+    /// that a mended one has it.
     ///
     /// # Errors
     /// [`WireError::NoSuchEnd`]; if the kernel refuses.
@@ -248,7 +264,11 @@ impl Wire {
             (false, false) | (true, true) => return Ok(()),
         };
         let requests: Vec<_> = ifindexes.into_iter().map(request).collect();
-        Ok(netlink::apply(&self.shared.hub, &requests)?)
+        netlink::apply(&self.shared.hub, &requests)?;
+        for place in lock(&self.places).iter().filter(|place| place.link == link) {
+            netlink::apply(&place.ns, &[Request::Settle(place.ifindex)])?;
+        }
+        Ok(())
     }
 
     /// Freezes or thaws one end of a link: frames from and to it are dropped, its carrier stays.
@@ -264,8 +284,8 @@ impl Wire {
     pub fn freeze_node(&self, node: &NetNs, frozen: bool) {
         let places = lock(&self.places);
         let mut lines = lock(&self.shared.lines);
-        for (_, link, end) in places.iter().filter(|(ns, ..)| ns.is(node)) {
-            lines.freeze_end(link.0, *end, frozen);
+        for place in places.iter().filter(|place| place.ns.is(node)) {
+            lines.freeze_end(place.link.0, place.end, frozen);
         }
     }
 
@@ -276,6 +296,15 @@ impl Wire {
     pub fn set_latency(&self, link: LinkId, latency: Duration) -> Result<(), WireError> {
         let known = lock(&self.shared.lines).set_latency(link.0, latency);
         known.then_some(()).ok_or(WireError::NoSuchEnd)
+    }
+
+    /// Frames that the lab itself lost since this was last asked, because the mover did not keep
+    /// up; the machine is too slow for what is sent.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn overruns(&self) -> Result<u32, WireError> {
+        Ok(self.shared.socket.overruns()?)
     }
 
     /// What went over a link so far.

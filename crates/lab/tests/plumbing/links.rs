@@ -72,10 +72,11 @@ pub(crate) fn latency() {
     let (wire, a, b, link) = pair(20 * MS);
     for (one, other) in [("192.0.2.0", "192.0.2.1"), ("2001:db8::", "2001:db8::1")] {
         let (one, other) = (udp(&a, one), udp(&b, other));
-        for round in 0..5 {
-            let took = echo(&one, &other).expect("an answer");
-            assert!((40 * MS..60 * MS).contains(&took), "round {round} took {took:?}");
-        }
+        let rounds: Vec<_> = (0..5).filter_map(|_| echo(&one, &other)).collect();
+        assert_eq!(rounds.len(), 5, "each is answered");
+        assert!(rounds.iter().all(|took| *took >= 40 * MS), "none is early: {rounds:?}");
+        // A busy machine may hold up some, not all.
+        assert!(rounds.iter().any(|took| *took < 60 * MS), "they are in time: {rounds:?}");
         println!("  round trip over 2 x 20 ms: {:?}", echo(&one, &other).expect("an answer"));
         wire.set_latency(link.id, Duration::ZERO).expect("the link exists");
         println!("  round trip over 2 x 0 ms: {:?}", echo(&one, &other).expect("an answer"));
@@ -84,7 +85,7 @@ pub(crate) fn latency() {
     let counters = wire.counters(link.id).expect("the link exists");
     // One octet of payload in IPv4 or IPv6, UDP and Ethernet; router discovery may add to it.
     assert!(counters.frames >= 28 && counters.octets >= 28 * 43, "{counters:?}");
-    assert_eq!(counters.drops, 0);
+    assert_eq!((counters.drops, wire.overruns().expect("a count")), (0, 0));
 }
 
 /// 20 MB whose octets tell their place.
@@ -168,10 +169,7 @@ pub(crate) fn cut() {
         assert_eq!(echo(&one, &other), None);
         wire.set(link.id, State::Up).expect("the link exists");
         assert!(carrier(&a, "to-b") && carrier(&b, "to-a"));
-        // The kernel takes note of the carrier in its own time, but not a second late.
-        let start = Instant::now();
-        while echo(&one, &other).is_none() {}
-        assert!(start.elapsed() < 500 * MS, "a mended link carries after {:?}", start.elapsed());
+        assert!(echo(&one, &other).is_some(), "a mended link carries at once");
     }
     // IPv6 comes back, too: the addresses survive.
     assert!(echo(&udp(&a, "2001:db8::"), &udp(&b, "2001:db8::1")).is_some());

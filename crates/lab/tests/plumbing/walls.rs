@@ -276,3 +276,36 @@ fn raw_ask(name: &str, uid: u32) -> String {
     stream.read_to_string(&mut answer).expect("an answer");
     answer
 }
+
+/// A machine on which ordinary users get no namespaces: in a user namespace with all users, whose
+/// own limit is zero.
+pub(crate) fn forbidden() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("skipped: only root can make a machine without user namespaces");
+    }
+    // The program is its standard input: its path may lead where nobody may not walk.
+    let program = fs::File::open("/proc/self/exe").expect("this program is a file");
+    let script = format!(
+        "until grep -q 70000 /proc/self/uid_map; do sleep 0.01; done; \
+         exec sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; \
+         exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups /proc/self/fd/0'"
+    );
+    let machine = Command::new("unshare")
+        .args(["--user", "sh", "-c", &script])
+        .env(super::ROLE, format!("hold {}", name()))
+        .stdin(program)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare(1) runs");
+    let pid = machine.id();
+    let ours = fs::read_link("/proc/self/ns/user").expect("a namespace");
+    wait_until("the machine has users of its own", || {
+        fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|theirs| theirs != ours)
+    });
+    for map in ["gid_map", "uid_map"] {
+        fs::write(format!("/proc/{pid}/{map}"), "0 0 70000").expect("root maps anyone");
+    }
+    let output = machine.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("user.max_user_namespaces is 0, which is too few"), "{text:?}");
+}
