@@ -1,2 +1,34 @@
-//! The anycast program.
-fn main() {}
+//! The `anycast` program: reads arguments and calls one crate.
+
+mod check;
+mod cli;
+mod lab;
+mod run;
+mod show;
+mod table;
+mod whoami;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Show(arguments) => show::show(&arguments),
+        Command::Prepend(arguments) => show::prepend(&arguments),
+        Command::Lab(arguments) => lab::lab(arguments),
+        Command::Whoami(arguments) => whoami::whoami(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(words) => {
+            eprintln!("anycast: {words}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -2,8 +2,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`daemon`] | the loop: probes → verdicts → steering → speaker |
 //! | [`check`] | health checks, once and again |
+//! | [`watch`] | a local service's death as an event |
+//! | [`address`] | service addresses on the loopback interface |
+//! | [`builtin`] | built-in services as child processes |
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
+//! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
+//! | [`events`] | what happened |
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,5 +17,14 @@
     reason = "floor 3: the daemon is where sockets, tasks and the clock belong"
 )]
 
+pub mod address;
+pub mod builtin;
 pub mod check;
+pub mod client;
+pub mod control;
+pub mod daemon;
+pub mod events;
+pub mod status;
+mod translate;
+pub mod watch;
 pub mod whoami;

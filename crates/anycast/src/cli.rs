@@ -1,0 +1,299 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs, rehearses and checks anycast networks: the same address served from many places.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = "\
+Start here:
+  anycast lab                          an Internet on this machine, with five anycast sites
+  anycast lab run tour                 the guided tour
+  anycast check fleet.toml             is the fleet file sound?
+  anycast run fleet.toml --site fra    the daemon of one site
+  anycast show neighbors               what a running site sees
+
+Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(CheckArguments),
+    Run(RunArguments),
+    Show(ShowArguments),
+    Prepend(PrependArguments),
+    Lab(LabArguments),
+    Whoami(WhoamiArguments),
+}
+
+/// Reads a fleet file and prints every problem in it at once.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast check fleet.toml
+  anycast check --strict --json fleet.toml
+
+Exit codes: 0 sound; 1 warnings and --strict; 2 errors.")]
+pub(crate) struct CheckArguments {
+    /// The fleet file.
+    pub(crate) fleet: PathBuf,
+    /// Make warnings fail too (exit code 1).
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print the problems as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Runs one site: announces its prefixes by BGP while their services are healthy.
+///
+/// On SIGTERM or SIGINT it withdraws first, waits (`stop-wait`), then stops serving.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast run fleet.toml --site fra
+  ANYCAST_LOG=debug anycast run fleet.toml --site fra
+
+It needs CAP_NET_ADMIN (addresses and routes) and CAP_NET_BIND_SERVICE (port 179).")]
+pub(crate) struct RunArguments {
+    /// The fleet file.
+    pub(crate) fleet: PathBuf,
+    /// Which of its sites this is.
+    #[arg(long)]
+    pub(crate) site: String,
+    /// Where the control socket goes [default: /run/anycast/SITE.sock].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// Shows what a running site knows.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast show neighbors
+  anycast show routes 192.0.2.0/24 --explain
+  anycast show services --site fra --json")]
+pub(crate) struct ShowArguments {
+    /// What to show.
+    pub(crate) what: Shown,
+    /// With `routes`: only this prefix.
+    pub(crate) prefix: Option<String>,
+    /// With `routes PREFIX`: every candidate, and why the best one is best.
+    #[arg(long, requires = "prefix")]
+    pub(crate) explain: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+/// Which running site is meant.
+#[derive(Args, Debug)]
+pub(crate) struct TargetArguments {
+    /// The site, if several run on this machine.
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    /// Its control socket.
+    #[arg(long, value_name = "PATH", env = "ANYCAST_SOCKET", conflicts_with = "site")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Shown {
+    /// The fleet's sites, and how this one is.
+    Sites,
+    /// BGP neighbors and their sessions.
+    Neighbors,
+    /// The routing table.
+    Routes,
+    /// Services, their checks, and which prefixes are announced.
+    Services,
+    /// What happened, newest last.
+    Events,
+}
+
+/// Makes a running site announce with a longer AS path, to attract less traffic.
+///
+/// The count is on top of what the fleet file says, lasts until the daemon ends, and replaces an
+/// earlier one; 0 undoes it. No session is reset.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast prepend 2
+  anycast prepend 2 --neighbor transit-a
+  anycast prepend 0")]
+pub(crate) struct PrependArguments {
+    /// How many times more our ASN is prepended.
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=50))]
+    pub(crate) count: u8,
+    /// Towards this neighbor only.
+    #[arg(long)]
+    pub(crate) neighbor: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+/// Serves `whoami` on addresses: DNS and HTTP that tell who answers.
+///
+/// `anycast run` starts this by itself for services with `builtin = "whoami"`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  anycast whoami --fleet example --site fra --dns-port 5300 --http-port 8080 127.0.0.1")]
+pub(crate) struct WhoamiArguments {
+    /// The fleet's name.
+    #[arg(long)]
+    pub(crate) fleet: String,
+    /// The site's name.
+    #[arg(long)]
+    pub(crate) site: String,
+    /// Port of DNS over UDP and TCP; 0: none.
+    #[arg(long, default_value_t = 53)]
+    pub(crate) dns_port: u16,
+    /// Port of HTTP; 0: none.
+    #[arg(long, default_value_t = 80)]
+    pub(crate) http_port: u16,
+    /// End when standard input closes; says `ready` on standard output once the sockets are open.
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
+    /// The addresses to answer at.
+    #[arg(required = true)]
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// An Internet on this machine: ASes, cities, latencies, the fleet's sites and clients.
+///
+/// It needs no root and no configuration, and leaves nothing behind however it ends.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, after_help = "\
+Examples:
+  anycast lab                                    the built-in Internet and fleet
+  anycast lab fleet.toml --world world.toml      your own
+  anycast lab run tour                           the guided tour
+  anycast lab run scenario.toml                  a scenario, exit code 0 if all of it held
+While a lab runs, from another terminal:
+  anycast lab status
+  anycast lab exec tokyo -- dig +short @192.0.2.1 CH TXT id.server
+  anycast lab freeze nrt")]
+pub(crate) struct LabArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<LabCommand>,
+    #[command(flatten)]
+    pub(crate) start: LabStartArguments,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LabStartArguments {
+    /// The fleet file [default: the built-in example].
+    pub(crate) fleet: Option<PathBuf>,
+    /// The world file [default: the built-in example].
+    #[arg(long)]
+    pub(crate) world: Option<PathBuf>,
+    /// Print the table as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the table, then end.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Runs a scenario in a lab of its own: a file, or `tour`, which is built in.
+    Run {
+        /// The scenario file, or `tour`.
+        scenario: String,
+        /// The fleet file [default: what the scenario names, else the built-in example].
+        #[arg(long)]
+        fleet: Option<PathBuf>,
+        /// The world file [default: what the scenario names, else the built-in example].
+        #[arg(long)]
+        world: Option<PathBuf>,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows who reaches which site now.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the nodes and links.
+    Topology {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows every route that a router has to a prefix, and why the best one is best.
+    Routes {
+        /// A router, or a client (then: the router that serves it).
+        node: String,
+        /// The prefix [default: the fleet's first].
+        prefix: Option<String>,
+    },
+    /// Runs a command in a node.
+    Exec {
+        /// The node: a client, a router or a site.
+        node: String,
+        /// The command and its arguments.
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Stops a node: a site's daemon gets SIGTERM, a router ends its sessions.
+    Stop {
+        /// The node.
+        node: String,
+    },
+    /// Starts a stopped node again.
+    Start {
+        /// The node.
+        node: String,
+    },
+    /// Freezes a node without a word: no process of it runs, no packet passes.
+    Freeze {
+        /// The node.
+        node: String,
+    },
+    /// Thaws a frozen node.
+    Thaw {
+        /// The node.
+        node: String,
+    },
+    /// Kills (SIGKILL) the process of a built-in service at a site; the site starts it again.
+    Kill {
+        /// The site.
+        site: String,
+        /// The service [default: all built-in ones].
+        service: Option<String>,
+    },
+    /// Cuts a link: both ends lose their carrier.
+    Cut {
+        /// The link, as `topology` names it.
+        link: String,
+    },
+    /// Mends a cut link.
+    Mend {
+        /// The link.
+        link: String,
+    },
+    /// Makes a site prepend: see `anycast prepend`.
+    Prepend {
+        /// The site.
+        site: String,
+        /// How many times more its ASN is prepended.
+        count: u8,
+    },
+    /// Shows changes of catchments as they happen, until Ctrl-C.
+    Watch {
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,43 @@
+//! `anycast run`.
+
+use std::process::ExitCode;
+
+use anycast_site::daemon::{self, Options};
+
+use crate::check::read_fleet;
+use crate::cli::RunArguments;
+
+pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
+    log_to_stderr();
+    let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
+    let program = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
+    let options = Options {
+        fleet,
+        site: arguments.site.clone(),
+        control: arguments.socket.clone(),
+        program,
+    };
+    runtime()?.block_on(daemon::run(options)).map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The runtime of a daemon: what it does is little, so one thread is enough and starts fastest.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))
+}
+
+/// Logs go to standard error; `ANYCAST_LOG` takes what tracing's EnvFilter takes.
+pub(crate) fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter =
+        EnvFilter::try_from_env("ANYCAST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,252 @@
+//! `anycast show` and `anycast prepend`: a running site over its control socket.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anycast_site::client::{Client, ClientError};
+use anycast_site::control::default_socket;
+use anycast_site::events::SiteEvent;
+use anycast_site::status::{PrependOrder, ServicesReport, SiteRow};
+use serde_json::Value;
+
+use crate::cli::{PrependArguments, ShowArguments, Shown, TargetArguments};
+use crate::run::runtime;
+use crate::table::{self, span};
+
+fn client(target: &TargetArguments) -> Result<Client, ClientError> {
+    match (&target.socket, &target.site) {
+        (Some(path), _) => Ok(Client::new(path.clone())),
+        (None, Some(site)) => Ok(Client::new(default_socket(site))),
+        (None, None) => Client::only(),
+    }
+}
+
+pub(crate) fn show(arguments: &ShowArguments) -> Result<ExitCode, String> {
+    if arguments.prefix.is_some() && arguments.what != Shown::Routes {
+        return Err("a prefix goes with `show routes` only".into());
+    }
+    let client = client(&arguments.target).map_err(|error| error.to_string())?;
+    runtime()?.block_on(fetch(arguments, &client)).map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientError> {
+    let prefix = arguments.prefix.as_deref();
+    let query = prefix.map(|prefix| format!("?prefix={prefix}")).unwrap_or_default();
+    let target = match arguments.what {
+        Shown::Sites => "/v1/sites".to_owned(),
+        Shown::Neighbors => "/v1/neighbors".to_owned(),
+        Shown::Routes if arguments.explain => {
+            let text = client.get_text(&format!("/v1/explain{query}")).await?;
+            if arguments.json {
+                println!("{:#}", serde_json::json!({ "explanation": text }));
+            } else {
+                println!("{}", text.trim_end());
+            }
+            return Ok(());
+        }
+        Shown::Routes => format!("/v1/routes{query}"),
+        Shown::Services => "/v1/services".to_owned(),
+        Shown::Events => "/v1/events".to_owned(),
+    };
+    if arguments.json {
+        println!("{:#}", client.get::<Value>(&target).await?);
+        return Ok(());
+    }
+    match arguments.what {
+        Shown::Sites => sites(&client.get::<Vec<SiteRow>>(&target).await?),
+        Shown::Neighbors => neighbors(&client.get::<Vec<Value>>(&target).await?),
+        Shown::Routes => routes(&client.get::<Vec<Value>>(&target).await?),
+        Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
+        Shown::Events => events(&client.get::<Vec<SiteEvent>>(&target).await?),
+    }
+    Ok(())
+}
+
+fn sites(sites: &[SiteRow]) {
+    let rows = sites.iter().map(|site| {
+        vec![
+            if site.this { format!("{} *", site.name) } else { site.name.clone() },
+            site.city.clone().unwrap_or_default(),
+            site.asn.to_string(),
+            site.state.clone().unwrap_or_default(),
+            site.uptime_seconds.map(span).unwrap_or_default(),
+            match site.established {
+                Some(up) => format!("{up}/{}", site.neighbors),
+                None => format!("-/{}", site.neighbors),
+            },
+            site.announced.as_ref().map(|prefixes| prefixes.join(" ")).unwrap_or_default(),
+        ]
+    });
+    table::print(
+        &["SITE", "CITY", "ASN", "STATE", "UPTIME", "NEIGHBORS UP", "ANNOUNCED"],
+        rows.collect(),
+    );
+    println!("\n* this site; of the others only the fleet file is known here");
+}
+
+/// A field of a JSON row as text: no quotes, nothing for null, lists with spaces.
+fn text(row: &Value, field: &str) -> String {
+    match &row[field] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| match item {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+            items.collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn neighbors(neighbors: &[Value]) {
+    let rows = neighbors.iter().map(|row| {
+        vec![
+            text(row, "name"),
+            text(row, "address"),
+            text(row, "asn"),
+            text(row, "state"),
+            span(row["since_seconds"].as_f64().unwrap_or_default()),
+            text(row, "received"),
+            text(row, "accepted"),
+            text(row, "advertised"),
+            text(row, "last_down"),
+        ]
+    });
+    table::print(
+        &[
+            "NEIGHBOR", "ADDRESS", "ASN", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED",
+            "LAST ERROR",
+        ],
+        rows.collect(),
+    );
+}
+
+fn routes(routes: &[Value]) {
+    let rows = routes.iter().map(|row| {
+        let local = row["neighbor"].is_null();
+        vec![
+            if row["best"] == true { "*>" } else { "*" }.to_owned(),
+            text(row, "prefix"),
+            text(row, "next_hop"),
+            if local { "(this site)".to_owned() } else { text(row, "neighbor") },
+            text(row, "local_pref"),
+            text(row, "med"),
+            text(row, "as_path"),
+            text(row, "origin"),
+            text(row, "communities"),
+        ]
+    });
+    table::print(
+        &[
+            "", "PREFIX", "NEXT HOP", "FROM", "LOCAL PREF", "MED", "AS PATH", "ORIGIN",
+            "COMMUNITIES",
+        ],
+        rows.collect(),
+    );
+}
+
+fn services(report: &ServicesReport) {
+    let rows = report.services.iter().flat_map(|service| {
+        let addresses = service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let first = vec![
+            service.name.clone(),
+            service.state.clone(),
+            span(service.since_seconds),
+            service.served_by.clone(),
+            service.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            addresses.join(" "),
+            service.why.clone().unwrap_or_default(),
+        ];
+        let checks = service.checks.iter().map(|check| {
+            let in_a_row = match (check.passes, check.fails) {
+                (0, 0) => "not run yet".to_owned(),
+                (0, fails) => format!("{fails} failed in a row"),
+                (passes, _) => format!("{passes} passed in a row"),
+            };
+            vec![
+                format!("  {}", check.name),
+                check.state.clone(),
+                String::new(),
+                String::new(),
+                String::new(),
+                in_a_row,
+                check.last_failure.clone().unwrap_or_default(),
+            ]
+        });
+        std::iter::once(first).chain(checks).collect::<Vec<_>>()
+    });
+    table::print(
+        &["SERVICE", "STATE", "SINCE", "SERVED BY", "PID", "ADDRESSES", "WHY / LAST FAILURE"],
+        rows.collect(),
+    );
+    println!();
+    let rows = report.prefixes.iter().map(|prefix| {
+        vec![
+            prefix.prefix.clone(),
+            if prefix.announced { "announced" } else { "withdrawn" }.to_owned(),
+            span(prefix.since_seconds),
+            format!("{} of {}", prefix.require, prefix.services.join(", ")),
+            prefix.why.clone().unwrap_or_default(),
+        ]
+    });
+    table::print(&["PREFIX", "STATE", "SINCE", "STANDS FOR", "WHY"], rows.collect());
+}
+
+fn events(events: &[SiteEvent]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
+    let rows = events.iter().map(|event| {
+        vec![
+            event.number.to_string(),
+            utc(event.unix_time),
+            format!("{} ago", span(now - event.unix_time)),
+            event.kind.clone(),
+            event.subject.clone(),
+            event.detail.clone(),
+        ]
+    });
+    table::print(&["NO", "TIME (UTC)", "AGO", "EVENT", "OF", "DETAIL"], rows.collect());
+}
+
+/// The time of day in UTC to the millisecond.
+pub(crate) fn utc(unix_time: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "times after 1970 and before the year 292 million"
+    )]
+    let millis = (unix_time * 1e3) as u64 % 86_400_000;
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+pub(crate) fn prepend(arguments: &PrependArguments) -> Result<ExitCode, String> {
+    let client = client(&arguments.target).map_err(|error| error.to_string())?;
+    let order = PrependOrder { count: arguments.count, neighbor: arguments.neighbor.clone() };
+    runtime()?
+        .block_on(client.post("/v1/prepend", &order))
+        .map_err(|error| error.to_string())?;
+    let whom = arguments.neighbor.as_deref().unwrap_or("every neighbor");
+    println!("{whom} now hears our ASN {} times more than the file says", arguments.count);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_day_is_utc_to_the_millisecond() {
+        assert_eq!(utc(0.0), "00:00:00.000");
+        assert_eq!(utc(1_795_376_684.5), "19:44:44.500");
+    }
+
+    #[test]
+    fn json_fields_become_plain_text() {
+        let row = serde_json::json!({ "a": "x", "b": null, "c": ["1:2", "3:4"], "d": 7 });
+        let texts = ["a", "b", "c", "d", "e"].map(|field| text(&row, field));
+        assert_eq!(texts, ["x", "", "1:2 3:4", "7", ""]);
+    }
+}

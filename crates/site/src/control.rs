@@ -1,0 +1,164 @@
+//! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anycast_bgp::IpNet;
+use anycast_speaker::Handle;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::events::SiteEvent;
+use crate::status::{PrependOrder, ServicesReport, SiteRow};
+
+/// A question that the daemon's loop answers.
+pub(crate) enum Question {
+    Sites(oneshot::Sender<Vec<SiteRow>>),
+    Services(oneshot::Sender<ServicesReport>),
+    Events(oneshot::Sender<Vec<SiteEvent>>),
+    Prepend(PrependOrder, oneshot::Sender<Result<(), String>>),
+}
+
+/// A socket file that is removed with its owner.
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Where the control socket of `site` is unless told otherwise: in the system's `/run/anycast`
+/// for root, else under the user's runtime folder.
+#[must_use]
+pub fn default_socket(site: &str) -> PathBuf {
+    socket_folder().join(format!("{site}.sock"))
+}
+
+/// The folder of [`default_socket`].
+#[must_use]
+pub fn socket_folder() -> PathBuf {
+    match std::env::var_os("ANYCAST_RUNTIME_DIR") {
+        Some(folder) => folder.into(),
+        None if is_root() => "/run/anycast".into(),
+        None => std::env::var_os("XDG_RUNTIME_DIR")
+            .map_or_else(std::env::temp_dir, PathBuf::from)
+            .join("anycast"),
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// Opens the socket at `path`.
+///
+/// # Errors
+/// In words: another daemon answers there, or the file cannot be made.
+pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), io::Error> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if path.exists() {
+        if tokio::net::UnixStream::connect(path).await.is_ok() {
+            let words = "another daemon answers there; is this site already running?";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, words));
+        }
+        // Left by a daemon that was killed.
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let file = SocketFile(path.to_owned());
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok((listener, file))
+}
+
+/// Serves the API until the task is dropped.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    questions: mpsc::Sender<Question>,
+    speaker: Handle,
+) -> io::Result<()> {
+    let api = Api { questions, speaker };
+    let router = Router::new()
+        .route("/v1/sites", get(sites))
+        .route("/v1/services", get(services))
+        .route("/v1/events", get(events))
+        .route("/v1/neighbors", get(neighbors))
+        .route("/v1/routes", get(routes))
+        .route("/v1/explain", get(explain))
+        .route("/v1/prepend", post(prepend))
+        .with_state(api);
+    axum::serve(listener, router).await
+}
+
+#[derive(Clone)]
+struct Api {
+    questions: mpsc::Sender<Question>,
+    speaker: Handle,
+}
+
+impl Api {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+        let (sender, answer) = oneshot::channel();
+        self.questions.send(question(sender)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct PrefixQuery {
+    prefix: Option<IpNet>,
+}
+
+fn json<T: serde::Serialize>(answer: Option<T>) -> Response {
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping").into_response(),
+    }
+}
+
+async fn sites(State(api): State<Api>) -> Response {
+    json(api.ask(Question::Sites).await)
+}
+
+async fn services(State(api): State<Api>) -> Response {
+    json(api.ask(Question::Services).await)
+}
+
+async fn events(State(api): State<Api>) -> Response {
+    json(api.ask(Question::Events).await)
+}
+
+async fn neighbors(State(api): State<Api>) -> Response {
+    Json(api.speaker.neighbors().await).into_response()
+}
+
+async fn routes(State(api): State<Api>, Query(query): Query<PrefixQuery>) -> Response {
+    Json(api.speaker.routes(query.prefix).await).into_response()
+}
+
+async fn explain(State(api): State<Api>, Query(query): Query<PrefixQuery>) -> Response {
+    let Some(prefix) = query.prefix else {
+        return (StatusCode::BAD_REQUEST, "which prefix?").into_response();
+    };
+    match api.speaker.explain(prefix).await {
+        Some(explanation) => explanation.to_string().into_response(),
+        None => (StatusCode::NOT_FOUND, format!("no route to {prefix}")).into_response(),
+    }
+}
+
+async fn prepend(State(api): State<Api>, Json(order): Json<PrependOrder>) -> Response {
+    match api.ask(|sender| Question::Prepend(order, sender)).await {
+        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Some(Err(words)) => (StatusCode::BAD_REQUEST, words).into_response(),
+        None => json::<()>(None),
+    }
+}

@@ -1,0 +1,457 @@
+//! The daemon of one site: probes → verdicts → `steer` → `speaker` → wire.
+//!
+//! One task owns the steering and takes in everything that happens, one thing at a time; the
+//! checks, the built-in services, the speaker and the control socket are tasks around it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anycast_bgp::{Attributes, IpNet};
+use anycast_fleet::{Builtin, Fleet, Site};
+use anycast_speaker::{BindError, Handle, Speaker, SpeakerEvent};
+use anycast_steer::{Action, Instant, Outcome, Steer, Verdict};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::address::{self, Added};
+use crate::builtin::{self, BuiltinEvent};
+use crate::check::{self, Runner, RunnerHandle};
+use crate::control::{self, Question};
+use crate::events::EventLog;
+use crate::status::{CheckRow, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow};
+use crate::translate;
+use crate::watch::{self as deaths, Deaths};
+
+/// How long a NOTIFICATION may take to reach the neighbors at the end.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The fleet.
+    pub fleet: Fleet,
+    /// Which of its sites this is.
+    pub site: String,
+    /// Where the control socket goes; `None`: [`control::default_socket`].
+    pub control: Option<PathBuf>,
+    /// This program, to run built-in services with.
+    pub program: PathBuf,
+}
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say all")]
+pub enum Error {
+    #[error("the fleet file has no site called {name}; it has {known}")]
+    UnknownSite { name: String, known: String },
+    #[error("neighbor {neighbor}: cannot read the password file {path}: {source}")]
+    Password { neighbor: String, path: PathBuf, source: io::Error },
+    #[error("neighbor {neighbor}: the password in {path} must have 1 to 80 octets")]
+    PasswordLength { neighbor: String, path: PathBuf },
+    #[error("cannot put {address} on the loopback interface: {source}")]
+    Address { address: IpAddr, source: address::Error },
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot open the control socket {path}: {source}")]
+    Control { path: PathBuf, source: io::Error },
+    #[error("cannot catch signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Runs a site until SIGTERM or SIGINT: then withdraws, waits, and stops serving.
+///
+/// # Errors
+/// What kept it from starting; it has then changed nothing that lasts.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let fleet = options.fleet;
+    let Some(site) = fleet.site(&options.site).cloned() else {
+        let known: Vec<&str> = fleet.sites.iter().map(|site| site.name.as_str()).collect();
+        return Err(Error::UnknownSite { name: options.site, known: known.join(", ") });
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+
+    // Everything that can fail is opened before anything is announced.
+    let path = options.control.unwrap_or_else(|| control::default_socket(&site.name));
+    let (listener, _socket_file) = control::open(&path)
+        .await
+        .map_err(|source| Error::Control { path: path.clone(), source })?;
+    let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
+    let speaker = Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
+    let addresses = Addresses::add(&fleet).await?;
+
+    let handle = speaker.handle();
+    let speaker_task = tokio::spawn(speaker.run());
+    let (question_sender, mut questions) = mpsc::channel(16);
+    let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
+
+    let mut daemon = Daemon::new(fleet, site, handle.clone());
+    let (check_events, mut from_checks) = mpsc::channel(256);
+    daemon.start_checks(&check_events);
+    let (builtin_events, mut from_builtins) = mpsc::channel(16);
+    let (stop_builtins, stop) = watch::channel(false);
+    let mut builtins = JoinSet::new();
+    for (index, service) in daemon.fleet.services.iter().enumerate() {
+        if service.builtin.is_some() {
+            let (program, fleet) = (options.program.clone(), daemon.fleet.clone());
+            let (site, events, stop) = (daemon.site.clone(), builtin_events.clone(), stop.clone());
+            builtins.spawn(async move {
+                builtin::keep(program, &fleet, &site, index, events, stop).await;
+            });
+        }
+    }
+    let mut deaths = daemon.watch_deaths();
+    daemon.steer_on();
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break daemon.events.add("stop", &daemon.site.name, "SIGTERM"),
+            _ = interrupt.recv() => break daemon.events.add("stop", &daemon.site.name, "SIGINT"),
+            Some(event) = from_checks.recv() => daemon.handle_check(event),
+            Some(event) = from_builtins.recv() => daemon.handle_builtin(event, &check_events),
+            Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
+            Some(question) = questions.recv() => daemon.answer(question),
+            death = next_death(&mut deaths) => daemon.handle_death(death),
+        }
+    }
+
+    // Withdraw first, then stop serving; a second signal cuts the waiting short.
+    daemon.state = "stopping";
+    daemon.withdraw_all();
+    let wait = daemon.site.stop_wait;
+    let serving_on = async {
+        let until = tokio::time::sleep(wait);
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                () = &mut until => break,
+                Some(question) = questions.recv() => daemon.answer(question),
+                Some(_) = from_checks.recv() => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = serving_on => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    handle.shutdown("the site is stopping");
+    let _ = tokio::time::timeout(GOODBYE, speaker_task).await;
+    let _ = stop_builtins.send(true);
+    while builtins.join_next().await.is_some() {}
+    addresses.remove().await;
+    control.abort();
+    Ok(())
+}
+
+async fn next_death(deaths: &mut Option<Deaths>) -> deaths::Event {
+    match deaths {
+        Some(deaths) => deaths.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The service addresses that this daemon put on the loopback interface.
+struct Addresses(Vec<IpAddr>);
+
+impl Addresses {
+    async fn add(fleet: &Fleet) -> Result<Self, Error> {
+        let mut ours = Self(Vec::new());
+        for service in &fleet.services {
+            for &address in &service.addresses {
+                match address::add(address).await {
+                    Ok(Added::New) => ours.0.push(address),
+                    Ok(Added::AlreadyThere) => {}
+                    Err(source) => {
+                        ours.remove().await;
+                        return Err(Error::Address { address, source });
+                    }
+                }
+            }
+        }
+        Ok(ours)
+    }
+
+    async fn remove(self) {
+        for address in self.0 {
+            if let Err(error) = address::remove(address).await {
+                tracing::warn!("cannot remove {address} from the loopback interface: {error}");
+            }
+        }
+    }
+}
+
+/// What the loop owns.
+struct Daemon {
+    fleet: Fleet,
+    site: Site,
+    state: &'static str,
+    steer: Steer,
+    speaker: Handle,
+    events: EventLog,
+    started: tokio::time::Instant,
+    /// By service and check.
+    runners: HashMap<(usize, usize), RunnerHandle>,
+    /// Built-in services that run.
+    pids: HashMap<usize, u32>,
+    announced: Vec<IpNet>,
+    established: usize,
+    prepends: HashMap<String, u8>,
+}
+
+impl Daemon {
+    fn new(fleet: Fleet, site: Site, speaker: Handle) -> Self {
+        let steer = fleet.steer();
+        Self {
+            state: "running",
+            steer,
+            speaker,
+            events: EventLog::default(),
+            started: tokio::time::Instant::now(),
+            runners: HashMap::new(),
+            pids: HashMap::new(),
+            announced: Vec::new(),
+            established: 0,
+            prepends: HashMap::new(),
+            fleet,
+            site,
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant(self.started.elapsed())
+    }
+
+    /// Starts the checks of services that others serve; a built-in's start when it is ready.
+    fn start_checks(&mut self, events: &mpsc::Sender<check::Event>) {
+        for index in 0..self.fleet.services.len() {
+            if self.fleet.services[index].builtin.is_none() {
+                self.start_checks_of(index, events);
+            }
+        }
+    }
+
+    fn start_checks_of(&mut self, index: usize, events: &mpsc::Sender<check::Event>) {
+        let service = &self.fleet.services[index];
+        for (number, check) in service.checks.iter().enumerate() {
+            let runner = Runner {
+                service: index,
+                check: number,
+                probe: translate::check(service, check),
+                interval: check.interval,
+                rise: check.thresholds.rise,
+                fall: check.thresholds.fall,
+            };
+            self.runners.insert((index, number), runner.spawn(events.clone()));
+        }
+    }
+
+    fn poke(&self, service: usize) {
+        for ((of, _), runner) in &self.runners {
+            if *of == service {
+                runner.poke();
+            }
+        }
+    }
+
+    fn watch_deaths(&mut self) -> Option<Deaths> {
+        let watched = self.fleet.services.iter().flat_map(translate::sockets).collect();
+        match Deaths::open(watched) {
+            Ok(deaths) => Some(deaths),
+            Err(error) => {
+                let words = format!("{error}; a dead service is seen at its next check only");
+                self.events.add("watch-unavailable", "sockets", words);
+                None
+            }
+        }
+    }
+
+    fn handle_check(&mut self, event: check::Event) {
+        let outcome = match event.outcome {
+            Ok(()) => Outcome::Pass,
+            Err(failure) => Outcome::Fail(failure.to_string()),
+        };
+        self.steer.handle_result(self.now(), event.service, event.check, outcome);
+        self.steer_on();
+    }
+
+    fn handle_builtin(&mut self, event: BuiltinEvent, checks: &mpsc::Sender<check::Event>) {
+        match event {
+            BuiltinEvent::Ready { service, pid } => {
+                self.pids.insert(service, pid);
+                let name = self.fleet.services[service].name.clone();
+                self.events.add("service-started", name, format!("process {pid}"));
+                self.steer.handle_back(self.now(), service);
+                if self.runners.keys().any(|(of, _)| *of == service) {
+                    self.poke(service);
+                } else {
+                    self.start_checks_of(service, checks);
+                }
+            }
+            BuiltinEvent::Gone { service, why } => {
+                self.pids.remove(&service);
+                self.steer.handle_gone(self.now(), service, why);
+            }
+        }
+        self.steer_on();
+    }
+
+    fn handle_death(&mut self, event: deaths::Event) {
+        match event {
+            deaths::Event::Death(death) => {
+                for (index, service) in self.fleet.services.iter().enumerate() {
+                    let concerned =
+                        translate::sockets(service).iter().any(|socket| death.serves(socket));
+                    if concerned {
+                        self.poke(index);
+                    }
+                }
+            }
+            deaths::Event::Overrun => {
+                for runner in self.runners.values() {
+                    runner.poke();
+                }
+            }
+        }
+    }
+
+    fn handle_speaker(&mut self, event: SpeakerEvent) {
+        match event {
+            SpeakerEvent::NeighborUp { name } => {
+                self.established += 1;
+                self.events.add("neighbor-up", name, "");
+            }
+            SpeakerEvent::NeighborDown { name, why } => {
+                self.established -= 1;
+                self.events.add("neighbor-down", name, why);
+            }
+        }
+    }
+
+    /// Carries out what the steering decided.
+    fn steer_on(&mut self) {
+        while let Some(action) = self.steer.poll_action() {
+            match action {
+                Action::Announce { prefix } => {
+                    // The speaker puts its own address there.
+                    let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                    self.speaker.originate(prefix, Attributes::new(nowhere));
+                    self.announced.push(prefix);
+                    self.events.add("announce", prefix, "");
+                }
+                Action::Withdraw { prefix, why } => {
+                    self.speaker.withdraw(prefix);
+                    self.announced.retain(|announced| *announced != prefix);
+                    self.events.add("withdraw", prefix, why);
+                }
+                Action::ServiceUp { service } => self.events.add("service-up", service, ""),
+                Action::ServiceDown { service, why } => {
+                    self.events.add("service-down", service, why);
+                }
+            }
+        }
+    }
+
+    fn withdraw_all(&mut self) {
+        for prefix in std::mem::take(&mut self.announced) {
+            self.speaker.withdraw(prefix);
+            self.events.add("withdraw", prefix, "the site is stopping");
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        // Whoever asked may have gone.
+        match question {
+            Question::Sites(sender) => drop(sender.send(self.sites())),
+            Question::Services(sender) => drop(sender.send(self.services())),
+            Question::Events(sender) => drop(sender.send(self.events.list())),
+            Question::Prepend(order, sender) => drop(sender.send(self.prepend(&order))),
+        }
+    }
+
+    fn sites(&self) -> Vec<SiteRow> {
+        let row = |site: &Site| {
+            let this = site.name == self.site.name;
+            SiteRow {
+                name: site.name.clone(),
+                city: site.city.clone(),
+                asn: site.asn,
+                neighbors: site.neighbors.len(),
+                this,
+                state: this.then(|| self.state.to_owned()),
+                announced: this.then(|| self.announced.iter().map(IpNet::to_string).collect()),
+                established: this.then_some(self.established),
+                uptime_seconds: this.then(|| self.started.elapsed().as_secs_f64()),
+            }
+        };
+        self.fleet.sites.iter().map(row).collect()
+    }
+
+    fn services(&self) -> ServicesReport {
+        let now = self.now();
+        let status = self.steer.status();
+        let services = status.services.into_iter().enumerate().map(|(index, service)| {
+            let spec = &self.fleet.services[index];
+            let checks = service.checks.into_iter().map(|check| CheckRow {
+                name: check.name,
+                state: words(check.verdict).to_owned(),
+                passes: check.passes,
+                fails: check.fails,
+                last_failure: check.last_failure,
+            });
+            ServiceRow {
+                name: service.name,
+                addresses: spec.addresses.clone(),
+                served_by: match spec.builtin {
+                    Some(Builtin::Whoami { .. }) => "whoami".to_owned(),
+                    None => "external".to_owned(),
+                },
+                pid: self.pids.get(&index).copied(),
+                state: words(service.verdict).to_owned(),
+                since_seconds: (now - service.since).as_secs_f64(),
+                why: service.why,
+                checks: checks.collect(),
+            }
+        });
+        let prefixes = status.prefixes.into_iter().map(|prefix| PrefixRow {
+            prefix: prefix.prefix.to_string(),
+            services: prefix.services,
+            require: prefix.require.to_string(),
+            announced: self.announced.contains(&prefix.prefix),
+            since_seconds: (now - prefix.since).as_secs_f64(),
+            why: prefix.why,
+        });
+        ServicesReport { services: services.collect(), prefixes: prefixes.collect() }
+    }
+
+    fn prepend(&mut self, order: &PrependOrder) -> Result<(), String> {
+        if let Some(name) = &order.neighbor {
+            if self.site.neighbor(name).is_none() {
+                let known: Vec<&str> = self.site.neighbors.iter().map(|n| n.name.as_str()).collect();
+                return Err(format!("no neighbor is called {name}; there are {}", known.join(", ")));
+            }
+        }
+        for neighbor in &self.site.neighbors {
+            if order.neighbor.as_ref().is_none_or(|name| *name == neighbor.name) {
+                let policy = neighbor.export_policy(&self.fleet, order.count);
+                self.speaker.set_export(&neighbor.name, policy);
+                self.prepends.insert(neighbor.name.clone(), order.count);
+                let detail = format!("{} more than the file says", order.count);
+                self.events.add("prepend", &neighbor.name, detail);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Unproven => "unproven",
+        Verdict::Up => "up",
+        Verdict::Down => "down",
+    }
+}

@@ -1,0 +1,100 @@
+//! What the control socket tells: the JSON of `anycast show … --json`.
+
+use std::net::IpAddr;
+
+use anycast_bgp::Asn;
+use serde::{Deserialize, Serialize};
+
+/// One row of `show sites`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SiteRow {
+    /// The site's name.
+    pub name: String,
+    /// Where it is.
+    pub city: Option<String>,
+    /// The ASN from which it announces.
+    pub asn: Asn,
+    /// How many neighbors the file gives it.
+    pub neighbors: usize,
+    /// Whether it is the site that answers; of the others only the file is known.
+    pub this: bool,
+    /// `starting`, `running` or `stopping`; of other sites `None`.
+    pub state: Option<String>,
+    /// Prefixes announced now; of other sites `None`.
+    pub announced: Option<Vec<String>>,
+    /// Sessions that are Established; of other sites `None`.
+    pub established: Option<usize>,
+    /// Seconds since the daemon's start; of other sites `None`.
+    pub uptime_seconds: Option<f64>,
+}
+
+/// One row of `show services`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ServiceRow {
+    /// The service's name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What serves it: `whoami`, or `external`.
+    pub served_by: String,
+    /// The process of a built-in service, while there is one.
+    pub pid: Option<u32>,
+    /// `unproven`, `up` or `down`.
+    pub state: String,
+    /// Seconds since it is so.
+    pub since_seconds: f64,
+    /// Why it is not up.
+    pub why: Option<String>,
+    /// Its checks.
+    pub checks: Vec<CheckRow>,
+}
+
+/// One check of a service.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CheckRow {
+    /// The check's name.
+    pub name: String,
+    /// `unproven`, `up` or `down`.
+    pub state: String,
+    /// Passes in a row.
+    pub passes: u32,
+    /// Failures in a row.
+    pub fails: u32,
+    /// The last failure in words, whenever it was.
+    pub last_failure: Option<String>,
+}
+
+/// One prefix, as part of `show services`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PrefixRow {
+    /// The prefix.
+    pub prefix: String,
+    /// What it stands for.
+    pub services: Vec<String>,
+    /// How many of these must be up.
+    pub require: String,
+    /// Whether it is announced.
+    pub announced: bool,
+    /// Seconds since it is so.
+    pub since_seconds: f64,
+    /// Why it is not announced.
+    pub why: Option<String>,
+}
+
+/// The whole of `show services`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ServicesReport {
+    /// The services in the file's order.
+    pub services: Vec<ServiceRow>,
+    /// The prefixes in the file's order.
+    pub prefixes: Vec<PrefixRow>,
+}
+
+/// An instruction to prepend: `POST /v1/prepend`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PrependOrder {
+    /// Times beyond what the file says.
+    pub count: u8,
+    /// Towards this neighbor; `None`: all.
+    pub neighbor: Option<String>,
+}

@@ -1,0 +1,127 @@
+//! From the fleet's types to those of the parts, which do not know each other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anycast_dns::probe::Query;
+use anycast_dns::{Rcode, Transport};
+use anycast_fleet::{Fleet, Neighbor, Probe, Service, Site};
+use anycast_speaker::{Here, Password, Speaker};
+
+use crate::check::{Check, Kind};
+use crate::daemon::Error;
+use crate::watch::{Protocol, Socket};
+
+/// The speaker of `site`.
+///
+/// # Errors
+/// A password file that cannot be read or used.
+pub(crate) fn speaker_config(
+    fleet: &Fleet,
+    site: &Site,
+) -> Result<anycast_speaker::Config, Error> {
+    let neighbors = site.neighbors.iter().map(|neighbor| speaker_neighbor(fleet, neighbor));
+    Ok(anycast_speaker::Config {
+        local_asn: site.asn,
+        router_id: site.router_id,
+        listen: if site.listen { Speaker::any_address(site.bgp_port).to_vec() } else { Vec::new() },
+        install_routes: true,
+        place: Arc::new(Here),
+        neighbors: neighbors.collect::<Result<_, _>>()?,
+    })
+}
+
+fn speaker_neighbor(
+    fleet: &Fleet,
+    neighbor: &Neighbor,
+) -> Result<anycast_speaker::Neighbor, Error> {
+    let next_hop_other = match neighbor.address {
+        IpAddr::V4(_) => neighbor.next_hop_v6.map(IpAddr::V6),
+        IpAddr::V6(_) => neighbor.next_hop_v4.map(IpAddr::V4),
+    };
+    Ok(anycast_speaker::Neighbor {
+        name: neighbor.name.clone(),
+        address: neighbor.address,
+        port: neighbor.port,
+        local_address: neighbor.local_address,
+        asn: neighbor.asn,
+        hold_time: neighbor.hold_time,
+        connect_retry: neighbor.connect_retry,
+        families: neighbor.families.clone(),
+        next_hop_other,
+        passive: neighbor.passive,
+        multihop: (neighbor.hops > 1).then_some(neighbor.hops),
+        ttl_security: neighbor.ttl_security,
+        password: password(neighbor)?,
+        import: neighbor.import_policy(fleet),
+        export: neighbor.export_policy(fleet, 0),
+        next_hop_self: true,
+    })
+}
+
+/// Reads a neighbor's secret; a final line break is not part of it.
+fn password(neighbor: &Neighbor) -> Result<Option<Password>, Error> {
+    let Some(path) = &neighbor.password_file else { return Ok(None) };
+    let mut octets = std::fs::read(path).map_err(|source| Error::Password {
+        neighbor: neighbor.name.clone(),
+        path: path.clone(),
+        source,
+    })?;
+    while octets.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
+        octets.pop();
+    }
+    let password = Password::new(octets).ok_or_else(|| Error::PasswordLength {
+        neighbor: neighbor.name.clone(),
+        path: path.clone(),
+    })?;
+    Ok(Some(password))
+}
+
+/// A check as the runner takes it.
+pub(crate) fn check(service: &Service, check: &anycast_fleet::Check) -> Check {
+    let (port, kind) = match &check.probe {
+        Probe::Tcp { port } => (*port, Kind::Tcp),
+        Probe::Http { port, path, host, status } => {
+            (*port, Kind::Http { path: path.clone(), host: host.clone(), status: *status })
+        }
+        Probe::Dns { port, query, qtype, class, transport, rcode, expect } => {
+            let query = Query::from_codes(0, query, qtype.0, *class as u16)
+                .expect("a checked fleet's names are names");
+            let transport = match transport {
+                anycast_fleet::Transport::Udp => Transport::Udp,
+                anycast_fleet::Transport::Tcp => Transport::Tcp,
+            };
+            let rcode = Rcode::masked_from_int(rcode.0.into());
+            (*port, Kind::Dns { query, transport, rcode, expect: expect.clone() })
+        }
+        Probe::Command { argv } => {
+            let env = vec![("ANYCAST_SERVICE".to_owned(), service.name.clone())];
+            (0, Kind::Command { argv: argv.clone(), env })
+        }
+    };
+    Check { kind, target: SocketAddr::new(check.address, port), timeout: check.timeout }
+}
+
+/// The listening sockets whose death means that something happened to the service.
+pub(crate) fn sockets(service: &Service) -> Vec<Socket> {
+    let mut sockets: Vec<Socket> = service
+        .checks
+        .iter()
+        .filter_map(|check| {
+            let (protocol, port) = match &check.probe {
+                Probe::Tcp { port } | Probe::Http { port, .. } => (Protocol::Tcp, *port),
+                Probe::Dns { port, transport: anycast_fleet::Transport::Tcp, .. } => {
+                    (Protocol::Tcp, *port)
+                }
+                Probe::Dns { port, transport: anycast_fleet::Transport::Udp, .. } => {
+                    (Protocol::Udp, *port)
+                }
+                Probe::Command { .. } => return None,
+            };
+            Some(Socket { protocol, local: SocketAddr::new(check.address, port) })
+        })
+        .collect();
+    sockets.sort();
+    sockets.dedup();
+    sockets
+}
