@@ -144,7 +144,6 @@ pub(super) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<P
     builder.add_segments();
     builder.add_internal_sessions();
     builder.add_defaults_of_leaves();
-    builder.note_roots();
     if builder.errors.is_empty() { Ok(builder.plan) } else { Err(builder.errors) }
 }
 
@@ -814,19 +813,6 @@ impl<'a> Builder<'a> {
             for (metric, (_, link, gateway)) in (100..).zip(ways) {
                 self.add_route(link, node, default_route(gateway), Some(gateway), metric);
             }
-        }
-    }
-
-    fn note_roots(&mut self) {
-        let names: Vec<&str> = self
-            .plan
-            .routers()
-            .filter(|(_, _, router)| router.implementation.needs_root())
-            .map(|(_, node, _)| node.name.as_str())
-            .collect();
-        if !names.is_empty() {
-            let note = format!("{} needs root: OpenBGPD changes to its own user", names.join(", "));
-            self.plan.notes.push(note);
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// Every wire and segment; other parts point here by index.
     pub links: Vec<Link>,
-    /// What the user should know: ASes that were made up, routers that need root.
+    /// What the user should know: ASes that were made up.
     pub notes: Vec<String>,
 }
 
@@ -147,11 +147,6 @@ impl Implementation {
     /// that does not serves only as a leaf: it announces its network and has a default route.
     pub fn forwards(self) -> bool {
         matches!(self, Self::Anycast | Self::Bird | Self::Frr)
-    }
-
-    /// Whether it insists on the real root user: it changes to a user of its own.
-    pub fn needs_root(self) -> bool {
-        self == Self::Openbgpd
     }
 }
 

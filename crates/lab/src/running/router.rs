@@ -92,7 +92,7 @@ fn neighbor(asn: Asn, plan: &NeighborPlan) -> Neighbor {
     Neighbor {
         name: plan.name.clone(),
         address: plan.address,
-        port: BGP_PORT,
+        port: plan.port,
         local_address: Some(plan.local_address),
         asn: plan.asn,
         hold_time: plan.hold_time,
