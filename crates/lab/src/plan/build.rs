@@ -128,7 +128,7 @@ pub fn build(world: &World, fleet: &Fleet) -> Result<Plan, Vec<PlanError>> {
 }
 
 /// The same, for sites as the plan needs to know them.
-pub(super) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<PlanError>> {
+pub(crate) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<PlanError>> {
     let mut builder = Builder::new(world, tenants);
     builder.add_missing_systems();
     builder.add_routers();

@@ -23,6 +23,8 @@ use serde::{Serialize, Serializer};
 
 use crate::world::System;
 
+#[cfg(test)]
+pub(crate) use build::build_for;
 pub use build::{PlanError, build};
 pub use paths::{IgpRoute, MulticastHop, igp, multicast_tree};
 pub use tenant::{Tenant, TenantNeighbor};
