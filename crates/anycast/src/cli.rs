@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = "\
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Start here:
   anycast lab                          an Internet on this machine, with five anycast sites
   anycast lab run tour                 the guided tour
@@ -15,7 +18,8 @@ Start here:
   anycast run fleet.toml --site fra    the daemon of one site
   anycast show neighbors               what a running site sees
 
-Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong.")]
+Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -86,6 +90,9 @@ pub(crate) struct ShowArguments {
     /// With `routes PREFIX`: every candidate, and why the best one is best.
     #[arg(long, requires = "prefix")]
     pub(crate) explain: bool,
+    /// With `routes`: also those that import policy or the decision process refused.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -171,7 +178,9 @@ pub(crate) struct WhoamiArguments {
 ///
 /// It needs no root and no configuration, and leaves nothing behind however it ends.
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   anycast lab                                    the built-in Internet and fleet
   anycast lab fleet.toml --world world.toml      your own
@@ -180,12 +189,16 @@ Examples:
 While a lab runs, from another terminal:
   anycast lab status
   anycast lab exec tokyo -- dig +short @192.0.2.1 CH TXT id.server
-  anycast lab freeze nrt")]
+  anycast lab freeze nrt"
+)]
 pub(crate) struct LabArguments {
     #[command(subcommand)]
     pub(crate) command: Option<LabCommand>,
     #[command(flatten)]
     pub(crate) start: LabStartArguments,
+    /// Tells labs of one user apart, if several run at once.
+    #[arg(long, global = true, env = "ANYCAST_LAB")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]

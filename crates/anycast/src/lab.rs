@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use crate::cli::{LabArguments, LabCommand, LabStartArguments};
 
 pub(crate) fn lab(arguments: LabArguments) -> Result<ExitCode, String> {
+    let name = arguments.name.as_deref();
     match arguments.command {
-        None => start::start(&arguments.start),
+        None => start::start(&arguments.start, name),
         Some(LabCommand::Run { scenario, fleet, world, json }) => {
             let files = LabStartArguments { fleet, world, json, once: false };
-            start::run_scenario(&scenario, &files)
+            start::run_scenario(&scenario, &files, name)
         }
-        Some(LabCommand::Exec { node, command }) => talk::exec(&node, &command),
-        Some(other) => talk::ask(other),
+        Some(LabCommand::Exec { node, command }) => talk::exec(&node, &command, name),
+        Some(other) => talk::ask(other, name),
     }
 }

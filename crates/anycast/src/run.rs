@@ -10,13 +10,10 @@ use crate::cli::RunArguments;
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     log_to_stderr();
     let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
-    let program = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
-    let options = Options {
-        fleet,
-        site: arguments.site.clone(),
-        control: arguments.socket.clone(),
-        program,
-    };
+    // This very file, even if another has taken its name since: built-in services match the daemon.
+    let program = "/proc/self/exe".into();
+    let options =
+        Options { fleet, site: arguments.site.clone(), control: arguments.socket.clone(), program };
     runtime()?.block_on(daemon::run(options)).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -32,8 +29,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
 /// Logs go to standard error; `ANYCAST_LOG` takes what tracing's EnvFilter takes.
 pub(crate) fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("ANYCAST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("ANYCAST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

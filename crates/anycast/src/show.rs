@@ -37,11 +37,11 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Sites => "/v1/sites".to_owned(),
         Shown::Neighbors => "/v1/neighbors".to_owned(),
         Shown::Routes if arguments.explain => {
-            let text = client.get_text(&format!("/v1/explain{query}")).await?;
+            let report: Value = client.get(&format!("/v1/explain{query}")).await?;
             if arguments.json {
-                println!("{:#}", serde_json::json!({ "explanation": text }));
+                println!("{report:#}");
             } else {
-                println!("{}", text.trim_end());
+                println!("{}", text(&report, "text"));
             }
             return Ok(());
         }
@@ -56,7 +56,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
     match arguments.what {
         Shown::Sites => sites(&client.get::<Vec<SiteRow>>(&target).await?),
         Shown::Neighbors => neighbors(&client.get::<Vec<Value>>(&target).await?),
-        Shown::Routes => routes(&client.get::<Vec<Value>>(&target).await?),
+        Shown::Routes => routes(&client.get::<Vec<Value>>(&target).await?, arguments.all),
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
         Shown::Events => events(&client.get::<Vec<SiteEvent>>(&target).await?),
     }
@@ -117,18 +117,30 @@ fn neighbors(neighbors: &[Value]) {
     });
     table::print(
         &[
-            "NEIGHBOR", "ADDRESS", "ASN", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED",
+            "NEIGHBOR",
+            "ADDRESS",
+            "ASN",
+            "STATE",
+            "SINCE",
+            "RECEIVED",
+            "ACCEPTED",
+            "ADVERTISED",
             "LAST ERROR",
         ],
         rows.collect(),
     );
 }
 
-fn routes(routes: &[Value]) {
-    let rows = routes.iter().map(|row| {
+fn routes(routes: &[Value], all: bool) {
+    let eligible = |row: &&Value| all || row["ineligible"].is_null();
+    let rows = routes.iter().filter(eligible).map(|row| {
         let local = row["neighbor"].is_null();
         vec![
-            if row["best"] == true { "*>" } else { "*" }.to_owned(),
+            match (row["best"] == true, row["ineligible"].is_null()) {
+                (true, _) => "*>".to_owned(),
+                (false, true) => "*".to_owned(),
+                (false, false) => "x".to_owned(),
+            },
             text(row, "prefix"),
             text(row, "next_hop"),
             if local { "(this site)".to_owned() } else { text(row, "neighbor") },
@@ -137,15 +149,29 @@ fn routes(routes: &[Value]) {
             text(row, "as_path"),
             text(row, "origin"),
             text(row, "communities"),
+            text(row, "ineligible"),
         ]
     });
+    let rows: Vec<_> = rows.collect();
+    let hidden = routes.len() - rows.len();
     table::print(
         &[
-            "", "PREFIX", "NEXT HOP", "FROM", "LOCAL PREF", "MED", "AS PATH", "ORIGIN",
+            " ",
+            "PREFIX",
+            "NEXT HOP",
+            "FROM",
+            "LOCAL PREF",
+            "MED",
+            "AS PATH",
+            "ORIGIN",
             "COMMUNITIES",
+            "NOT ELIGIBLE",
         ],
-        rows.collect(),
+        rows,
     );
+    if hidden > 0 {
+        println!("\n{hidden} more were received but are not eligible; --all shows them");
+    }
 }
 
 fn services(report: &ServicesReport) {
@@ -225,9 +251,7 @@ pub(crate) fn utc(unix_time: f64) -> String {
 pub(crate) fn prepend(arguments: &PrependArguments) -> Result<ExitCode, String> {
     let client = client(&arguments.target).map_err(|error| error.to_string())?;
     let order = PrependOrder { count: arguments.count, neighbor: arguments.neighbor.clone() };
-    runtime()?
-        .block_on(client.post("/v1/prepend", &order))
-        .map_err(|error| error.to_string())?;
+    runtime()?.block_on(client.post("/v1/prepend", &order)).map_err(|error| error.to_string())?;
     let whom = arguments.neighbor.as_deref().unwrap_or("every neighbor");
     println!("{whom} now hears our ASN {} times more than the file says", arguments.count);
     Ok(ExitCode::SUCCESS)

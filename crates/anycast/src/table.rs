@@ -20,7 +20,8 @@ pub(crate) fn render(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     };
     let widths: Vec<usize> = (0..headings.len()).map(|column| width(column).unwrap_or(0)).collect();
     let lines = lines.iter().map(|line| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width + GAP));
+        let cells =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width + GAP));
         cells.collect::<String>().trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -62,13 +63,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_empty_cells_are_dashes() {
-        let rows = vec![
-            vec!["fra".into(), String::new()],
-            vec!["nyc-east".into(), "up".into()],
-        ];
-        assert_eq!(
-            render(&["SITE", "STATE"], rows),
-            "SITE      STATE\nfra       -\nnyc-east  up"
-        );
+        let rows = vec![vec!["fra".into(), String::new()], vec!["nyc-east".into(), "up".into()]];
+        assert_eq!(render(&["SITE", "STATE"], rows), "SITE      STATE\nfra       -\nnyc-east  up");
     }
 }

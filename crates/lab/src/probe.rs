@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anycast_dns::probe::{Query, Response};
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -15,6 +16,10 @@ use crate::netns::NetNs;
 
 /// The port that is asked.
 const DNS_PORT: u16 = 53;
+/// When a question without an answer is asked again: longer than any path of a lab takes.
+const AGAIN: Duration = Duration::from_millis(400);
+/// The same while the lab starts, and routes are missing rather than slow.
+const SOON: Duration = Duration::from_millis(10);
 /// A question of the continuous probing that has no answer after so long is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(1);
 
@@ -48,18 +53,35 @@ impl Prober {
         self.target
     }
 
-    /// Asks once from every client, all at once.
+    /// Asks from every client, all at once; a question that may be lost is asked again.
     pub async fn ask_all(&self, patience: Duration) -> Vec<(usize, Option<Answer>)> {
         join_all(self.clients.iter().map(async |(index, ns)| {
-            (*index, ask(ns, self.target, patience).await.ok().flatten())
+            (*index, ask(ns, self.target, patience, AGAIN).await.ok().flatten())
         }))
         .await
     }
 
-    /// Asks once from one client.
+    /// Asks from every client again and again, until each has been answered or `patience` is
+    /// over; `each` is called for every client when it is answered for the first time.
+    pub async fn until_answered(&self, patience: Duration, mut each: impl FnMut(usize)) {
+        let mut questions: FuturesUnordered<_> = self
+            .clients
+            .iter()
+            .map(async |(index, ns)| {
+                (*index, ask(ns, self.target, patience, SOON).await.ok().flatten())
+            })
+            .collect();
+        while let Some((index, answer)) = questions.next().await {
+            if answer.is_some() {
+                each(index);
+            }
+        }
+    }
+
+    /// Asks from one client.
     pub async fn ask(&self, client: usize, patience: Duration) -> Option<Answer> {
         let (_, ns) = self.clients.iter().find(|(index, _)| *index == client)?;
-        ask(ns, self.target, patience).await.ok().flatten()
+        ask(ns, self.target, patience, AGAIN).await.ok().flatten()
     }
 
     /// Asks from `clients` again and again, every `every`, until the result is stopped.
@@ -68,19 +90,15 @@ impl Prober {
     /// A socket cannot be opened in a client's namespace.
     pub fn stream(&self, clients: &[usize], every: Duration) -> io::Result<Streams> {
         let chosen = self.clients.iter().filter(|(index, _)| clients.contains(index));
-        let streams = chosen.map(|(index, ns)| {
-            Ok((*index, Stream::start(open(ns, self.target)?, every)))
-        });
+        let streams =
+            chosen.map(|(index, ns)| Ok((*index, Stream::start(open(ns, self.target)?, every))));
         Ok(Streams(streams.collect::<io::Result<_>>()?))
     }
 }
 
 fn open(ns: &NetNs, target: IpAddr) -> io::Result<Arc<UdpSocket>> {
-    let any: SocketAddr = if target.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0_u16; 8], 0).into()
-    };
+    let any: SocketAddr =
+        if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let socket = ns.run(|| std::net::UdpSocket::bind(any))?;
     socket.set_nonblocking(true)?;
     ns.run(|| socket.connect((target, DNS_PORT)))?;
@@ -91,35 +109,37 @@ fn question(id: u16) -> Vec<u8> {
     Query::id_server(id).emit()
 }
 
-async fn ask(ns: &NetNs, target: IpAddr, patience: Duration) -> io::Result<Option<Answer>> {
-    let Ok(socket) = open(ns, target) else {
-        // No route yet, so no answer.
-        return Ok(None);
-    };
-    let sent = Instant::now();
+/// Asks until there is an answer or `patience` is over, anew every `again`.
+async fn ask(
+    ns: &NetNs,
+    target: IpAddr,
+    patience: Duration,
+    again: Duration,
+) -> io::Result<Option<Answer>> {
+    let socket = open(ns, target)?;
     let deadline = tokio::time::Instant::now() + patience;
+    let mut asked: Vec<Instant> = Vec::new();
     let mut buffer = [0; 1500];
-    // A refusal (ICMP unreachable) may come from a router that has no route yet: ask again.
-    loop {
-        let asked = Instant::now();
-        let wait = (tokio::time::Instant::now() + Duration::from_millis(200)).min(deadline);
+    while tokio::time::Instant::now() < deadline {
+        let id = u16::try_from(asked.len()).map_err(io::Error::other)?;
+        asked.push(Instant::now());
+        let wait = (tokio::time::Instant::now() + again).min(deadline);
         let answer = async {
-            socket.send(&question(1)).await?;
-            socket.recv(&mut buffer).await
-        };
-        match tokio::time::timeout_at(wait, answer).await {
-            Ok(Ok(len)) => {
-                if let Some((_, site)) = site_of(&buffer[..len]) {
-                    return Ok(Some(Answer { site, rtt: asked.elapsed() }));
+            // An error is an ICMP message about an earlier question: a route is not there yet.
+            while socket.send(&question(id)).await.is_err() {}
+            loop {
+                let Ok(len) = socket.recv(&mut buffer).await else { continue };
+                let Some((id, site)) = site_of(&buffer[..len]) else { continue };
+                if let Some(asked) = asked.get(usize::from(id)) {
+                    return Answer { site, rtt: asked.elapsed() };
                 }
             }
-            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
-            Err(_) => {}
-        }
-        if sent.elapsed() >= patience {
-            return Ok(None);
+        };
+        if let Ok(answer) = tokio::time::timeout_at(wait, answer).await {
+            return Ok(Some(answer));
         }
     }
+    Ok(None)
 }
 
 /// The site that an answer names, and the identifier of its question.

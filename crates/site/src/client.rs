@@ -18,7 +18,9 @@ use crate::control::socket_folder;
 pub enum ClientError {
     #[error("cannot reach a site at {path}: {source} (is `anycast run` running, as this user?)")]
     Unreachable { path: PathBuf, source: std::io::Error },
-    #[error("no site runs here: no control socket in {0} (start one with `anycast run`, or name its socket with --socket)")]
+    #[error(
+        "no site runs here: no control socket in {0} (start one with `anycast run`, or name its socket with --socket)"
+    )]
     NoSite(PathBuf),
     #[error("several sites run here: {0}; choose one with --site")]
     SeveralSites(String),
@@ -90,8 +92,8 @@ impl Client {
     /// # Errors
     /// The site cannot be reached or refuses.
     pub async fn post(&self, target: &str, order: &impl Serialize) -> Result<(), ClientError> {
-        let body = serde_json::to_vec(order)
-            .map_err(|error| ClientError::Garbled(error.to_string()))?;
+        let body =
+            serde_json::to_vec(order).map_err(|error| ClientError::Garbled(error.to_string()))?;
         self.request(Method::POST, target, body.into()).await.map(|_| ())
     }
 
@@ -101,9 +103,9 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<String, ClientError> {
-        let stream = UnixStream::connect(&self.path).await.map_err(|source| {
-            ClientError::Unreachable { path: self.path.clone(), source }
-        })?;
+        let stream = UnixStream::connect(&self.path)
+            .await
+            .map_err(|source| ClientError::Unreachable { path: self.path.clone(), source })?;
         let garbled = |error: hyper::Error| ClientError::Garbled(error.to_string());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(garbled)?;

@@ -150,7 +150,7 @@ async fn explain(State(api): State<Api>, Query(query): Query<PrefixQuery>) -> Re
         return (StatusCode::BAD_REQUEST, "which prefix?").into_response();
     };
     match api.speaker.explain(prefix).await {
-        Some(explanation) => explanation.to_string().into_response(),
+        Some(explanation) => Json(explanation).into_response(),
         None => (StatusCode::NOT_FOUND, format!("no route to {prefix}")).into_response(),
     }
 }

@@ -81,7 +81,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .await
         .map_err(|source| Error::Control { path: path.clone(), source })?;
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
-    let speaker = Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
+    let speaker =
+        Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
     let addresses = Addresses::add(&fleet).await?;
 
     let handle = speaker.handle();
@@ -264,7 +265,7 @@ impl Daemon {
             Ok(deaths) => Some(deaths),
             Err(error) => {
                 let words = format!("{error}; a dead service is seen at its next check only");
-                self.events.add("watch-unavailable", "sockets", words);
+                self.events.add("watch-unavailable", "sockets", &words);
                 None
             }
         }
@@ -284,7 +285,7 @@ impl Daemon {
             BuiltinEvent::Ready { service, pid } => {
                 self.pids.insert(service, pid);
                 let name = self.fleet.services[service].name.clone();
-                self.events.add("service-started", name, format!("process {pid}"));
+                self.events.add("service-started", &name, &format!("process {pid}"));
                 self.steer.handle_back(self.now(), service);
                 if self.runners.keys().any(|(of, _)| *of == service) {
                     self.poke(service);
@@ -323,11 +324,11 @@ impl Daemon {
         match event {
             SpeakerEvent::NeighborUp { name } => {
                 self.established += 1;
-                self.events.add("neighbor-up", name, "");
+                self.events.add("neighbor-up", &name, "");
             }
             SpeakerEvent::NeighborDown { name, why } => {
                 self.established -= 1;
-                self.events.add("neighbor-down", name, why);
+                self.events.add("neighbor-down", &name, &why);
             }
         }
     }
@@ -341,16 +342,18 @@ impl Daemon {
                     let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
                     self.speaker.originate(prefix, Attributes::new(nowhere));
                     self.announced.push(prefix);
-                    self.events.add("announce", prefix, "");
+                    self.events.add("announce", &prefix.to_string(), "");
                 }
                 Action::Withdraw { prefix, why } => {
                     self.speaker.withdraw(prefix);
                     self.announced.retain(|announced| *announced != prefix);
-                    self.events.add("withdraw", prefix, why);
+                    self.events.add("withdraw", &prefix.to_string(), &why);
                 }
-                Action::ServiceUp { service } => self.events.add("service-up", service, ""),
+                Action::ServiceUp { service } => {
+                    self.events.add("service-up", &self.fleet.services[service].name, "");
+                }
                 Action::ServiceDown { service, why } => {
-                    self.events.add("service-down", service, why);
+                    self.events.add("service-down", &self.fleet.services[service].name, &why);
                 }
             }
         }
@@ -359,7 +362,7 @@ impl Daemon {
     fn withdraw_all(&mut self) {
         for prefix in std::mem::take(&mut self.announced) {
             self.speaker.withdraw(prefix);
-            self.events.add("withdraw", prefix, "the site is stopping");
+            self.events.add("withdraw", &prefix.to_string(), "the site is stopping");
         }
     }
 
@@ -429,11 +432,11 @@ impl Daemon {
     }
 
     fn prepend(&mut self, order: &PrependOrder) -> Result<(), String> {
-        if let Some(name) = &order.neighbor {
-            if self.site.neighbor(name).is_none() {
-                let known: Vec<&str> = self.site.neighbors.iter().map(|n| n.name.as_str()).collect();
-                return Err(format!("no neighbor is called {name}; there are {}", known.join(", ")));
-            }
+        if let Some(name) = &order.neighbor
+            && self.site.neighbor(name).is_none()
+        {
+            let known: Vec<&str> = self.site.neighbors.iter().map(|n| n.name.as_str()).collect();
+            return Err(format!("no neighbor is called {name}; there are {}", known.join(", ")));
         }
         for neighbor in &self.site.neighbors {
             if order.neighbor.as_ref().is_none_or(|name| *name == neighbor.name) {
@@ -441,7 +444,7 @@ impl Daemon {
                 self.speaker.set_export(&neighbor.name, policy);
                 self.prepends.insert(neighbor.name.clone(), order.count);
                 let detail = format!("{} more than the file says", order.count);
-                self.events.add("prepend", &neighbor.name, detail);
+                self.events.add("prepend", &neighbor.name, &detail);
             }
         }
         Ok(())

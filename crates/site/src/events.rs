@@ -32,8 +32,7 @@ pub struct EventLog {
 
 impl EventLog {
     /// Adds an event that happens now, and logs it.
-    pub fn add(&mut self, kind: &str, subject: impl ToString, detail: impl ToString) {
-        let (subject, detail) = (subject.to_string(), detail.to_string());
+    pub fn add(&mut self, kind: &str, subject: &str, detail: &str) {
         if detail.is_empty() {
             tracing::info!("{kind} {subject}");
         } else {
@@ -45,8 +44,13 @@ impl EventLog {
         if self.events.len() == KEPT {
             self.events.pop_front();
         }
-        let kind = kind.to_owned();
-        self.events.push_back(SiteEvent { number: self.last, unix_time, kind, subject, detail });
+        self.events.push_back(SiteEvent {
+            number: self.last,
+            unix_time,
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            detail: detail.to_owned(),
+        });
     }
 
     /// The kept events, oldest first.

@@ -16,10 +16,7 @@ use crate::watch::{Protocol, Socket};
 ///
 /// # Errors
 /// A password file that cannot be read or used.
-pub(crate) fn speaker_config(
-    fleet: &Fleet,
-    site: &Site,
-) -> Result<anycast_speaker::Config, Error> {
+pub(crate) fn speaker_config(fleet: &Fleet, site: &Site) -> Result<anycast_speaker::Config, Error> {
     let neighbors = site.neighbors.iter().map(|neighbor| speaker_neighbor(fleet, neighbor));
     Ok(anycast_speaker::Config {
         local_asn: site.asn,

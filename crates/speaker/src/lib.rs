@@ -20,4 +20,4 @@ mod sockopt;
 
 pub use config::{Config, Here, Igp, IgpRoute, Neighbor, Password, Place};
 pub use driver::{BindError, Speaker, SpeakerEvent};
-pub use handle::{Handle, NeighborStatus, RouteRow};
+pub use handle::{ExplainReport, ExplainRow, Handle, NeighborStatus, RouteRow};

@@ -68,9 +68,10 @@ fn survey(fleet: Option<&Path>, world: Option<&Path>) -> Result<Option<Ground>, 
 
 /// Goes into the sandbox and runs `inside` there on a runtime.
 fn enter<F: Future<Output = Result<ExitCode, String>>>(
+    name: Option<&str>,
     inside: impl FnOnce(Sandbox) -> F,
 ) -> Result<ExitCode, String> {
-    match Sandbox::enter(None).map_err(|error| error.to_string())? {
+    match Sandbox::enter(name).map_err(|error| error.to_string())? {
         Entered::Ended(code) => Ok(ExitCode::from(code)),
         Entered::Inside(sandbox) => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -86,11 +87,11 @@ fn enter<F: Future<Output = Result<ExitCode, String>>>(
 }
 
 /// `anycast lab`: stays until Ctrl-C.
-pub(crate) fn start(arguments: &LabStartArguments) -> Result<ExitCode, String> {
+pub(crate) fn start(arguments: &LabStartArguments, name: Option<&str>) -> Result<ExitCode, String> {
     let started = Instant::now();
     let ground = survey(arguments.fleet.as_deref(), arguments.world.as_deref())?;
     let Some(ground) = ground else { return Ok(ExitCode::from(2)) };
-    enter(async |sandbox| {
+    enter(name, async |sandbox| {
         let lab = boot(ground, started).await?;
         let rows = lab.status(ANSWER).await;
         let all = rows.iter().all(|row| row.site.is_some());
@@ -136,14 +137,15 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
             file
         }
     };
-    let program = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
+    // Not by its name: /run is another one in here, and the file may have been replaced.
+    let program = PathBuf::from("/proc/self/exe");
     let name = ground.plan.name.clone();
     let options =
         Options { plan: ground.plan, fleet: ground.fleet, fleet_file, program, patience: PATIENCE };
     let live = std::io::stderr().is_terminal();
     let mut last = String::new();
     let lab = running::boot(options, |progress| {
-        let line = match progress {
+        let line = match &progress {
             Progress::Namespaces(n) => format!("{n} namespaces"),
             Progress::Links(n) => format!("{n} links"),
             Progress::Started { routers, sites } => {
@@ -151,7 +153,9 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
             }
             Progress::Answered { clients, of } => format!("{clients} of {of} clients answered"),
         };
-        if line != last {
+        // A log wants milestones, a terminal every step.
+        let milestone = !matches!(progress, Progress::Answered { clients, of } if clients < of);
+        if line != last && (live || milestone) {
             let time = started.elapsed().as_secs_f64();
             if live {
                 eprint!("\r\x1b[K{time:6.2} s  {line}");
@@ -185,6 +189,7 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
 pub(crate) fn run_scenario(
     name: &str,
     arguments: &LabStartArguments,
+    lab_name: Option<&str>,
 ) -> Result<ExitCode, String> {
     let started = Instant::now();
     let (text, folder) = if name == "tour" {
@@ -204,7 +209,7 @@ pub(crate) fn run_scenario(
         return Ok(ExitCode::from(2));
     };
     let json = arguments.json;
-    enter(async |sandbox| {
+    enter(lab_name, async |sandbox| {
         let lab = Arc::new(Mutex::new(boot(ground, started).await?));
         let control = tokio::spawn(control::serve(sandbox.listener, Arc::clone(&lab)));
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
@@ -232,7 +237,9 @@ pub(crate) fn run_scenario(
 
 fn narrate(narration: Narration<'_>) {
     match narration {
-        Narration::Chapter(text) => println!("\n── {text} {}\n", "─".repeat(70_usize.saturating_sub(text.chars().count()))),
+        Narration::Chapter(text) => {
+            println!("\n── {text} {}\n", "─".repeat(70_usize.saturating_sub(text.chars().count())))
+        }
         Narration::Say(text) => println!("{}\n", text.trim()),
         Narration::Clients(rows) => println!("{}\n", indent(&clients(&rows))),
         Narration::Block(text) => println!("{}\n", indent(text.trim_end())),

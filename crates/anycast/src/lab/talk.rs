@@ -1,5 +1,6 @@
 //! Talking to a lab that runs, from another terminal.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anycast_bgp::IpNet;
@@ -11,9 +12,9 @@ use crate::cli::LabCommand;
 use crate::table;
 
 /// Asks a question and prints the answer.
-pub(crate) fn ask(command: LabCommand) -> Result<ExitCode, String> {
+pub(crate) fn ask(command: LabCommand, name: Option<&str>) -> Result<ExitCode, String> {
     let (request, json) = request(command)?;
-    let stream = sandbox::connect(None, None).map_err(|error| error.to_string())?;
+    let stream = sandbox::connect(None, name).map_err(|error| error.to_string())?;
     let watching = matches!(request, Request::Watch);
     let mut failure = None;
     let mut answered = false;
@@ -121,8 +122,8 @@ fn describe(change: &Change) -> String {
 }
 
 /// Runs a command in a node, on this terminal; its exit code is ours.
-pub(crate) fn exec(node: &str, command: &[String]) -> Result<ExitCode, String> {
-    let stream = sandbox::connect(None, None).map_err(|error| error.to_string())?;
+pub(crate) fn exec(node: &str, command: &[String], name: Option<&str>) -> Result<ExitCode, String> {
+    let stream = sandbox::connect(None, name).map_err(|error| error.to_string())?;
     let pid = sandbox::peer_pid(&stream).map_err(|error| error.to_string())?;
     let mut failure = None;
     control::ask(&stream, &Request::Node { node: node.to_owned() }, |reply| {
@@ -144,9 +145,7 @@ pub(crate) fn exec(node: &str, command: &[String]) -> Result<ExitCode, String> {
             env.push(("PATH".to_owned(), format!("{}:{path}", folder.display())));
         }
     }
-    let status =
-        sandbox::exec_in(pid, node, command, &env).map_err(|error| error.to_string())?;
-    use std::os::unix::process::ExitStatusExt;
+    let status = sandbox::exec_in(pid, node, command, &env).map_err(|error| error.to_string())?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }

@@ -108,12 +108,30 @@ pub(super) fn explain(prefix: IpNet, entry: &Entry, context: Context<'_>) -> Exp
 }
 
 impl fmt::Display for Explanation {
-    /// A line for the prefix, one for each route.
+    /// A line for the prefix; for each route one with what it says and one with what became of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.prefix.fmt(f)?;
+        let plural = if self.routes.len() == 1 { "route" } else { "routes" };
+        write!(f, "{}: {} {plural}", self.prefix, self.routes.len())?;
         for route in &self.routes {
             let mark = if route.outcome == Outcome::Best { '*' } else { ' ' };
-            write!(f, "\n{mark} {}: {}", route.name, route.outcome)?;
+            let attributes = &route.attributes;
+            write!(f, "\n{mark} {}: path ", route.name)?;
+            if attributes.as_path.segments.is_empty() {
+                f.write_str("empty")?;
+            } else {
+                attributes.as_path.fmt(f)?;
+            }
+            if let Some(local_pref) = attributes.local_pref {
+                write!(f, ", local preference {local_pref}")?;
+            }
+            write!(f, ", origin {}", attributes.origin)?;
+            if let Some(med) = attributes.med {
+                write!(f, ", MED {med}")?;
+            }
+            if route.peer.is_some() {
+                write!(f, ", next hop {}", attributes.next_hop)?;
+            }
+            write!(f, "\n      {}", route.outcome)?;
         }
         Ok(())
     }

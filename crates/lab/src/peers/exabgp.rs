@@ -19,7 +19,9 @@ pub(super) fn configure(view: &View<'_>, dir: &Path) -> Peer {
         ("exabgp_daemon_user", "root"),
         ("exabgp_api_cli", "false"),
         ("exabgp_log_destination", "stderr"),
-        ("exabgp_log_level", "WARNING"),
+        ("exabgp_log_level", "DEBUG"),
+        ("exabgp_log_all", "true"),
+        ("PYTHONUNBUFFERED", "1"),
         ("exabgp_tcp_delay", "0"),
     ]
     .map(|(key, value)| (key, value.to_owned()))

@@ -23,8 +23,8 @@ use crate::wire::{End, LinkSpec, Wire};
 const MTU: u32 = 1500;
 /// The index of the loopback interface in any namespace.
 const LOOPBACK: u32 = 1;
-/// How long to wait for one round of answers while the routes spread.
-const ROUND: Duration = Duration::from_millis(500);
+/// How often to look whether a daemon has ended while the routes spread.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// What a lab is started with.
 pub struct Options {
@@ -83,15 +83,12 @@ pub enum BootError {
     Io(#[from] io::Error),
 }
 
-/// Builds the lab and waits until every client is answered, or `patience` is over (then
-/// [`Lab::status`] tells who is not).
+/// Builds the lab, waits until every client is answered, or `patience` is over (then
+/// [`Lab::status`] tells who is not), and only then gives the links their latency.
 ///
 /// # Errors
 /// The first thing that could not be made or started.
-pub async fn boot(
-    options: Options,
-    mut progress: impl FnMut(Progress),
-) -> Result<Lab, BootError> {
+pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Result<Lab, BootError> {
     let Options { plan, fleet, fleet_file, program, patience } = options;
     let started = Instant::now();
     let mut wanted = vec![("hub", Sysctls::Hub)];
@@ -122,7 +119,7 @@ pub async fn boot(
                     addresses: end.addresses.clone(),
                 })
                 .collect(),
-            latency: link.latency,
+            latency: Duration::ZERO,
             mtu: MTU,
         })
         .collect();
@@ -159,15 +156,27 @@ pub async fn boot(
     progress(Progress::Started { routers, sites });
 
     let of = lab.plan.clients().count();
-    loop {
-        let answers = lab.prober.ask_all(ROUND).await;
-        let clients = answers.iter().filter(|(_, answer)| answer.is_some()).count();
-        progress(Progress::Answered { clients, of });
-        if clients == of || started.elapsed() >= patience {
-            return Ok(lab);
-        }
+    let mut clients = 0;
+    let prober = Arc::clone(&lab.prober);
+    let mut left = patience.saturating_sub(started.elapsed());
+    while clients < of && !left.is_zero() {
+        clients = 0;
+        let round = left.min(ROUND);
+        prober
+            .until_answered(round, |_| {
+                clients += 1;
+                progress(Progress::Answered { clients, of });
+            })
+            .await;
         lab.check_processes()?;
+        left = patience.saturating_sub(started.elapsed());
     }
+    // Until here packets took no time, so that dozens of sessions across oceans do not have to
+    // be waited for. From here on distances count.
+    for (link, id) in lab.plan.links.iter().zip(&lab.links) {
+        lab.wire.set_latency(*id, link.latency)?;
+    }
+    Ok(lab)
 }
 
 impl Lab {
@@ -193,9 +202,9 @@ impl Lab {
                     .map_err(|why| BootError::Process { node: node.name.clone(), why })?;
                 self.processes.insert(index, process);
             } else {
-                let router = Router::bind(router, namespace).await.map_err(|source| {
-                    BootError::Speaker { router: node.name.clone(), source }
-                })?;
+                let router = Router::bind(router, namespace)
+                    .await
+                    .map_err(|source| BootError::Speaker { router: node.name.clone(), source })?;
                 self.routers.insert(index, router);
             }
         }
@@ -267,10 +276,7 @@ fn requests<'a>(
         }
         NodeKind::Site(site) => add_routes(&site.routes, &mut requests)?,
         NodeKind::Client(client) => {
-            let gateways = [
-                client.gateway_v4.map(IpAddr::V4),
-                client.gateway_v6.map(IpAddr::V6),
-            ];
+            let gateways = [client.gateway_v4.map(IpAddr::V4), client.gateway_v6.map(IpAddr::V6)];
             for gateway in gateways.into_iter().flatten() {
                 let any = match gateway {
                     IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),

@@ -15,6 +15,7 @@ use anycast_bgp::IpNet;
 use anycast_fleet::Fleet;
 use anycast_site::client::Client as SiteClient;
 use anycast_site::status::{PrependOrder, ServicesReport};
+use anycast_speaker::ExplainReport;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -48,7 +49,9 @@ pub enum LabError {
     Running(String),
     #[error("{0} does not run")]
     NotRunning(String),
-    #[error("{node} runs {implementation}: the lab cannot look into its tables; ask it itself with `anycast lab exec {node} -- …`")]
+    #[error(
+        "{node} runs {implementation}: the lab cannot look into its tables; ask it itself with `anycast lab exec {node} -- …`"
+    )]
     Opaque { node: String, implementation: &'static str },
     #[error("{router} has no route to {prefix}")]
     NoRoute { router: String, prefix: IpNet },
@@ -217,9 +220,13 @@ impl Lab {
         let prefix = prefix.unwrap_or_else(|| self.probed_prefix());
         if let NodeKind::Site(site) = &self.plan.nodes[router].kind {
             let target = format!("/v1/explain?prefix={prefix}");
-            return self.site_client(&site.site).get_text(&target).await.map_err(|error| {
-                LabError::Site { site: site.site.clone(), why: error.to_string() }
-            });
+            let report: Result<ExplainReport, _> = self.site_client(&site.site).get(&target).await;
+            return match report {
+                Ok(report) => Ok(format!("site {name}, {}", report.text)),
+                Err(error) => {
+                    Err(LabError::Site { site: site.site.clone(), why: error.to_string() })
+                }
+            };
         }
         let NodeKind::Router(plan) = &self.plan.nodes[router].kind else {
             return Err(LabError::NoSuchNode { name: node.to_owned(), near: None });
@@ -231,7 +238,7 @@ impl Lab {
         let explanation = running.handle.explain(prefix).await;
         let explanation =
             explanation.ok_or_else(|| LabError::NoRoute { router: name.clone(), prefix })?;
-        Ok(format!("{name} (AS{}), {explanation}", plan.asn))
+        Ok(format!("router {name} of AS {}, {}", plan.asn, explanation.text))
     }
 
     fn site_client(&self, site: &str) -> SiteClient {
@@ -437,12 +444,8 @@ impl Lab {
         let namespace = &self.namespaces[node];
         match &self.plan.nodes[node].kind {
             NodeKind::Site(site) => {
-                let started = process::start_site(
-                    &self.program,
-                    &self.fleet_file,
-                    &site.site,
-                    namespace,
-                );
+                let started =
+                    process::start_site(&self.program, &self.fleet_file, &site.site, namespace);
                 self.processes.insert(node, started.map_err(|e| failed(e.to_string()))?);
             }
             NodeKind::Router(plan) if process::is_foreign(plan) => {

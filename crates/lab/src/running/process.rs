@@ -132,7 +132,11 @@ pub(super) async fn start_foreign(
                 let deadline = Instant::now() + READY;
                 while !start().map_err(failed)?.wait().await.map_err(failed)?.success() {
                     if Instant::now() >= deadline {
-                        return Err(format!("{} fails: see {}", line.argv.join(" "), log.display()));
+                        return Err(format!(
+                            "{} fails: see {}",
+                            line.argv.join(" "),
+                            log.display()
+                        ));
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }

@@ -249,8 +249,9 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 fn span(text: &str) -> Option<Span> {
-    let (unit, milliseconds) =
-        [("ms", 1), ("s", 1000), ("m", 60_000)].into_iter().find(|(unit, _)| text.ends_with(unit))?;
+    let (unit, milliseconds) = [("ms", 1), ("s", 1000), ("m", 60_000)]
+        .into_iter()
+        .find(|(unit, _)| text.ends_with(unit))?;
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     Some(Span(Duration::from_millis(number.checked_mul(milliseconds)?)))
 }

@@ -298,10 +298,12 @@ impl Stage {
                 }
             }
             Step::ExpectSites(expect) => {
-                let sites: BTreeSet<&str> =
-                    now.values().flatten().map(String::as_str).collect();
+                let sites: BTreeSet<&str> = now.values().flatten().map(String::as_str).collect();
                 let list = sites.iter().copied().collect::<Vec<_>>().join(", ");
-                verdict(sites.len() >= expect.at_least, format!("{} sites answer: {list}", sites.len()))
+                verdict(
+                    sites.len() >= expect.at_least,
+                    format!("{} sites answer: {list}", sites.len()),
+                )
             }
             Step::ExpectSite(expect) | Step::ExpectNotSite(expect) => {
                 let site = now.values().next().cloned().flatten();
@@ -320,14 +322,18 @@ impl Stage {
                     .filter(|(_, site)| site.as_ref() == Some(&expect.site))
                     .map(|(client, _)| name(client))
                     .collect();
-                verdict(left.is_empty(), format!("{} still answers {}", expect.site, left.join(", ")))
-                    .map(|_| format!("{} answers nobody", expect.site))
+                verdict(
+                    left.is_empty(),
+                    format!("{} still answers {}", expect.site, left.join(", ")),
+                )
+                .map(|_| format!("{} answers nobody", expect.site))
             }
             Step::ExpectMoved(expect) => {
                 let moved: Vec<String> = now
                     .iter()
                     .filter(|(client, site)| {
-                        self.remembered.get(client).cloned().flatten().as_ref() == Some(&expect.from)
+                        self.remembered.get(client).cloned().flatten().as_ref()
+                            == Some(&expect.from)
                             && site.as_ref().is_some_and(|site| *site != expect.from)
                     })
                     .map(|(client, site)| {
@@ -417,7 +423,9 @@ fn describe(step: &Step) -> String {
         Step::Prepend(prepend) => format!("{} prepends {} times", prepend.site, prepend.count),
         Step::Remember(_) => "remember who reaches which site".into(),
         Step::Probe(_) => "probe".into(),
-        Step::ExpectAnswered(expect) => format!("every client is answered within {}", expect.within),
+        Step::ExpectAnswered(expect) => {
+            format!("every client is answered within {}", expect.within)
+        }
         Step::ExpectSites(expect) => format!("at least {} sites answer", expect.at_least),
         Step::ExpectSite(expect) => {
             format!("{} is answered by {} within {}", expect.client, expect.site, expect.within)

@@ -233,8 +233,7 @@ fn listen(namespace: &NetNs, subscribe: bool) -> io::Result<UdpSocket> {
 }
 
 fn speak(namespace: &NetNs) -> io::Result<UdpSocket> {
-    let socket =
-        namespace.run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let socket = namespace.run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
     socket.set_nonblocking(true)?;
     socket.set_broadcast(true)?;
     SockRef::from(&socket).set_multicast_ttl_v4(TTL)?;
