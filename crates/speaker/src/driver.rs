@@ -114,6 +114,13 @@ impl Speaker {
         self.handle.clone()
     }
 
+    /// Sets the routes inside the AS before any session starts; ready when the kernel has them,
+    /// so that iBGP neighbors can be reached at once.
+    pub async fn set_igp(&mut self, igp: Igp) {
+        self.driver.set_igp(igp);
+        self.driver.kernel_settled().await;
+    }
+
     /// Runs the speaker until [`Handle::shutdown`]; must be polled within a tokio runtime.
     pub async fn run(self) {
         self.driver.run().await;

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::talk::clients;
 use crate::cli::LabStartArguments;
+use crate::run::log_to_stderr;
 
 /// The fleet that a lab runs if it is given none.
 const DEFAULT_FLEET: &str = include_str!("../../../../examples/fleet.toml");
@@ -74,6 +75,8 @@ fn enter<F: Future<Output = Result<ExitCode, String>>>(
     match Sandbox::enter(name).map_err(|error| error.to_string())? {
         Entered::Ended(code) => Ok(ExitCode::from(code)),
         Entered::Inside(sandbox) => {
+            // Dozens of routers speak here: only what is wrong with the lab itself is worth a line.
+            log_to_stderr("error");
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

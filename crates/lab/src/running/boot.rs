@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anycast_fleet::Fleet;
+use futures_util::future::join_all;
 use ipnet::IpNet;
 
 use super::process::{self, NodeProcess};
-use super::router::{self, Router};
+use super::router::Router;
 use super::{Lab, LabError};
 use crate::netlink::{self, NextHop, Request};
 use crate::netns::{NetNs, Sysctls};
@@ -202,22 +203,27 @@ impl Lab {
                     .map_err(|why| BootError::Process { node: node.name.clone(), why })?;
                 self.processes.insert(index, process);
             } else {
-                let router = Router::bind(router, namespace)
+                let router = Router::bind(&self.plan, index, namespace)
                     .await
                     .map_err(|source| BootError::Speaker { router: node.name.clone(), source })?;
                 self.routers.insert(index, router);
             }
         }
-        // All listen before any dials, so that no first attempt fails.
+        // All listen and all have their IGP's routes before any dials, so that no first attempt
+        // fails.
         let systems: HashSet<&str> =
             self.plan.routers().map(|(_, _, router)| router.as_name.as_str()).collect();
-        for system in systems {
-            for (node, routes) in plan::igp(&self.plan, system, &HashSet::<usize>::new()) {
-                if let Some(router) = self.routers.get(&node) {
-                    router.handle.set_igp(router::igp(&routes));
-                }
+        let nothing_cut = HashSet::<usize>::new();
+        let routes: HashMap<usize, _> = systems
+            .into_iter()
+            .flat_map(|system| plan::igp(&self.plan, system, &nothing_cut))
+            .collect();
+        join_all(self.routers.iter_mut().map(async |(node, router)| {
+            if let Some(routes) = routes.get(node) {
+                router.prepare(routes).await;
             }
-        }
+        }))
+        .await;
         for router in self.routers.values_mut() {
             router.start();
         }

@@ -453,10 +453,10 @@ impl Lab {
                 self.processes.insert(node, started.map_err(failed)?);
             }
             NodeKind::Router(plan) => {
-                let router = Router::bind(plan, namespace).await;
+                let router = Router::bind(&self.plan, node, namespace).await;
                 let mut router = router.map_err(|error| failed(error.to_string()))?;
                 if let Some(routes) = plan::igp(&self.plan, &plan.as_name, &self.cut).get(&node) {
-                    router.handle.set_igp(router::igp(routes));
+                    router.prepare(routes).await;
                 }
                 router.start();
                 self.routers.insert(node, router);

@@ -12,7 +12,7 @@ use anycast_speaker::{BindError, Config, Handle, Igp, Neighbor, Password, Place,
 use tokio::task::JoinHandle;
 
 use crate::netns::NetNs;
-use crate::plan::{IgpRoute, NeighborPlan, RouterPlan};
+use crate::plan::{IgpRoute, Implementation, NeighborPlan, NodeKind, Plan};
 
 /// BGP's port.
 const BGP_PORT: u16 = 179;
@@ -39,14 +39,26 @@ pub(super) struct Router {
 
 impl Router {
     /// Opens a router's sockets, so that neighbors can connect.
-    pub(super) async fn bind(plan: &RouterPlan, namespace: &NetNs) -> Result<Self, BindError> {
+    pub(super) async fn bind(
+        plan: &Plan,
+        index: usize,
+        namespace: &NetNs,
+    ) -> Result<Self, BindError> {
+        let NodeKind::Router(router) = &plan.nodes[index].kind else {
+            unreachable!("only routers are bound")
+        };
+        let ours = |node: usize| {
+            matches!(&plan.nodes[node].kind, NodeKind::Router(other)
+                if other.implementation == Implementation::Anycast)
+        };
+        let plan = router;
         let config = Config {
             local_asn: plan.asn,
             router_id: plan.router_id,
             listen: Speaker::any_address(BGP_PORT).to_vec(),
             install_routes: true,
             place: Arc::new(Namespace(namespace.clone())),
-            neighbors: plan.neighbors.iter().map(|n| neighbor(plan.asn, n)).collect(),
+            neighbors: plan.neighbors.iter().map(|n| neighbor(plan.asn, n, ours(n.node))).collect(),
         };
         let speaker = Speaker::bind(config, None).await?;
         let handle = speaker.handle();
@@ -57,6 +69,14 @@ impl Router {
             handle.originate(*prefix, attributes);
         }
         Ok(Self { handle, speaker: Some(speaker), task: None })
+    }
+
+    /// Gives a router that has not started its routes inside the AS; ready when its kernel has
+    /// them.
+    pub(super) async fn prepare(&mut self, routes: &BTreeMap<IpNet, IgpRoute>) {
+        if let Some(speaker) = &mut self.speaker {
+            speaker.set_igp(igp(routes)).await;
+        }
     }
 
     /// Starts its sessions.
@@ -75,7 +95,7 @@ impl Router {
     }
 }
 
-fn neighbor(asn: Asn, plan: &NeighborPlan) -> Neighbor {
+fn neighbor(asn: Asn, plan: &NeighborPlan, ours: bool) -> Neighbor {
     let (import, export) = match plan.relation {
         Some(relation) => (import_policy(relation, asn), export_policy(relation, asn)),
         None => (Policy::accept_all(), Policy::accept_all()),
@@ -99,7 +119,9 @@ fn neighbor(asn: Asn, plan: &NeighborPlan) -> Neighbor {
         connect_retry: CONNECT_RETRY,
         families: plan.families.clone(),
         next_hop_other: plan.next_hop_other,
-        passive: false,
+        // Of two of our own only one dials: crossing connections would only collide
+        // (RFC 4271 §6.8) and cost a second.
+        passive: ours && plan.local_address > plan.address,
         multihop: plan.multihop,
         ttl_security: plan.gtsm,
         password,
