@@ -57,13 +57,17 @@ fn zebra(view: &View<'_>) -> String {
 
 fn bgpd(view: &View<'_>) -> String {
     let router = view.router;
-    let mut out = format!(
-        "hostname {}\n\
-         router bgp {}\n \
+    // bgpd takes a policy for absent, and so refuses all, until some seconds after it appeared:
+    // they come first.
+    let mut out = format!("hostname {}\n", view.node.name);
+    write_policies(&mut out, router.asn.0);
+    let _ = write!(
+        out,
+        "router bgp {}\n \
          bgp router-id {}\n \
          no bgp default ipv4-unicast\n \
          no bgp network import-check\n",
-        view.node.name, router.asn, router.router_id
+        router.asn, router.router_id
     );
     for session in &view.sessions {
         write_session(&mut out, session);
@@ -80,8 +84,6 @@ fn bgpd(view: &View<'_>) -> String {
         }
         out.push_str(" exit-address-family\n");
     }
-    out.push_str("exit\n");
-    write_policies(&mut out, router.asn.0);
     out
 }
 
