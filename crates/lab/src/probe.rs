@@ -230,20 +230,17 @@ impl Stream {
         let mut gap_began: Option<Instant> = None;
         for shot in log.iter().filter(|shot| shot.asked <= until) {
             loss.asked += 1;
-            match &shot.answer {
-                Some(answer) => {
-                    if let Some(began) = gap_began.take() {
-                        let gap = (shot.asked - began).as_secs_f64() * 1e3;
-                        loss.longest_gap_ms = loss.longest_gap_ms.max(gap);
-                    }
-                    if !loss.sites.contains(&answer.site) {
-                        loss.sites.push(answer.site.clone());
-                    }
-                }
-                None => {
-                    loss.lost += 1;
-                    gap_began.get_or_insert(shot.asked);
-                }
+            let Some(answer) = &shot.answer else {
+                loss.lost += 1;
+                gap_began.get_or_insert(shot.asked);
+                continue;
+            };
+            if let Some(began) = gap_began.take() {
+                let gap = (shot.asked - began).as_secs_f64() * 1e3;
+                loss.longest_gap_ms = loss.longest_gap_ms.max(gap);
+            }
+            if !loss.sites.contains(&answer.site) {
+                loss.sites.push(answer.site.clone());
             }
         }
         if let Some(began) = gap_began {

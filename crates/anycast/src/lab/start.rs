@@ -131,14 +131,13 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
     for note in &ground.plan.notes {
         eprintln!("note: {note}");
     }
-    let fleet_file = match ground.fleet_file {
-        Some(file) => file,
-        None => {
-            let file = Path::new(RUN_DIR).join("fleet.toml");
-            std::fs::write(&file, DEFAULT_FLEET)
-                .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-            file
-        }
+    let fleet_file = if let Some(file) = ground.fleet_file {
+        file
+    } else {
+        let file = Path::new(RUN_DIR).join("fleet.toml");
+        std::fs::write(&file, DEFAULT_FLEET)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        file
     };
     // Not by its name: /run is another one in here, and the file may have been replaced.
     let program = PathBuf::from("/proc/self/exe");
@@ -241,7 +240,8 @@ pub(crate) fn run_scenario(
 fn narrate(narration: Narration<'_>) {
     match narration {
         Narration::Chapter(text) => {
-            println!("\n── {text} {}\n", "─".repeat(70_usize.saturating_sub(text.chars().count())))
+            let rule = "─".repeat(70_usize.saturating_sub(text.chars().count()));
+            println!("\n── {text} {rule}\n");
         }
         Narration::Say(text) => println!("{}\n", text.trim()),
         Narration::Clients(rows) => println!("{}\n", indent(&clients(&rows))),

@@ -140,10 +140,10 @@ pub(crate) fn exec(node: &str, command: &[String], name: Option<&str>) -> Result
     // In a site's node `anycast show` finds its site, and this program is on the path.
     let socket = format!("{}/{node}.sock", sandbox::RUN_DIR);
     let mut env = vec![("ANYCAST_SOCKET".to_owned(), socket)];
-    if let (Ok(program), Ok(path)) = (std::env::current_exe(), std::env::var("PATH")) {
-        if let Some(folder) = program.parent() {
-            env.push(("PATH".to_owned(), format!("{}:{path}", folder.display())));
-        }
+    if let (Ok(program), Ok(path)) = (std::env::current_exe(), std::env::var("PATH"))
+        && let Some(folder) = program.parent()
+    {
+        env.push(("PATH".to_owned(), format!("{}:{path}", folder.display())));
     }
     let status = sandbox::exec_in(pid, node, command, &env).map_err(|error| error.to_string())?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());

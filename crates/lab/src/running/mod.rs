@@ -35,9 +35,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say all")]
 pub enum LabError {
-    #[error("there is no node called {name}{}", suggestion(.near))]
+    #[error("there is no node called {name}{}", suggestion(.near.as_deref()))]
     NoSuchNode { name: String, near: Option<String> },
-    #[error("there is no link called {name}{}; `anycast lab topology` lists them", suggestion(.near))]
+    #[error("there is no link called {name}{}; `anycast lab topology` lists them", suggestion(.near.as_deref()))]
     NoSuchLink { name: String, near: Option<String> },
     #[error("{0} is a client: there is nothing in it to stop (freeze it, or cut its link)")]
     NothingToStop(String),
@@ -63,8 +63,8 @@ pub enum LabError {
     Failed { node: String, why: String },
 }
 
-fn suggestion(near: &Option<String>) -> String {
-    near.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+fn suggestion(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
 /// A lab that runs.
@@ -220,7 +220,7 @@ impl Lab {
         let prefix = prefix.unwrap_or_else(|| self.probed_prefix());
         if let NodeKind::Site(site) = &self.plan.nodes[router].kind {
             let target = format!("/v1/explain?prefix={prefix}");
-            let report: Result<ExplainReport, _> = self.site_client(&site.site).get(&target).await;
+            let report: Result<ExplainReport, _> = Self::site_client(&site.site).get(&target).await;
             return match report {
                 Ok(report) => Ok(format!("site {name}, {}", report.text)),
                 Err(error) => {
@@ -241,7 +241,7 @@ impl Lab {
         Ok(format!("router {name} of AS {}, {}", plan.asn, explanation.text))
     }
 
-    fn site_client(&self, site: &str) -> SiteClient {
+    fn site_client(site: &str) -> SiteClient {
         SiteClient::new(process::site_socket(site))
     }
 
@@ -252,7 +252,7 @@ impl Lab {
     pub async fn prepend(&self, site: &str, count: u8) -> Result<(), LabError> {
         self.site_node(site)?;
         let order = PrependOrder { count, neighbor: None };
-        self.site_client(site)
+        Self::site_client(site)
             .post("/v1/prepend", &order)
             .await
             .map_err(|error| LabError::Site { site: site.to_owned(), why: error.to_string() })
@@ -272,7 +272,7 @@ impl Lab {
     /// No such site, or it does not answer.
     pub async fn services(&self, site: &str) -> Result<ServicesReport, LabError> {
         self.site_node(site)?;
-        self.site_client(site)
+        Self::site_client(site)
             .get("/v1/services")
             .await
             .map_err(|error| LabError::Site { site: site.to_owned(), why: error.to_string() })
@@ -284,7 +284,7 @@ impl Lab {
     /// No such site or service.
     pub async fn kill_service(&self, site: &str, service: Option<&str>) -> Result<(), LabError> {
         let pids = self.service_pids(site, service).await?;
-        self.kill_pids(site, &pids)
+        Self::kill_pids(site, &pids)
     }
 
     /// The processes that [`kill_service`](Self::kill_service) would kill.
@@ -313,7 +313,7 @@ impl Lab {
     ///
     /// # Errors
     /// A process that is gone.
-    pub fn kill_pids(&self, node: &str, pids: &[u32]) -> Result<(), LabError> {
+    pub fn kill_pids(node: &str, pids: &[u32]) -> Result<(), LabError> {
         for pid in pids {
             let raw = i32::try_from(*pid).map_err(|error| LabError::Failed {
                 node: node.to_owned(),

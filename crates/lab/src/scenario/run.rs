@@ -71,18 +71,22 @@ struct Stage {
 
 type StepResult = Result<Option<Outcome>, String>;
 
+#[expect(clippy::unnecessary_wraps, reason = "what a step returns")]
 fn held(words: impl Into<String>) -> StepResult {
     Ok(Some(Outcome::Held(words.into())))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a step returns")]
 fn failed(words: impl Into<String>) -> StepResult {
     Ok(Some(Outcome::Failed(words.into())))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a step returns")]
 fn done(words: impl Into<String>) -> StepResult {
     Ok(Some(Outcome::Done(words.into())))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what map_err passes")]
 fn words(error: impl ToString) -> String {
     error.to_string()
 }
@@ -127,7 +131,7 @@ impl Stage {
             }
             Step::Kill(site) => {
                 let pids = lab.service_pids(site, None).await.map_err(words)?;
-                lab.kill_pids(site, &pids).map_err(words)?;
+                Lab::kill_pids(site, &pids).map_err(words)?;
                 let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
                 return done(format!("SIGKILL to process {}", pids.join(", ")));
             }

@@ -1,6 +1,7 @@
 //! One message, four ways: unicast, broadcast, multicast and anycast, and who received it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(239, 192, 0, 1);
 /// Enough for any path of the lab.
 const TTL: u32 = 64;
 /// Longer than any path of the lab takes.
-const PATIENCE: Duration = Duration::from_millis(1000);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long routers may take to hear who subscribes.
 const SUBSCRIBE: Duration = Duration::from_millis(1500);
 
@@ -42,13 +43,14 @@ pub(super) async fn show(
         let received = stage.send(scheme.to).await.map_err(|e| format!("{}: {e}", scheme.name))?;
         let names: Vec<&str> =
             received.iter().map(|node| lab.plan.nodes[*node].name.as_str()).collect();
-        table.push_str(&format!(
-            "{:<10} to {:<16} {:<33} received by: {}\n",
+        let _ = writeln!(
+            table,
+            "{:<10} to {:<16} {:<33} received by: {}",
             scheme.name,
             scheme.to.to_string(),
             scheme.meaning,
             if names.is_empty() { "nobody".to_owned() } else { names.join(", ") },
-        ));
+        );
         let holds = match &scheme.expect {
             Expect::Exactly(nodes) => received == *nodes,
             Expect::OneOf(nodes) => received.len() == 1 && received.is_subset(nodes),
