@@ -163,6 +163,7 @@ pub fn render(problems: &[Problem], file: &str, source: &str, colour: bool) -> S
         let source = NamedSource::new(file, source.to_owned());
         let shown = Shown { problem, source };
         handler.render_report(&mut text, &shown).expect("a String takes all that is written to it");
+        text.push('\n');
     }
     text
 }
