@@ -178,9 +178,7 @@ pub(crate) struct WhoamiArguments {
 ///
 /// It needs no root and no configuration, and leaves nothing behind however it ends.
 #[derive(Args, Debug)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "\
+#[command(after_help = "\
 Examples:
   anycast lab                                    the built-in Internet and fleet
   anycast lab fleet.toml --world world.toml      your own
@@ -189,8 +187,7 @@ Examples:
 While a lab runs, from another terminal:
   anycast lab status
   anycast lab exec tokyo -- dig +short @192.0.2.1 CH TXT id.server
-  anycast lab freeze nrt"
-)]
+  anycast lab freeze nrt")]
 pub(crate) struct LabArguments {
     #[command(subcommand)]
     pub(crate) command: Option<LabCommand>,
@@ -201,7 +198,7 @@ pub(crate) struct LabArguments {
     pub(crate) name: Option<String>,
 }
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Eq, PartialEq, Default)]
 pub(crate) struct LabStartArguments {
     /// The fleet file [default: the built-in example].
     pub(crate) fleet: Option<PathBuf>,
@@ -309,4 +306,30 @@ pub(crate) enum LabCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_of_a_lab_may_stand_before_or_after_the_subcommand() {
+        for line in [
+            "anycast lab --name two status",
+            "anycast lab status --name two",
+            "anycast lab --name=two status",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Lab(lab) = cli.command else { panic!("{line}: not `lab`") };
+            assert_eq!(lab.name.as_deref(), Some("two"), "{line}");
+            assert!(matches!(lab.command, Some(LabCommand::Status { .. })), "{line}");
+            assert_eq!(lab.start, LabStartArguments::default(), "{line}");
+        }
+    }
 }

@@ -9,6 +9,13 @@ use crate::cli::{LabArguments, LabCommand, LabStartArguments};
 
 pub(crate) fn lab(arguments: LabArguments) -> Result<ExitCode, String> {
     let name = arguments.name.as_deref();
+    if arguments.command.is_some() && arguments.start != LabStartArguments::default() {
+        return Err(
+            "FLEET, --world, --json and --once before a subcommand mean nothing: they are \
+                    for the lab that starts"
+                .into(),
+        );
+    }
     match arguments.command {
         None => start::start(&arguments.start, name),
         Some(LabCommand::Run { scenario, fleet, world, json }) => {
