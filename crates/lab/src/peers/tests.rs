@@ -149,8 +149,20 @@ fn check_command(command: &Command) -> Vec<String> {
     std::iter::once(program.clone()).chain(flags).chain([config]).collect()
 }
 
+fn namespaces_are_there() -> bool {
+    let there = process::Command::new("unshare").args(["-Urn", "true"]).status();
+    if !there.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this kernel lets nobody make a user namespace");
+        return false;
+    }
+    true
+}
+
 #[test]
 fn each_program_understands_what_is_written_for_it() {
+    if !namespaces_are_there() {
+        return;
+    }
     for (name, middle, leaf) in [
         ("bird", "bird", "bird"),
         ("frr", "frr", "frr"),
@@ -170,11 +182,11 @@ fn each_program_understands_what_is_written_for_it() {
             let Some(peer) = setup.peer(node) else { continue };
             for command in peer.commands.iter().filter(|command| command.run != Run::Once) {
                 let argv = check_command(command);
-                let output = process::Command::new(&argv[0])
-                    .args(&argv[1..])
-                    .envs(command.env.iter().map(|(key, value)| (key, value)))
-                    .output()
-                    .unwrap();
+                // As root of a namespace, which some ask for even here.
+                let within = ["/usr/bin/unshare", "-Urn", "--"].map(str::to_owned).into_iter();
+                let check =
+                    Command { argv: within.chain(argv.clone()).collect(), ..command.clone() };
+                let output = check.to_process().output().unwrap();
                 let said = format!(
                     "{}{}",
                     String::from_utf8_lossy(&output.stdout),
@@ -276,8 +288,7 @@ fn run_pair(provider: &str, customer: &str) {
     let plan = build_for(&world_of(&pair(provider, customer)), &[]).unwrap();
     let setup = Setup { plan, dir: folder(&name) };
     let [Some(up), Some(down)] = ["up", "down"].map(|node| setup.peer(node)) else { return };
-    if !process::Command::new("unshare").args(["-Urn", "true"]).status().unwrap().success() {
-        eprintln!("skipped: this kernel lets nobody make a user namespace");
+    if !namespaces_are_there() {
         return;
     }
     let mut processes = Processes::default();
@@ -348,6 +359,22 @@ fn wait(setup: &Setup, mut done: impl FnMut() -> bool, what: &str) {
             panic!("never {what}\nup: {}\ndown: {}", logs[0], logs[1]);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_shipped_interop_files_fit_together() {
+    let fleet = include_str!("../../../../examples/interop-fleet.toml");
+    let fleet = anycast_fleet::parse("interop-fleet.toml", fleet);
+    let world = include_str!("../../../../examples/interop-world.toml");
+    let world = world::parse("interop-world.toml", world);
+    assert!(world.problems.is_empty(), "{}", world.render(false));
+    assert!(fleet.problems.is_empty(), "{}", fleet.render(false));
+    let plan = build(&world.world.unwrap(), &fleet.fleet.unwrap()).unwrap();
+    assert_eq!(plan.notes, [""; 0]);
+    assert_eq!((plan.sites().count(), plan.clients().count()), (2, 3));
+    for (_, program) in Implementation::NAMES {
+        assert!(plan.routers().any(|(_, _, router)| router.implementation == program));
     }
 }
 

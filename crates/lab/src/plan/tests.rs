@@ -350,10 +350,25 @@ fn the_sites_of_the_shipped_fleet_have_the_addresses_of_its_file() {
         let NodeKind::Site(plan) = &plan.nodes[node].kind else {
             panic!("{} is no site", site.name)
         };
-        let routes: Vec<String> =
-            plan.routes.iter().map(|route| format!("{} {}", route.prefix, route.metric)).collect();
-        let wanted = ["0.0.0.0/0 100", "::/0 100", "0.0.0.0/0 101", "::/0 101"];
-        assert_eq!(routes, wanted, "{}", site.name);
+        assert_eq!(plan.routes, [], "{} learns its routes by BGP", site.name);
+    }
+}
+
+#[test]
+fn a_site_that_imports_less_than_everything_has_default_routes_its_first_neighbor_first() {
+    for import in ["", "default-route"] {
+        let line = if import.is_empty() { "" } else { "import = \"default-route\"" };
+        let fleet = fleet(&FLEET.replace("import = \"everything\"", line));
+        let plan = build(&default_world(), &fleet).unwrap();
+        for (_, node, site) in plan.sites() {
+            let routes: Vec<String> = site
+                .routes
+                .iter()
+                .map(|route| format!("{} {}", route.prefix, route.metric))
+                .collect();
+            let wanted = ["0.0.0.0/0 100", "::/0 100", "0.0.0.0/0 101", "::/0 101"];
+            assert_eq!(routes, wanted, "{}", node.name);
+        }
     }
 }
 

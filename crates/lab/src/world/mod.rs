@@ -4,6 +4,8 @@
 //! one that needs no provider. It is read from TOML by [`parse`]; docs/world.md is the reference.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

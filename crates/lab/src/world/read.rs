@@ -124,7 +124,7 @@ impl Reader<'_> {
         self.check_ways_up(&world.systems, &systems);
         world.clients = clients
             .iter()
-            .filter_map(|raw| self.resolve_client(raw, &world.systems, &by_name))
+            .filter_map(|raw| self.resolve_client(raw, &systems, &world.systems, &by_name))
             .collect();
         self.check_names(&world, &systems, &clients);
         Some(world)
@@ -178,7 +178,7 @@ impl Reader<'_> {
                 }
             }
             let places = section.places();
-            if cities.is_empty() && places.item("cities", 0) == places.of("cities") {
+            if places.is_empty_list("cities") {
                 section.problem(
                     Problem::error(
                         "missing-key",
@@ -388,29 +388,36 @@ impl Reader<'_> {
             return;
         }
         let tops: Vec<usize> =
-            (0..systems.len()).filter(|&i| systems[i].providers.is_empty()).collect();
-        for (i, &a) in tops.iter().enumerate() {
-            for &b in &tops[i + 1..] {
-                if systems[a].peers.contains(&b) || systems[b].peers.contains(&a) {
-                    continue;
-                }
-                let (name, other) = (&systems[a].name, &systems[b].name);
-                let message = format!("`{name}` and `{other}` pay nobody and are not peers");
-                self.problems.add(
-                    Problem::warning("unreachable", raw[b].places.name(), message)
-                        .also(raw[a].places.name(), "the other")
-                        .help(
-                            "What is behind one cannot reach what is behind the other: make them \
-                             peers, or give one a provider.",
-                        ),
-                );
-            }
+            (0..systems.len()).filter(|&i| !raw[i].places.has("providers")).collect();
+        for (i, &late) in tops.iter().enumerate() {
+            let strangers: Vec<usize> = tops[..i]
+                .iter()
+                .copied()
+                .filter(|&early| {
+                    !systems[early].peers.contains(&late) && !systems[late].peers.contains(&early)
+                })
+                .collect();
+            let Some(&first) = strangers.first() else { continue };
+            let names: Vec<String> =
+                strangers.iter().map(|&i| format!("`{}`", systems[i].name)).collect();
+            let name = &systems[late].name;
+            let message =
+                format!("`{name}` pays nobody, and is no peer of {}", names.join(", nor of "));
+            self.problems.add(
+                Problem::warning("unreachable", raw[late].places.name(), message)
+                    .also(raw[first].places.name(), "pays nobody either")
+                    .help(
+                        "What is behind one cannot reach what is behind the other: make them \
+                         peers, or give one a provider.",
+                    ),
+            );
         }
     }
 
     fn resolve_client(
         &self,
         raw: &RawClient,
+        all: &[RawSystem],
         systems: &[System],
         by_name: &HashMap<&str, usize>,
     ) -> Option<Client> {
@@ -428,7 +435,8 @@ impl Reader<'_> {
             return None;
         };
         let system = &systems[index];
-        if system.prefix_v4.is_none() && system.prefix_v6.is_none() {
+        let at = &all[index].places;
+        if !at.has("prefix-v4") && !at.has("prefix-v6") {
             let message = format!("client `{}` is in `{name}`, which has no network", raw.name);
             self.problems.add(
                 Problem::error("missing-key", raw.places.of("as"), message)
