@@ -107,12 +107,9 @@ pub(super) async fn start_foreign(
     let (log, output) = log_file(name).map_err(|error| error.to_string())?;
     let mut children = Vec::new();
     for line in &peer.commands {
-        let [program, arguments @ ..] = line.argv.as_slice() else { continue };
         let start = || {
-            let mut command = Command::new(program);
+            let mut command = Command::from(line.to_process());
             command
-                .args(arguments)
-                .envs(line.env.iter().map(|(key, value)| (key, value)))
                 .current_dir(&folder)
                 .stdin(Stdio::null())
                 .stdout(output.try_clone()?)
@@ -120,7 +117,7 @@ pub(super) async fn start_foreign(
                 .kill_on_drop(true);
             namespace.run(|| command.spawn())
         };
-        let failed = |error: io::Error| format!("cannot start {program}: {error}");
+        let failed = |error: io::Error| format!("cannot start {}: {error}", line.argv[0]);
         match &line.run {
             Run::Daemon { ready } => {
                 children.push(start().map_err(failed)?);
