@@ -52,7 +52,7 @@ unit:
 .PHONY: deny
 deny:
 	./.ci/layers
-	if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo 'skipped: cargo-deny is not installed (cargo install cargo-deny)'; fi
 
 .PHONY: fuzz

@@ -243,10 +243,13 @@ pub(crate) enum LabCommand {
     },
     /// Shows every route that a router has to a prefix, and why the best one is best.
     Routes {
-        /// A router, or a client (then: the router that serves it).
+        /// A router, a site, or a client (then: the router that serves it).
         node: String,
-        /// The prefix [default: the fleet's first].
+        /// The prefix [default: the one that the clients ask].
         prefix: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Runs a command in a node.
     Exec {

@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
 use crate::plan::NodeKind;
-use crate::running::{ClientRow, Lab};
+use crate::running::{ClientRow, Explained, Lab};
 use crate::sandbox::peer_may_control;
 
 /// How long one client may take to answer for `status` and `watch`.
@@ -54,7 +54,7 @@ pub enum Reply {
     /// To `topology`.
     Topology(Topology),
     /// To `routes`.
-    Text(String),
+    Routes(Explained),
     /// To `watch`: again and again.
     Change(Change),
     /// It could not be done.
@@ -165,7 +165,7 @@ async fn answer(request: Request, lab: &mut Lab) -> Reply {
         Request::Topology => return Reply::Topology(topology(lab)),
         Request::Routes { node, prefix } => {
             return match lab.explain(&node, prefix).await {
-                Ok(text) => Reply::Text(text),
+                Ok(explained) => Reply::Routes(explained),
                 Err(error) => Reply::Error(error.to_string()),
             };
         }

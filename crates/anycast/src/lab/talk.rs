@@ -27,7 +27,8 @@ pub(crate) fn ask(command: LabCommand, name: Option<&str>) -> Result<ExitCode, S
             Reply::Clients(rows) => println!("{}", clients(&rows)),
             Reply::Topology(topology) if json => print_json(&topology),
             Reply::Topology(topology) => print_topology(&topology),
-            Reply::Text(text) => println!("{}", text.trim_end()),
+            Reply::Routes(explained) if json => print_json(&explained),
+            Reply::Routes(explained) => println!("{explained}"),
             Reply::Change(change) if json => {
                 println!("{}", serde_json::to_string(&change).unwrap_or_default());
             }
@@ -48,11 +49,11 @@ fn request(command: LabCommand) -> Result<(Request, bool), String> {
         LabCommand::Status { json } => (Request::Status, json),
         LabCommand::Topology { json } => (Request::Topology, json),
         LabCommand::Watch { json } => (Request::Watch, json),
-        LabCommand::Routes { node, prefix } => {
+        LabCommand::Routes { node, prefix, json } => {
             let prefix = prefix.map(|text| {
                 text.parse::<IpNet>().map_err(|_| format!("{text} is not a prefix (192.0.2.0/24)"))
             });
-            (Request::Routes { node, prefix: prefix.transpose()? }, false)
+            (Request::Routes { node, prefix: prefix.transpose()? }, json)
         }
         LabCommand::Stop { node } => (Request::Stop { node }, false),
         LabCommand::Start { node } => (Request::Start { node }, false),

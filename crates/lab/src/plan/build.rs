@@ -8,112 +8,17 @@ use anycast_bgp::{Asn, Family};
 use anycast_fleet::Fleet;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::addresses::{Between, LinkAddresses, between, network, nth, other_of_pair, split};
+use super::addresses::{LinkAddresses, network, nth, split};
 use super::names::interface_name;
-use super::tenant::{Tenant, TenantNeighbor};
+use super::tenant::Tenant;
 use super::{
     ClientPlan, Implementation, Link, LinkEnd, LinkKind, NeighborPlan, Node, NodeKind, Place, Plan,
-    RouterPlan, SitePlan, StaticRoute, router_name,
+    PlanError, RouterPlan, SitePlan, StaticRoute, router_name,
 };
 use crate::world::{System, World};
 
 /// Where BGP listens (RFC 4271 §8.2.1).
-const BGP_PORT: u16 = 179;
-
-/// Why world and fleet do not fit together.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum PlanError {
-    /// Two nodes would have one name.
-    #[error(
-        "the name `{0}` stands for two nodes: rename the site, the client or the AS (a router is \
-         called after its AS, or `as-city` where the AS has several)"
-    )]
-    NameTaken(String),
-    /// The fleet announces from an AS of the world.
-    #[error("site `{site}` announces from AS {asn}, which the world gives to `{system}`")]
-    AsnTaken {
-        /// The site.
-        site: String,
-        /// The number.
-        asn: Asn,
-        /// The AS of the world.
-        system: String,
-    },
-    /// A site has a neighbor of its own AS.
-    #[error(
-        "site `{site}` has neighbor {address} in its own AS {asn}: the lab has no routers of the \
-         fleet's own beside the sites, so rehearse it without that neighbor"
-    )]
-    OwnNeighbor {
-        /// The site.
-        site: String,
-        /// Its number.
-        asn: Asn,
-        /// The neighbor.
-        address: IpAddr,
-    },
-    /// A site is nowhere.
-    #[error(
-        "nothing is known of where site `{0}` is: give it a `city`, or `latitude` and `longitude`"
-    )]
-    NoPlace(String),
-    /// A router cannot listen where the fleet file says.
-    #[error(
-        "site `{site}` dials port {port} of AS {asn}, whose router is {implementation}: in the \
-         lab, only our own routers listen elsewhere than at 179"
-    )]
-    Port {
-        /// The site.
-        site: String,
-        /// The neighbor's number.
-        asn: Asn,
-        /// The port.
-        port: u16,
-        /// The neighbor's program.
-        implementation: &'static str,
-    },
-    /// A site is attached to a router that cannot carry its packets.
-    #[error(
-        "site `{site}` has AS {asn} (`{system}`) as neighbor, whose router is {implementation}: \
-         it puts no routes into the kernel and can only be a leaf; use anycast, bird or frr"
-    )]
-    CannotForward {
-        /// The site.
-        site: String,
-        /// The neighbor's number.
-        asn: Asn,
-        /// The neighbor's name.
-        system: String,
-        /// Its program.
-        implementation: &'static str,
-    },
-    /// There is nobody from whom an AS that the fleet names could buy transit.
-    #[error(
-        "the fleet names AS {asn}, which the world lacks, and the world has no transit to offer"
-    )]
-    NoTransit {
-        /// The number.
-        asn: Asn,
-    },
-    /// A pool is empty.
-    #[error("`{key}` is too small for this world: {prefix} gives {room}; make it wider")]
-    PoolTooSmall {
-        /// The key of the world file.
-        key: &'static str,
-        /// Its value.
-        prefix: IpNet,
-        /// How many it has.
-        room: String,
-    },
-    /// An AS has no network for its clients, or it is too small.
-    #[error("the network {prefix} of `{system}` is too small for its clients: make it wider")]
-    NetworkTooSmall {
-        /// The AS.
-        system: String,
-        /// Its network.
-        prefix: IpNet,
-    },
-}
+pub(super) const BGP_PORT: u16 = 179;
 
 /// Makes the plan, or says everything that stands in its way.
 ///
@@ -147,22 +52,22 @@ pub(crate) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<P
     if builder.errors.is_empty() { Ok(builder.plan) } else { Err(builder.errors) }
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     world: &'a World,
-    tenants: &'a [Tenant],
+    pub(super) tenants: &'a [Tenant],
     /// Those of the world, then those made up for the fleet.
-    systems: Vec<System>,
+    pub(super) systems: Vec<System>,
     /// For each system, the nodes of its routers in the order of its cities.
-    routers: Vec<Vec<usize>>,
+    pub(super) routers: Vec<Vec<usize>>,
     /// For each tenant, its node.
-    sites: Vec<usize>,
+    pub(super) sites: Vec<usize>,
     /// For each client of the world, its node.
     clients: Vec<usize>,
     /// Interface names in use, by node.
     interfaces: HashMap<usize, HashSet<String>>,
-    links: LinkAddresses,
-    plan: Plan,
-    errors: Vec<PlanError>,
+    pub(super) links: LinkAddresses,
+    pub(super) plan: Plan,
+    pub(super) errors: Vec<PlanError>,
 }
 
 impl<'a> Builder<'a> {
@@ -421,7 +326,13 @@ impl<'a> Builder<'a> {
         Some(self.add_link(a, at_a, b, at_b))
     }
 
-    fn add_link(&mut self, a: usize, at_a: Vec<IpNet>, b: usize, at_b: Vec<IpNet>) -> usize {
+    pub(super) fn add_link(
+        &mut self,
+        a: usize,
+        at_a: Vec<IpNet>,
+        b: usize,
+        at_b: Vec<IpNet>,
+    ) -> usize {
         let latency =
             self.plan.nodes[a].place.latency(&self.plan.nodes[b].place, self.world.stretch);
         let ends = vec![
@@ -481,201 +392,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn attach_sites(&mut self) {
-        for (index, tenant) in self.tenants.iter().enumerate() {
-            // All neighbors at one router share a link.
-            let mut by_router: BTreeMap<usize, usize> = BTreeMap::new();
-            let mut networks: Vec<(usize, IpNet)> = Vec::new();
-            for neighbor in &tenant.neighbors {
-                let Some(system) = self.systems.iter().position(|s| s.asn == neighbor.asn) else {
-                    continue;
-                };
-                if !self.systems[system].implementation.forwards() {
-                    self.errors.push(PlanError::CannotForward {
-                        site: tenant.name.clone(),
-                        asn: neighbor.asn,
-                        system: self.systems[system].name.clone(),
-                        implementation: self.systems[system].implementation.name(),
-                    });
-                    continue;
-                }
-                let (city, _) = nearest(&self.systems[system].cities, &tenant.place);
-                let router = self.routers[system][city];
-                let site = self.sites[index];
-                let link = *by_router
-                    .entry(router)
-                    .or_insert_with(|| self.add_link(router, Vec::new(), site, Vec::new()));
-                self.attach(tenant, neighbor, router, site, link, &mut networks);
-            }
-        }
-    }
-
-    /// Numbers one neighbor of a site and gives the router its side of the session.
-    fn attach(
+    pub(super) fn add_address(
         &mut self,
-        tenant: &Tenant,
-        neighbor: &TenantNeighbor,
-        router: usize,
-        site: usize,
         link: usize,
-        networks: &mut Vec<(usize, IpNet)>,
+        node: usize,
+        address: IpAddr,
+        prefix_len: u8,
     ) {
-        let multihop = neighbor.multihop.is_some();
-        let Some((at_site, gateway)) = self.face(
-            link,
-            router,
-            site,
-            (neighbor.address, neighbor.local_address),
-            multihop,
-            networks,
-        ) else {
-            return;
-        };
-        let mut gateways = vec![gateway];
-        let mut next_hop_other = None;
-        if let Some(at_site) = neighbor.next_hop_other {
-            // The session carries another family too: the site says its own address of it, so
-            // the router has the one beside it.
-            let at_router = other_of_pair(at_site);
-            let ends = (at_router, Some(at_site));
-            if let Some((_, gateway)) = self.face(link, router, site, ends, false, networks) {
-                gateways.push(gateway);
-                next_hop_other = Some(at_router);
-            }
-        }
-        for gateway in gateways.into_iter().filter(|_| tenant.needs_default_route) {
-            let default = default_route(gateway);
-            let NodeKind::Site(plan) = &self.plan.nodes[site].kind else { return };
-            let before = plan.routes.iter().filter(|route| route.prefix == default).count();
-            let metric = 100 + u32::try_from(before).unwrap_or(u32::MAX - 100);
-            self.add_route(link, site, default, Some(gateway), metric);
-        }
-        let side = NeighborPlan {
-            name: self.free_session_name(router, &session_name(&tenant.name, at_site)),
-            node: site,
-            address: at_site,
-            local_address: neighbor.address,
-            next_hop_other,
-            port: tenant.port,
-            asn: tenant.asn,
-            relation: Some(neighbor.relation),
-            families: neighbor.families.clone(),
-            hold_time: self.world.hold_time,
-            password_file: neighbor.password_file.clone(),
-            multihop: neighbor.multihop,
-            gtsm: neighbor.gtsm,
-            next_hop_self: false,
-            link: Some(link),
-        };
-        let implementation = self.router(router).implementation;
-        if neighbor.port != BGP_PORT && implementation != Implementation::Anycast {
-            self.errors.push(PlanError::Port {
-                site: tenant.name.clone(),
-                asn: neighbor.asn,
-                port: neighbor.port,
-                implementation: implementation.name(),
-            });
-        }
-        let plan = self.router_mut(router);
-        plan.neighbors.push(side);
-        if !plan.listen_ports.contains(&neighbor.port) {
-            plan.listen_ports.push(neighbor.port);
-        }
-    }
-
-    /// Numbers the two ends of a session or next hop: `at_router`, and what the fleet file says
-    /// of the site's end. Gives the site's address and its gateway.
-    fn face(
-        &mut self,
-        link: usize,
-        router: usize,
-        site: usize,
-        (at_router, at_site): (IpAddr, Option<IpAddr>),
-        multihop: bool,
-        networks: &mut Vec<(usize, IpNet)>,
-    ) -> Option<(IpAddr, IpAddr)> {
-        let way = match between(at_router, at_site, multihop) {
-            // Two links of one site with one network (an exchange): the kernel could not tell
-            // them apart.
-            Between::Network { site, network, .. }
-                if networks.iter().any(|(at, other)| *at != link && overlap(*other, network)) =>
-            {
-                Between::OnLink { site }
-            }
-            other => other,
-        };
-        Some(match way {
-            Between::Network { site: at_site, network, prefix_len } => {
-                networks.push((link, network));
-                self.add_address(link, router, at_router, prefix_len);
-                self.add_address(link, site, at_site, prefix_len);
-                (at_site, at_router)
-            }
-            Between::OnLink { site: at_site } => {
-                self.add_host_route(link, router, at_router, site, at_site);
-                (at_site, at_router)
-            }
-            Between::Loopback { site: local } => {
-                let (router_side, site_side) = self.transfer(link, router, site, at_router)?;
-                let extra = &mut self.router_mut(router).extra_addresses;
-                if !extra.contains(&at_router) {
-                    extra.push(at_router);
-                }
-                self.add_route(link, site, IpNet::from(at_router), Some(router_side), 10);
-                if let Some(local) = local {
-                    self.add_address(link, site, local, IpNet::from(local).prefix_len());
-                    self.add_route(link, router, IpNet::from(local), Some(site_side), 10);
-                }
-                (local.unwrap_or(site_side), router_side)
-            }
-        })
-    }
-
-    /// A site may have two sessions of one family with one router.
-    fn free_session_name(&self, router: usize, name: &str) -> String {
-        let taken = |name: &str| self.router(router).neighbors.iter().any(|n| n.name == name);
-        let mut free = name.to_owned();
-        let mut number = 2;
-        while taken(&free) {
-            free = format!("{name}-{number}");
-            number += 1;
-        }
-        free
-    }
-
-    /// Addresses of the pool on the link to a site, of the family of `like`: the router's and the
-    /// site's.
-    fn transfer(
-        &mut self,
-        link: usize,
-        router: usize,
-        site: usize,
-        like: IpAddr,
-    ) -> Option<(IpAddr, IpAddr)> {
-        let Some([a, b]) = self.links.take() else {
-            let (prefix, count) = self.links.room();
-            self.errors.push(PlanError::PoolTooSmall {
-                key: if prefix.addr().is_ipv4() { "link-prefix-v4" } else { "link-prefix-v6" },
-                prefix,
-                room: format!("{count} links addresses"),
-            });
-            return None;
-        };
-        let at = usize::from(like.is_ipv6());
-        self.add_address(link, router, a[at].addr(), a[at].prefix_len());
-        self.add_address(link, site, b[at].addr(), b[at].prefix_len());
-        Some((a[at].addr(), b[at].addr()))
-    }
-
-    /// Two addresses without a common network face each other over a link.
-    fn add_host_route(&mut self, link: usize, a: usize, at_a: IpAddr, b: usize, at_b: IpAddr) {
-        for (node, own, other) in [(a, at_a, at_b), (b, at_b, at_a)] {
-            self.add_address(link, node, own, IpNet::from(own).prefix_len());
-            self.add_route(link, node, IpNet::from(other), None, 10);
-        }
-    }
-
-    fn add_address(&mut self, link: usize, node: usize, address: IpAddr, prefix_len: u8) {
         let net = network(address, prefix_len);
         let ends = &mut self.plan.links[link].ends;
         let end = ends.iter_mut().find(|end| end.node == node);
@@ -684,7 +407,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn add_route(
+    pub(super) fn add_route(
         &mut self,
         link: usize,
         node: usize,
@@ -820,14 +543,14 @@ impl<'a> Builder<'a> {
         self.plan.nodes[a].place.distance_km(&self.plan.nodes[b].place)
     }
 
-    fn router(&self, node: usize) -> &RouterPlan {
+    pub(super) fn router(&self, node: usize) -> &RouterPlan {
         match &self.plan.nodes[node].kind {
             NodeKind::Router(router) => router,
             NodeKind::Site(_) | NodeKind::Client(_) => unreachable!("a node of `routers`"),
         }
     }
 
-    fn router_mut(&mut self, node: usize) -> &mut RouterPlan {
+    pub(super) fn router_mut(&mut self, node: usize) -> &mut RouterPlan {
         match &mut self.plan.nodes[node].kind {
             NodeKind::Router(router) => router,
             NodeKind::Site(_) | NodeKind::Client(_) => unreachable!("a node of `routers`"),
@@ -836,7 +559,7 @@ impl<'a> Builder<'a> {
 }
 
 /// The index of the nearest place and how far it is, in kilometres.
-fn nearest(places: &[Place], to: &Place) -> (usize, f64) {
+pub(super) fn nearest(places: &[Place], to: &Place) -> (usize, f64) {
     places
         .iter()
         .map(|place| place.distance_km(to))
@@ -845,19 +568,15 @@ fn nearest(places: &[Place], to: &Place) -> (usize, f64) {
         .expect("an AS has at least one city")
 }
 
-fn overlap(a: IpNet, b: IpNet) -> bool {
-    a.contains(&b) || b.contains(&a)
-}
-
 fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::Ipv4Unicast } else { Family::Ipv6Unicast }
 }
 
-fn session_name(node: &str, address: IpAddr) -> String {
+pub(super) fn session_name(node: &str, address: IpAddr) -> String {
     format!("{node}-{}", if address.is_ipv4() { "v4" } else { "v6" })
 }
 
-fn default_route(like: IpAddr) -> IpNet {
+pub(super) fn default_route(like: IpAddr) -> IpNet {
     match like {
         IpAddr::V4(_) => network(Ipv4Addr::UNSPECIFIED.into(), 0),
         IpAddr::V6(_) => network(Ipv6Addr::UNSPECIFIED.into(), 0),

@@ -5,7 +5,9 @@
 //! carries it out.
 
 mod addresses;
+mod attach;
 mod build;
+mod error;
 mod names;
 mod paths;
 mod tenant;
@@ -23,9 +25,10 @@ use serde::{Serialize, Serializer};
 
 use crate::world::System;
 
+pub use build::build;
 #[cfg(test)]
 pub(crate) use build::build_for;
-pub use build::{PlanError, build};
+pub use error::PlanError;
 pub use paths::{IgpRoute, MulticastHop, igp, multicast_tree};
 pub use tenant::{Tenant, TenantNeighbor};
 

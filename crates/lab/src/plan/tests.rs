@@ -286,6 +286,20 @@ fn the_shipped_world_is_as_large_as_promised() {
 }
 
 #[test]
+fn the_files_speak_of_links_that_are_there() {
+    let plan = default_plan();
+    let named = world::DEFAULT.split('`').find_map(|word| word.strip_prefix("anycast lab cut "));
+    assert!(plan.link(named.unwrap()).is_some());
+    let reference = include_str!("../../../../docs/world.md");
+    let example = reference.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let report = world::parse("docs/world.md", example);
+    assert!(report.problems.is_empty(), "{}", report.render(false));
+    for name in ["zenith-tokyo--kanto", "kanto--lan"] {
+        assert!(reference.contains(name) && plan.link(name).is_some(), "{name}");
+    }
+}
+
+#[test]
 fn a_plan_is_the_same_every_time_and_contradicts_itself_nowhere() {
     let plan = default_plan();
     let json = |plan: &Plan| serde_json::to_string(plan).unwrap();

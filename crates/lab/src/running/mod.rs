@@ -6,12 +6,13 @@ mod process;
 mod router;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anycast_bgp::IpNet;
+use anycast_bgp::{Asn, IpNet};
 use anycast_fleet::Fleet;
 use anycast_site::client::Client as SiteClient;
 use anycast_site::status::{PrependOrder, ServicesReport};
@@ -105,6 +106,24 @@ pub struct ClientRow {
     pub rtt_ms: Option<f64>,
     /// Great-circle distance to that site.
     pub distance_km: Option<f64>,
+}
+
+/// Every route of a node to one prefix, and what became of each.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Explained {
+    /// The router or site.
+    pub node: String,
+    /// Its AS.
+    pub asn: Asn,
+    /// The routes.
+    #[serde(flatten)]
+    pub report: ExplainReport,
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (AS {}) has for {}", self.node, self.asn, self.report.text)
+    }
 }
 
 impl Lab {
@@ -210,35 +229,41 @@ impl Lab {
         Some(format!("{} {}", plan.asn, best.as_path))
     }
 
-    /// Every candidate route of a router (or of the router that serves a client) to `prefix`.
+    /// Every candidate route of a router, a site, or the router that serves a client, to `prefix`
+    /// (`None`: the one that the clients ask).
     ///
     /// # Errors
-    /// No such router, no route, or a router of another make.
-    pub async fn explain(&self, node: &str, prefix: Option<IpNet>) -> Result<String, LabError> {
+    /// No such node, no route, or a router of another make.
+    pub async fn explain(&self, node: &str, prefix: Option<IpNet>) -> Result<Explained, LabError> {
         let router = self.router_of(self.node(node)?);
-        let name = &self.plan.nodes[router].name;
+        let name = self.plan.nodes[router].name.clone();
         let prefix = prefix.unwrap_or_else(|| self.probed_prefix());
-        if let NodeKind::Site(site) = &self.plan.nodes[router].kind {
-            let target = format!("/v1/explain?prefix={prefix}");
-            let report: Result<ExplainReport, _> = Self::site_client(&site.site).get(&target).await;
-            return match report {
-                Ok(report) => Ok(format!("site {name}, {}", report.text)),
-                Err(error) => {
-                    Err(LabError::Site { site: site.site.clone(), why: error.to_string() })
+        match &self.plan.nodes[router].kind {
+            NodeKind::Site(site) => {
+                let target = format!("/v1/explain?prefix={prefix}");
+                let asked = Self::site_client(&site.site).get(&target).await;
+                let report = asked.map_err(|error| LabError::Site {
+                    site: site.site.clone(),
+                    why: error.to_string(),
+                })?;
+                let asn = self.fleet.site(&site.site).map_or(self.fleet.asn, |site| site.asn);
+                Ok(Explained { node: name, asn, report })
+            }
+            NodeKind::Router(plan) => {
+                let Some(running) = self.routers.get(&router) else {
+                    return Err(if process::is_foreign(plan) {
+                        LabError::Opaque { node: name, implementation: plan.implementation.name() }
+                    } else {
+                        LabError::NotRunning(name)
+                    });
+                };
+                match running.handle.explain(prefix).await {
+                    Some(report) => Ok(Explained { node: name, asn: plan.asn, report }),
+                    None => Err(LabError::NoRoute { router: name, prefix }),
                 }
-            };
+            }
+            NodeKind::Client(_) => Err(LabError::NoSuchNode { name: node.to_owned(), near: None }),
         }
-        let NodeKind::Router(plan) = &self.plan.nodes[router].kind else {
-            return Err(LabError::NoSuchNode { name: node.to_owned(), near: None });
-        };
-        let Some(running) = self.routers.get(&router) else {
-            let implementation = plan.implementation.name();
-            return Err(LabError::Opaque { node: name.clone(), implementation });
-        };
-        let explanation = running.handle.explain(prefix).await;
-        let explanation =
-            explanation.ok_or_else(|| LabError::NoRoute { router: name.clone(), prefix })?;
-        Ok(format!("router {name} of AS {}, {}", plan.asn, explanation.text))
     }
 
     fn site_client(site: &str) -> SiteClient {

@@ -43,8 +43,8 @@ pub enum Step {
     Say(String),
     /// Prints who reaches which site.
     ShowClients(ShowClients),
-    /// Prints every candidate route of a client's router, and why the best is best.
-    Explain(String),
+    /// Prints every candidate route of a router, and why the best is best.
+    Explain(Explain),
     /// Does nothing for a while.
     Wait(Span),
     /// Stops a site's daemon or a router.
@@ -104,6 +104,16 @@ pub struct Empty {}
 pub struct ShowClients {
     /// Only these.
     pub only: Option<Vec<String>>,
+}
+
+/// See [`Step::Explain`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// A router, a site, or a client: then the router that serves it.
+    pub node: String,
+    /// The step of the decision process at which at least one other route must have lost.
+    pub because: Option<String>,
 }
 
 /// See [`Step::Prepend`].

@@ -108,9 +108,16 @@ impl Stage {
                 }
                 tell(Narration::Clients(rows));
             }
-            Step::Explain(node) => {
-                let text = lab.explain(node, None).await.map_err(words)?;
-                tell(Narration::Block(text));
+            Step::Explain(explain) => {
+                let explained = lab.explain(&explain.node, None).await.map_err(words)?;
+                tell(Narration::Block(explained.to_string()));
+                let Some(because) = &explain.because else { return Ok(None) };
+                let by = format!(" by {because}: ");
+                let losers = explained.report.routes.iter().filter(|row| row.outcome.contains(&by));
+                return match losers.count() {
+                    0 => failed(format!("no route lost by {because}")),
+                    n => held(format!("{n} of {} lost by it", explained.report.routes.len())),
+                };
             }
             Step::Wait(Span(time)) => tokio::time::sleep(*time).await,
             Step::Stop(node) => {
@@ -415,7 +422,10 @@ fn describe(step: &Step) -> String {
     match step {
         Step::Chapter(text) | Step::Say(text) => text.clone(),
         Step::ShowClients(_) => "who reaches which site".into(),
-        Step::Explain(node) => format!("how {node}'s router chose"),
+        Step::Explain(explain) => match &explain.because {
+            Some(because) => format!("at {} {because} decides", explain.node),
+            None => format!("how {} chose", explain.node),
+        },
         Step::Wait(span) => format!("wait {span}"),
         Step::Stop(node) => format!("stop {node}"),
         Step::Start(node) => format!("start {node}"),
