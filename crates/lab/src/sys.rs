@@ -1,4 +1,4 @@
-//! The system calls that no safe crate wraps; the only module with unsafe code.
+//! The system calls that no safe crate wraps; beside the filter in `peers`, the only unsafe code.
 //!
 //! Each function is the thinnest safe shape around one call. What the calls are for is told by
 //! the modules that use them.

@@ -53,7 +53,7 @@ pub(crate) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<P
 }
 
 pub(super) struct Builder<'a> {
-    world: &'a World,
+    pub(super) world: &'a World,
     pub(super) tenants: &'a [Tenant],
     /// Those of the world, then those made up for the fleet.
     pub(super) systems: Vec<System>,
