@@ -84,12 +84,7 @@ impl Kernel {
     ) -> impl Future<Output = Option<u32>> + Send + use<> {
         let handle = self.handle.clone();
         async move {
-            let query = RouteMessageBuilder::<IpAddr>::new()
-                .destination_prefix(address, if address.is_ipv4() { 32 } else { 128 })
-                .ok()?
-                .build();
-            let mut answers = std::pin::pin!(handle.route().get(query).execute());
-            let route = answers.try_next().await.ok()??;
+            let route = lookup(&handle, address).await?;
             route.attributes.iter().find_map(|attribute| match attribute {
                 RouteAttribute::Oif(index) => Some(*index),
                 _ => None,
@@ -162,14 +157,21 @@ async fn set_route(
 ) -> bool {
     match gateway {
         Some(gateway) => {
-            let Some(message) = message(prefix, Some(gateway)) else { return known };
-            match handle.route().add(message).replace().execute().await {
-                Ok(()) => true,
-                Err(error) => {
-                    warn!("cannot put the route {prefix} via {gateway} in the kernel: {error}");
-                    known
+            let Err(error) = replace(handle, prefix, gateway).await else { return true };
+            // The next hop of a neighbor some hops away is on no link
+            // of ours: the route takes the way that leads to it (RFC 4271 §9.1.2.1, route
+            // resolvability), as it is now.
+            let error = match next_router(handle, gateway).await {
+                Some(router) if is_unreachable(&error) && router != gateway => {
+                    match replace(handle, prefix, router).await {
+                        Ok(()) => return true,
+                        Err(error) => error,
+                    }
                 }
-            }
+                _ => error,
+            };
+            warn!("cannot put the route {prefix} via {gateway} in the kernel: {error}");
+            known
         }
         None if known => {
             let Some(message) = message(prefix, None) else { return known };
@@ -183,6 +185,44 @@ async fn set_route(
         }
         None => false,
     }
+}
+
+async fn replace(
+    handle: &rtnetlink::Handle,
+    prefix: IpNet,
+    gateway: IpAddr,
+) -> Result<(), rtnetlink::Error> {
+    // Both are of one family, or there is no such route.
+    let Some(message) = message(prefix, Some(gateway)) else {
+        return Err(rtnetlink::Error::RequestFailed);
+    };
+    handle.route().add(message).replace().execute().await
+}
+
+/// The router on a link of ours through which the kernel reaches `address`.
+async fn next_router(handle: &rtnetlink::Handle, address: IpAddr) -> Option<IpAddr> {
+    let route = lookup(handle, address).await?;
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    })
+}
+
+/// What the kernel does with packets to `address`.
+async fn lookup(handle: &rtnetlink::Handle, address: IpAddr) -> Option<RouteMessage> {
+    let query = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(address, if address.is_ipv4() { 32 } else { 128 })
+        .ok()?
+        .build();
+    let mut answers = std::pin::pin!(handle.route().get(query).execute());
+    answers.try_next().await.ok()?
+}
+
+/// What the kernel says of a gateway that is on no link; of IPv6 the second, or the third.
+fn is_unreachable(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else { return false };
+    matches!(-message.raw_code(), libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL)
 }
 
 fn is_gone(error: &rtnetlink::Error) -> bool {
