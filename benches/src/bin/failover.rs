@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "measuring")]
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -106,7 +107,7 @@ fn probe(address: IpAddr, during: Duration) -> Result<(), Failure> {
     let mut text = String::new();
     for shot in shots.into_inner()? {
         let site = shot.site.as_deref().unwrap_or("-");
-        text += &format!("{:.3} {:.3} {site}\n", shot.asked_ms, shot.rtt_ms);
+        let _ = writeln!(text, "{:.3} {:.3} {site}", shot.asked_ms, shot.rtt_ms);
     }
     print!("{text}");
     Ok(())
