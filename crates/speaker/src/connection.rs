@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::warn;
 
 use crate::config::{Neighbor, Place};
 use crate::sockopt;
@@ -19,6 +21,9 @@ use crate::sockopt;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to drain, so that a NOTIFICATION is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long the peer may take not one octet before the connection counts as broken, though it may
+/// go on sending: the SendHoldTimer (RFC 9687 §4, the least value that it suggests).
+const SEND_HOLD_TIME: Duration = Duration::from_secs(480);
 /// Octets that may wait for the peer's window before the tables hold back further UPDATEs.
 const HIGH_WATER: usize = 256 * 1024;
 /// Octets read at a time.
@@ -36,27 +41,32 @@ pub(crate) enum ConnectionEvent {
     Closed,
 }
 
-/// The driver's end of a connection's task. Dropping it flushes what was sent and closes.
+/// The driver's end of a connection's task. Dropping it flushes what was sent and closes; the task
+/// ends within [`LINGER`] then, whatever the peer does.
 pub(crate) struct ConnectionHandle {
     pub(crate) id: u64,
     pub(crate) local: SocketAddr,
     outbox: mpsc::UnboundedSender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
+    /// Never used but for being dropped.
+    _open: oneshot::Sender<()>,
 }
 
 impl ConnectionHandle {
-    /// Starts the task of `stream`; `report` carries its events to the driver.
+    /// Starts the task of `stream` among `tasks`; `report` carries its events to the driver.
     pub(crate) fn start(
         id: u64,
         stream: TcpStream,
+        tasks: &mut JoinSet<()>,
         report: impl Fn(ConnectionEvent) -> ReportFuture + Send + Sync + 'static,
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
         let (outbox, outgoing) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(run(stream, outgoing, Arc::clone(&waiting), report));
-        Ok(Self { id, local, outbox, waiting })
+        let (open, dropped) = oneshot::channel();
+        tasks.spawn(run(stream, outgoing, dropped, Arc::clone(&waiting), report));
+        Ok(Self { id, local, outbox, waiting, _open: open })
     }
 
     /// Queues whole messages.
@@ -78,11 +88,11 @@ pub(crate) type ReportFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>
 async fn run(
     stream: TcpStream,
     mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    dropped: oneshot::Receiver<()>,
     waiting: Arc<AtomicUsize>,
     report: impl Fn(ConnectionEvent) -> ReportFuture + Send + Sync + 'static,
 ) {
     let (mut reader, mut writer) = stream.into_split();
-    let closing = Notify::new();
     let read = async {
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -100,10 +110,14 @@ async fn run(
             while let Ok(more) = outgoing.try_recv() {
                 batch.extend_from_slice(&more);
             }
-            let broken = writer.write_all(&batch).await.is_err();
+            let sent = write_all(&mut writer, &batch).await;
             let before = waiting.fetch_sub(batch.len(), Ordering::AcqRel);
-            if broken {
-                // The reading side reports the end.
+            if let Err(error) = sent {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    warn!("a neighbor reads nothing any more: its connection is given up");
+                }
+                // The reading side may never see the end.
+                report(ConnectionEvent::Closed).await;
                 break;
             }
             if before >= HIGH_WATER && before - batch.len() < HIGH_WATER {
@@ -111,15 +125,46 @@ async fn run(
             }
         }
         let _ = writer.shutdown().await;
-        closing.notify_one();
     };
+    // A peer that takes nothing, or never closes, must not keep this for ever.
     let linger = async {
-        closing.notified().await;
+        let _ = dropped.await;
         tokio::time::sleep(LINGER).await;
     };
     tokio::select! {
         ((), ()) = async { tokio::join!(read, write) } => {}
         () = linger => {}
+    }
+}
+
+/// Writes all of `octets`, as long as the peer takes some of them now and then.
+async fn write_all(writer: &mut (impl AsyncWrite + Unpin), mut octets: &[u8]) -> io::Result<()> {
+    while !octets.is_empty() {
+        let written = tokio::time::timeout(SEND_HOLD_TIME, writer.write(octets))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        octets = &octets[written..];
+    }
+    Ok(())
+}
+
+/// Accepts connections for ever; `report` carries them to the driver.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    report: impl Fn(TcpStream, SocketAddr) -> ReportFuture + Send,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => report(stream, from).await,
+            Err(error) => {
+                // Out of descriptors: wait for some to be closed, as there is nothing else to do.
+                warn!("cannot accept a BGP connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 

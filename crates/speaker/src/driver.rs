@@ -9,16 +9,16 @@ use anycast_bgp::IpNet;
 use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use crate::config::{Config, Igp, Neighbor};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
-use crate::handle::{Command, Handle};
+use crate::handle::{ADMINISTRATIVE_RESET, Command, Handle};
 use crate::kernel::{Kernel, KernelRoute};
-use crate::monitor::{self, LinkDown};
+use crate::monitor::{self, Link};
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
 const EVENT_QUEUE: usize = 256;
@@ -87,10 +87,17 @@ impl Speaker {
         }
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (command_sender, commands) = mpsc::unbounded_channel();
+        let mut watchers = JoinSet::new();
         for &address in &config.listen {
             let listener = connection::listen(address, &config.neighbors, config.place.as_ref())
                 .map_err(|source| BindError::Listen { address, source })?;
-            tokio::spawn(accept(listener, event_sender.clone()));
+            let sender = event_sender.clone();
+            watchers.spawn(connection::accept(listener, move |stream, from| {
+                let sender = sender.clone();
+                Box::pin(async move {
+                    let _ = sender.send(Event::Accepted(stream, from)).await;
+                })
+            }));
         }
         let kernel = if config.install_routes {
             Some(Kernel::open(config.place.as_ref()).await.map_err(BindError::Netlink)?)
@@ -98,7 +105,8 @@ impl Speaker {
             None
         };
         let handle = Handle::new(command_sender);
-        let driver = Driver::new(config, kernel, events, event_sender, commands, reports);
+        let events = (events, event_sender);
+        let driver = Driver::new(config, kernel, watchers, events, commands, reports);
         Ok(Self { driver, handle })
     }
 
@@ -132,7 +140,7 @@ enum Event {
     Dialled { peer: usize, attempt: u64, result: io::Result<TcpStream> },
     Accepted(TcpStream, SocketAddr),
     Connection { peer: usize, id: u64, event: ConnectionEvent },
-    LinkDown(LinkDown),
+    Link(Link),
     Interface { peer: usize, connection: u64, index: u32 },
 }
 
@@ -147,6 +155,7 @@ pub(crate) struct Peer {
     dialled: Option<ConnectionHandle>,
     accepted: Option<ConnectionHandle>,
     established: bool,
+    /// The interface over which a directly connected neighbor was last reached.
     interface: Option<u32>,
 }
 
@@ -157,6 +166,12 @@ pub(crate) struct Driver {
     pub(crate) igp: Option<Igp>,
     config: Config,
     kernel: Option<Kernel>,
+    /// Interfaces that are down, and whether the kernel keeps the routes over them.
+    down: HashMap<u32, bool>,
+    /// Those who accept connections and watch interfaces: ended with the driver.
+    watchers: JoinSet<()>,
+    /// Those who move octets: waited for at the end.
+    connections: JoinSet<()>,
     events: mpsc::Receiver<Event>,
     event_sender: mpsc::Sender<Event>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -170,8 +185,8 @@ impl Driver {
     fn new(
         config: Config,
         kernel: Option<Kernel>,
-        events: mpsc::Receiver<Event>,
-        event_sender: mpsc::Sender<Event>,
+        watchers: JoinSet<()>,
+        (events, event_sender): (mpsc::Receiver<Event>, mpsc::Sender<Event>),
         commands: mpsc::UnboundedReceiver<Command>,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
     ) -> Self {
@@ -208,6 +223,9 @@ impl Driver {
             igp: None,
             config,
             kernel,
+            down: HashMap::new(),
+            watchers,
+            connections: JoinSet::new(),
             events,
             event_sender,
             commands,
@@ -221,10 +239,10 @@ impl Driver {
     async fn run(mut self) {
         if self.config.install_routes {
             let sender = self.event_sender.clone();
-            monitor::watch(self.config.place.as_ref(), move |down| {
+            monitor::watch(self.config.place.as_ref(), &mut self.watchers, move |link| {
                 let sender = sender.clone();
                 Box::pin(async move {
-                    let _ = sender.send(Event::LinkDown(down)).await;
+                    let _ = sender.send(Event::Link(link)).await;
                 })
             });
         }
@@ -250,20 +268,30 @@ impl Driver {
                 biased;
                 Some(command) = self.commands.recv() => command(&mut self),
                 Some(event) = self.events.recv() => self.handle_event(event),
-                () = sleep => {
-                    let now = self.now();
-                    for peer in &mut self.peers {
-                        peer.session.handle_timeout(now);
-                    }
-                }
+                () = sleep => {}
             }
+            // What a command asks for comes before what was not yet known when it was given.
+            self.perform_all_actions();
             // What else is already here is taken in before anything is sent: a burst of UPDATEs
             // makes one change, not many.
             for _ in 0..EVENT_QUEUE {
                 let Ok(event) = self.events.try_recv() else { break };
                 self.handle_event(event);
             }
+            // Timers each time, however much there is to do: one neighbor's full table must not
+            // cost another its KEEPALIVE. And after the events: who has spoken is not silent.
+            let now = self.now();
+            for peer in &mut self.peers {
+                if peer.session.poll_timeout().is_some_and(|at| at <= now) {
+                    peer.session.handle_timeout(now);
+                }
+            }
+            while self.connections.try_join_next().is_some() {}
         }
+        // The sockets are closed when this returns, so that the next speaker can listen.
+        self.watchers.shutdown().await;
+        // What was said last, a Cease, is on its way when this returns.
+        while self.connections.join_next().await.is_some() {}
         if let Some(kernel) = self.kernel.take() {
             kernel.close().await;
         }
@@ -276,9 +304,7 @@ impl Driver {
     /// Carries out what sessions and tables ask for, until they ask for nothing more. Returns
     /// whether UPDATEs are left that could be sent at once.
     fn settle(&mut self) -> bool {
-        for index in 0..self.peers.len() {
-            self.perform_actions(index);
-        }
+        self.perform_all_actions();
         let now = self.now();
         let mut busy = false;
         for (index, peer) in self.peers.iter_mut().enumerate() {
@@ -316,6 +342,12 @@ impl Driver {
                 _ => Some(route.next_hop.address),
             });
             kernel.set(KernelRoute { prefix: change.prefix, gateway });
+        }
+    }
+
+    fn perform_all_actions(&mut self) {
+        for index in 0..self.peers.len() {
+            self.perform_actions(index);
         }
     }
 
@@ -374,6 +406,7 @@ impl Driver {
         };
         info!(neighbor = peer.neighbor.name, "session is Established");
         peer.established = true;
+        peer.interface = None;
         peer.since = now;
         let up = PeerUp {
             router_id: established.peer_router_id,
@@ -403,7 +436,6 @@ impl Driver {
         let peer = &mut self.peers[index];
         info!(neighbor = peer.neighbor.name, "session is down: {why}");
         peer.established = false;
-        peer.interface = None;
         peer.since = now;
         peer.last_down = Some(why.clone());
         let name = peer.neighbor.name.clone();
@@ -431,6 +463,7 @@ impl Driver {
                     Ok(stream) => self.connected(index, Connection::Dialled, stream),
                     Err(_) => peer.session.handle_dial_failed(now),
                 }
+                self.perform_actions(index);
             }
             Event::Accepted(stream, from) => self.accepted(stream, from.ip().to_canonical()),
             Event::Connection { peer: index, id, event } => {
@@ -438,8 +471,6 @@ impl Driver {
                 match event {
                     ConnectionEvent::Octets(octets) => {
                         self.peers[index].session.handle_octets(now, connection, &octets);
-                        // Routes are moved on at once so that they do not pile up as actions.
-                        self.perform_actions(index);
                     }
                     ConnectionEvent::Writable => {}
                     ConnectionEvent::Closed => {
@@ -447,18 +478,50 @@ impl Driver {
                         self.peers[index].session.handle_closed(now, connection);
                     }
                 }
+                // At once, so that routes do not pile up as actions, and that no later event finds
+                // a connection that the session has already closed.
+                self.perform_actions(index);
             }
             Event::Interface { peer: index, connection, index: interface } => {
                 let peer = &mut self.peers[index];
                 if peer.established && peer.connection_of(connection).is_some() {
                     peer.interface = Some(interface);
-                }
-            }
-            Event::LinkDown(LinkDown { interface }) => {
-                for index in 0..self.peers.len() {
-                    if self.peers[index].interface == Some(interface) {
+                    // It may have gone down before this answer came.
+                    if self.down.contains_key(&interface) {
                         self.lose_interface(index);
                     }
+                }
+            }
+            Event::Link(link) => self.handle_link(link),
+        }
+    }
+
+    fn handle_link(&mut self, link: Link) {
+        if !link.passes {
+            let keeps_routes = self.down.entry(link.interface).or_insert(true);
+            *keeps_routes &= link.keeps_routes;
+        }
+        let concerned: Vec<usize> = (0..self.peers.len())
+            .filter(|index| self.peers[*index].interface == Some(link.interface))
+            .collect();
+        if !link.passes {
+            for index in concerned {
+                if self.peers[index].established {
+                    self.lose_interface(index);
+                }
+            }
+        } else if let Some(keeps_routes) = self.down.remove(&link.interface) {
+            if let (Some(kernel), false) = (&self.kernel, keeps_routes) {
+                kernel.refresh();
+            }
+            let now = self.now();
+            for index in concerned {
+                let peer = &mut self.peers[index];
+                if !peer.established && peer.is_closed() {
+                    // Attempts while it was down say nothing about now: no more waiting.
+                    peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
+                    peer.session.handle_start(now);
+                    self.perform_actions(index);
                 }
             }
         }
@@ -475,6 +538,7 @@ impl Driver {
                 peer.session.handle_closed(now, connection);
             }
         }
+        self.perform_actions(index);
     }
 
     fn accepted(&mut self, stream: TcpStream, from: IpAddr) {
@@ -504,7 +568,7 @@ impl Driver {
         let now = self.now();
         let id = self.new_id();
         let sender = self.event_sender.clone();
-        let started = ConnectionHandle::start(id, stream, move |event| {
+        let started = ConnectionHandle::start(id, stream, &mut self.connections, move |event| {
             let sender = sender.clone();
             Box::pin(async move {
                 let _ = sender.send(Event::Connection { peer: index, id, event }).await;
@@ -632,23 +696,5 @@ fn session_config(config: &Config, neighbor: &Neighbor, index: usize) -> session
         passive: neighbor.passive,
         // Different on every speaker and neighbor, so that retries do not fall together.
         seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
-    }
-}
-
-async fn accept(listener: TcpListener, events: mpsc::Sender<Event>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                if events.send(Event::Accepted(stream, from)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                // Out of descriptors: wait for some to be closed, as there is nothing else to do.
-                warn!("cannot accept a BGP connection: {error}");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-        tokio::task::yield_now().await;
     }
 }

@@ -15,7 +15,7 @@ use crate::driver::{Driver, peer_id};
 /// Cease: Administrative Shutdown (RFC 4486 §3).
 const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
 /// Cease: Administrative Reset (RFC 4486 §3).
-const ADMINISTRATIVE_RESET: u8 = 4;
+pub(crate) const ADMINISTRATIVE_RESET: u8 = 4;
 
 pub(crate) type Command = Box<dyn FnOnce(&mut Driver) + Send>;
 

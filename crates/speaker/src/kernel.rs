@@ -1,9 +1,9 @@
 //! Best routes in the kernel's main table, by rtnetlink.
 //!
 //! One task applies changes in the order in which they were told, many in flight at once. Of
-//! several changes to one prefix that wait together only the last is applied.
+//! several changes to one prefix that wait together only the last is applied. What the kernel
+//! refuses, because a gateway is not on a link yet, is tried again.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -17,6 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::config::Place;
+
+mod table;
+
+use table::{Change, Table};
 
 /// What marks a route as ours: a number of no other daemon's in rt_protos, after BGP's port.
 pub(crate) const PROTOCOL: RouteProtocol = RouteProtocol::Other(179);
@@ -35,6 +39,7 @@ pub(crate) struct KernelRoute {
 
 enum Order {
     Set(KernelRoute),
+    Refresh,
     Settled(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -66,6 +71,11 @@ impl Kernel {
     /// Asks for a route to be as given.
     pub(crate) fn set(&self, route: KernelRoute) {
         let _ = self.orders.send(Order::Set(route));
+    }
+
+    /// Puts all routes there once more, because the kernel may have dropped some.
+    pub(crate) fn refresh(&self) {
+        let _ = self.orders.send(Order::Refresh);
     }
 
     /// A future that is ready once all routes asked for so far are in the table.
@@ -102,42 +112,42 @@ impl Kernel {
 }
 
 async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Order>) {
-    let mut installed = HashSet::new();
-    while let Some(first) = inbox.recv().await {
-        let mut batch: HashMap<IpNet, Option<IpAddr>> = HashMap::new();
+    let mut table = Table::new();
+    loop {
+        let retry = async {
+            match table.retry_after() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut next = tokio::select! {
+            biased;
+            order = inbox.recv() => match order {
+                Some(order) => Some(order),
+                None => return,
+            },
+            () = retry => None,
+        };
+        let is_retry = next.is_none();
+        if is_retry {
+            table.retry();
+        }
         let mut settled = Vec::new();
         let mut close = None;
-        let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Set(route) => {
-                    batch.insert(route.prefix, route.gateway);
-                }
+                Order::Set(route) => table.want(route.prefix, route.gateway),
+                Order::Refresh => table.refresh(),
                 Order::Settled(sender) => settled.push(sender),
                 Order::Close(sender) => {
-                    batch.extend(installed.iter().map(|prefix| (*prefix, None)));
+                    table.want_nothing();
                     close = Some(sender);
                     break;
                 }
             }
             next = inbox.try_recv().ok();
         }
-        let handle = &handle;
-        let done: Vec<(IpNet, bool)> = stream::iter(batch)
-            .map(|(prefix, gateway)| {
-                let known = installed.contains(&prefix);
-                async move { (prefix, set_route(handle, prefix, gateway, known).await) }
-            })
-            .buffered(PIPELINE)
-            .collect()
-            .await;
-        for (prefix, present) in done {
-            if present {
-                installed.insert(prefix);
-            } else {
-                installed.remove(&prefix);
-            }
-        }
+        carry_out(&handle, &mut table, is_retry).await;
         for sender in settled {
             let _ = sender.send(());
         }
@@ -148,42 +158,83 @@ async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Ord
     }
 }
 
-/// Makes one route be as asked; returns whether a route of ours is there afterwards.
-async fn set_route(
-    handle: &rtnetlink::Handle,
-    prefix: IpNet,
-    gateway: Option<IpAddr>,
-    known: bool,
-) -> bool {
-    match gateway {
-        Some(gateway) => {
-            let Err(error) = replace(handle, prefix, gateway).await else { return true };
-            // The next hop of a neighbor some hops away is on no link
-            // of ours: the route takes the way that leads to it (RFC 4271 §9.1.2.1, route
-            // resolvability), as it is now.
-            let error = match next_router(handle, gateway).await {
-                Some(router) if is_unreachable(&error) && router != gateway => {
-                    match replace(handle, prefix, router).await {
-                        Ok(()) => return true,
-                        Err(error) => error,
-                    }
-                }
-                _ => error,
-            };
-            warn!("cannot put the route {prefix} via {gateway} in the kernel: {error}");
-            known
+/// Makes the kernel's table as wanted, as far as the kernel lets it.
+async fn carry_out(handle: &rtnetlink::Handle, table: &mut Table, is_retry: bool) {
+    let changes = table.take_changes();
+    let mut outcomes = stream::iter(changes)
+        .map(async |change| (change, set_route(handle, change).await))
+        .buffered(PIPELINE);
+    let mut first_refusal = None;
+    let mut refusals = 0;
+    while let Some((change, outcome)) = outcomes.next().await {
+        table.handle_outcome(change.prefix, outcome.present, outcome.refusal.is_none());
+        if let Some(error) = outcome.refusal {
+            refusals += 1;
+            first_refusal.get_or_insert((change, error));
         }
-        None if known => {
-            let Some(message) = message(prefix, None) else { return known };
-            if let Err(error) = handle.route().del(message).execute().await {
-                // The kernel drops routes by itself when their interface goes down.
-                if !is_gone(&error) {
-                    warn!("cannot remove the route {prefix} from the kernel: {error}");
-                }
+    }
+    table.forget_settled();
+    // One line for all of them, and none for each new attempt: a full table would fill the log.
+    if let Some((Change { prefix, gateway, .. }, error)) = first_refusal
+        && !is_retry
+    {
+        let advice = match &error {
+            rtnetlink::Error::NetlinkError(message) if -message.raw_code() == libc::EPERM => {
+                " (that needs the capability CAP_NET_ADMIN)"
             }
-            false
+            _ => "",
+        };
+        let what = match gateway {
+            Some(gateway) => format!("put the route {prefix} via {gateway} in"),
+            None => format!("remove the route {prefix} from"),
+        };
+        let others = match refusals - 1 {
+            0 => String::new(),
+            n => format!(", nor do so with {n} others"),
+        };
+        warn!("cannot {what} the kernel{others}: {error}{advice}; trying again from time to time");
+    }
+}
+
+/// What came of a change.
+struct Outcome {
+    /// Whether a route of ours is there afterwards.
+    present: bool,
+    /// Why it is not as asked.
+    refusal: Option<rtnetlink::Error>,
+}
+
+/// Makes one route be as asked.
+async fn set_route(handle: &rtnetlink::Handle, change: Change) -> Outcome {
+    let Change { prefix, gateway, present } = change;
+    let Some(gateway) = gateway else { return remove(handle, prefix).await };
+    let Err(error) = replace(handle, prefix, gateway).await else {
+        return Outcome { present: true, refusal: None };
+    };
+    // The next hop of a neighbor some hops away is on no link of ours: the route takes the way
+    // that leads to it (RFC 4271 §9.1.2.1, route resolvability), as it is now.
+    let error = match next_router(handle, gateway).await {
+        Some(router) if is_unreachable(&error) && router != gateway => {
+            match replace(handle, prefix, router).await {
+                Ok(()) => return Outcome { present: true, refusal: None },
+                Err(error) => error,
+            }
         }
-        None => false,
+        _ => error,
+    };
+    // What is there leads where BGP no longer says: worse than no route.
+    let present = present && remove(handle, prefix).await.present;
+    Outcome { present, refusal: Some(error) }
+}
+
+async fn remove(handle: &rtnetlink::Handle, prefix: IpNet) -> Outcome {
+    let Some(message) = message(prefix, None) else {
+        return Outcome { present: false, refusal: None };
+    };
+    match handle.route().del(message).execute().await {
+        // The kernel drops routes by itself when their interface goes down.
+        Err(error) if !is_gone(&error) => Outcome { present: true, refusal: Some(error) },
+        _ => Outcome { present: false, refusal: None },
     }
 }
 

@@ -1,5 +1,5 @@
-//! Watches for interfaces that go down, so that a session over one ends at once rather than at
-//! its hold time.
+//! Watches interfaces go down and come up, so that a session over one ends at once rather than at
+//! its hold time, starts again without waiting, and no route is missing afterwards.
 
 use std::pin::Pin;
 
@@ -8,19 +8,27 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkFlags;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::config::Place;
 
-/// An interface lost its carrier, was set down or was removed.
-pub(crate) struct LinkDown {
+/// How an interface is; told whenever anything about it changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Link {
     pub(crate) interface: u32,
+    /// Packets can pass.
+    pub(crate) passes: bool,
+    /// Not set down, nor removed. The kernel forgets the routes over one that is set down, but
+    /// keeps those over one that has lost its carrier.
+    pub(crate) keeps_routes: bool,
 }
 
-/// Calls `report` for each interface of `place` that goes down, as long as the runtime lives.
+/// Calls `report` for each interface of `place` that changes, until it is dropped.
 pub(crate) fn watch(
     place: &dyn Place,
-    report: impl Fn(LinkDown) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
+    tasks: &mut JoinSet<()>,
+    report: impl Fn(Link) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
 ) {
     let runtime = tokio::runtime::Handle::current();
     let opened = place.run(|| {
@@ -34,22 +42,24 @@ pub(crate) fn watch(
             return;
         }
     };
-    tokio::spawn(connection);
-    tokio::spawn(async move {
+    tasks.spawn(connection);
+    tasks.spawn(async move {
         // The connection lives as long as its handle.
         let _open = handle;
         while let Some((message, _)) = messages.next().await {
             let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
-            let down = match message {
-                RouteNetlinkMessage::NewLink(link) => {
-                    (!link.header.flags.contains(LinkFlags::LowerUp)).then_some(link.header.index)
+            let link = match message {
+                RouteNetlinkMessage::NewLink(link) => Link {
+                    interface: link.header.index,
+                    passes: link.header.flags.contains(LinkFlags::LowerUp),
+                    keeps_routes: link.header.flags.contains(LinkFlags::Up),
+                },
+                RouteNetlinkMessage::DelLink(link) => {
+                    Link { interface: link.header.index, passes: false, keeps_routes: false }
                 }
-                RouteNetlinkMessage::DelLink(link) => Some(link.header.index),
-                _ => None,
+                _ => continue,
             };
-            if let Some(interface) = down {
-                report(LinkDown { interface }).await;
-            }
+            report(link).await;
         }
     });
 }
