@@ -1,0 +1,214 @@
+//! Neighbors that do not do their part: that read nothing, never close, never stop talking.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests use real sockets and may panic"
+)]
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anycast_bgp::message::{Capabilities, Context, Message, Open, Update};
+use anycast_bgp::policy::Policy;
+use anycast_bgp::{Asn, Attributes, Family, IpNet};
+use anycast_speaker::{Config, Handle, Here, Neighbor, Speaker};
+use tokio::task::JoinHandle;
+
+const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const OUR_ASN: Asn = Asn(64501);
+
+fn neighbor(address: Ipv4Addr, port: u16, asn: Asn) -> Neighbor {
+    Neighbor {
+        name: address.to_string(),
+        address: address.into(),
+        port,
+        local_address: None,
+        asn,
+        hold_time: Duration::from_secs(3),
+        connect_retry: Duration::from_millis(50),
+        families: vec![Family::Ipv4Unicast],
+        next_hop_other: None,
+        passive: false,
+        multihop: None,
+        ttl_security: false,
+        password: None,
+        import: Policy::accept_all(),
+        export: Policy::accept_all(),
+        next_hop_self: false,
+    }
+}
+
+async fn start(
+    address: Ipv4Addr,
+    asn: Asn,
+    port: u16,
+    neighbors: Vec<Neighbor>,
+) -> (Handle, JoinHandle<()>) {
+    let config = Config {
+        local_asn: asn,
+        router_id: address,
+        listen: vec![SocketAddr::new(address.into(), port)],
+        install_routes: false,
+        place: Arc::new(Here),
+        neighbors,
+    };
+    let speaker = Speaker::bind(config, None).await.unwrap();
+    let handle = speaker.handle();
+    (handle, tokio::spawn(speaker.run()))
+}
+
+async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
+    for _ in 0..500 {
+        if wanted().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
+
+fn emit(message: &Message) -> Vec<u8> {
+    message.emit(&Context::default())
+}
+
+/// Accepts a connection of a speaker and makes it Established, as a neighbor of `asn` would; with
+/// `hold_time` zero nobody has to speak again.
+fn shake_hands(listener: &TcpListener, asn: Asn, hold_time: Duration) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let open = Open {
+        asn,
+        hold_time,
+        router_id: Ipv4Addr::new(10, 0, 0, 9),
+        capabilities: Capabilities {
+            families: Some(vec![Family::Ipv4Unicast]),
+            four_octet_asn: true,
+            ..Capabilities::default()
+        },
+    };
+    stream.write_all(&emit(&Message::Open(open))).unwrap();
+    stream.write_all(&emit(&Message::Keepalive)).unwrap();
+    // Their OPEN, whose length the header tells, and their KEEPALIVE.
+    for _ in 0..2 {
+        let mut header = [0; 19];
+        stream.read_exact(&mut header).unwrap();
+        let len = u16::from_be_bytes([header[16], header[17]]);
+        stream.read_exact(&mut vec![0; usize::from(len) - header.len()]).unwrap();
+    }
+    stream
+}
+
+fn prefix(number: u32) -> IpNet {
+    let [_, high, middle, low] = number.to_be_bytes();
+    IpNet::new(Ipv4Addr::new(10 + high, middle, low, 0).into(), 24).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbor_that_reads_nothing_holds_back_nobody_and_nothing_at_the_end() {
+    let stuck = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+    let port = stuck.local_addr().unwrap().port();
+    let reads_nothing = std::thread::spawn(move || shake_hands(&stuck, Asn(64502), Duration::ZERO));
+    let other = Ipv4Addr::new(127, 0, 0, 3);
+    let us = vec![
+        neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502)),
+        Neighbor { passive: true, ..neighbor(other, port, Asn(64503)) },
+    ];
+    let (handle, task) = start(US, OUR_ASN, port, us).await;
+    let mut back = neighbor(US, port, OUR_ASN);
+    back.local_address = Some(other.into());
+    let (healthy, _) = start(other, Asn(64503), port, vec![back]).await;
+    until("both are Established", async || handle.established().await == (2, 2)).await;
+    let open_for_good = reads_nothing.join().unwrap();
+
+    // Far more than fits into the buffers of the one that reads nothing: each route has attributes
+    // of its own, so an UPDATE of its own.
+    for number in 0..60_000 {
+        let mut attributes = Attributes::new(IpAddr::V4(US));
+        attributes.med = Some(number);
+        handle.originate(prefix(number), attributes);
+    }
+    // Four seconds are more than the healthy neighbor's hold time.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let status = handle.neighbors().await;
+    assert!(status.iter().all(|n| n.last_down.is_none()), "{status:?}");
+    assert_eq!(healthy.routes(None).await.len(), 60_000);
+
+    handle.withdraw(prefix(7));
+    until("the healthy one hears it", async || healthy.best(prefix(7)).await.is_none()).await;
+
+    let before = Instant::now();
+    handle.shutdown("enough");
+    task.await.unwrap();
+    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+    drop(open_for_good);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbor_that_never_stops_talking_costs_no_other_its_keepalives() {
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut stream = shake_hands(&listener, Asn(64502), Duration::ZERO);
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut flood = Vec::new();
+        for number in 0..2000_u32 {
+            let mut attributes = Attributes::new(IpAddr::from([127, 0, 0, 2]));
+            attributes.as_path = anycast_bgp::AsPath::sequence(&[64502, number + 1]);
+            let update = Update::announce(Arc::new(attributes), vec![prefix(number % 50)]);
+            flood.extend(update.emit(&Context::default()).concat());
+        }
+        while stream.write_all(&flood).is_ok() {}
+    });
+    let other = Ipv4Addr::new(127, 0, 0, 3);
+    let us = vec![
+        neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502)),
+        Neighbor {
+            passive: true,
+            export: Policy::reject_all(),
+            ..neighbor(other, port, Asn(64503))
+        },
+    ];
+    let (handle, _) = start(US, OUR_ASN, port, us).await;
+    let mut back = neighbor(US, port, OUR_ASN);
+    back.local_address = Some(other.into());
+    let (quiet, _) = start(other, Asn(64503), port, vec![back]).await;
+    until("both are Established", async || handle.established().await == (2, 2)).await;
+    // More than the hold time, of three seconds, in which only KEEPALIVEs cross.
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    let status = quiet.neighbors().await.remove(0);
+    assert_eq!((status.state.as_str(), &status.last_down), ("Established", &None));
+    let status = handle.neighbors().await;
+    assert!(status.iter().all(|n| n.last_down.is_none()), "{status:?}");
+}
+
+#[tokio::test]
+async fn when_a_speaker_has_ended_the_next_one_can_listen() {
+    let probe = TcpListener::bind((US, 0)).unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    for _ in 0..3 {
+        let (handle, task) = start(US, OUR_ASN, port, Vec::new()).await;
+        handle.shutdown("");
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cease_arrives_before_the_speaker_has_ended() {
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let there =
+        tokio::task::spawn_blocking(move || shake_hands(&listener, Asn(64502), Duration::ZERO));
+    let us = vec![neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502))];
+    let (handle, task) = start(US, OUR_ASN, port, us).await;
+    let mut stream = there.await.unwrap();
+    until("Established", async || handle.established().await == (1, 1)).await;
+    handle.shutdown("gone fishing");
+    task.await.unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut octets = Vec::new();
+    stream.read_to_end(&mut octets).unwrap();
+    assert!(octets.ends_with(b"gone fishing"), "{octets:?}");
+}
