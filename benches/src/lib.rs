@@ -11,6 +11,7 @@
 )]
 
 pub mod figures;
+pub mod full_table;
 pub mod lab;
 pub mod processes;
 pub mod small_world;
