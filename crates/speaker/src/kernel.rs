@@ -5,7 +5,7 @@
 //! refuses, because a gateway is not on a link yet, is tried again.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anycast_bgp::IpNet;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -296,15 +296,16 @@ fn message(prefix: IpNet, gateway: Option<IpAddr>) -> Option<RouteMessage> {
 }
 
 async fn remove_leftovers(handle: &rtnetlink::Handle) {
+    // Without a destination the kernel tells all routes of the family, not the one to there.
+    let queries = [
+        RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    ];
     let mut leftovers = Vec::new();
-    for any in [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())] {
-        let Ok(query) = RouteMessageBuilder::<IpAddr>::new().destination_prefix(any.network(), 0)
-        else {
-            continue;
-        };
-        let mut routes = std::pin::pin!(handle.route().get(query.build()).execute());
+    for query in queries {
+        let mut routes = std::pin::pin!(handle.route().get(query).execute());
         while let Ok(Some(route)) = routes.try_next().await {
-            if route.header.protocol == PROTOCOL && destination(&route).is_some() {
+            if route.header.protocol == PROTOCOL {
                 leftovers.push(route);
             }
         }
@@ -313,17 +314,11 @@ async fn remove_leftovers(handle: &rtnetlink::Handle) {
         warn!("removing {} kernel routes that an earlier run left", leftovers.len());
     }
     for route in leftovers {
-        let _ = handle.route().del(route).execute().await;
+        match handle.route().del(route).execute().await {
+            Err(error) if !is_gone(&error) => {
+                warn!("cannot remove a kernel route that an earlier run left: {error}");
+            }
+            _ => {}
+        }
     }
-}
-
-/// The destination of a kernel route, the default route included.
-fn destination(route: &RouteMessage) -> Option<IpNet> {
-    let len = route.header.destination_prefix_length;
-    let address = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-        _ => None,
-    });
-    IpNet::new(address.or_else(|| (len == 0).then_some(IpAddr::from([0, 0, 0, 0])))?, len).ok()
 }

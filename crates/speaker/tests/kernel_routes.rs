@@ -1,0 +1,162 @@
+//! Routes in a real kernel: each test starts this program again in a network namespace of its
+//! own, to run one of the tests that are otherwise ignored.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests use real sockets and may panic"
+)]
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anycast_bgp::Asn;
+use anycast_speaker::{Config, Here, Igp, IgpRoute, Speaker};
+
+fn run_in_namespace(name: &str) {
+    let unshare = ["--user", "--map-root-user", "--net"];
+    let probe = Command::new("unshare").args(unshare).arg("true").output();
+    match probe {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return println!("skipped: unshare: {why}");
+        }
+        Err(error) => return println!("skipped: unshare: {error}"),
+    }
+    let output = Command::new("unshare")
+        .args(unshare)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", name])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
+}
+
+#[test]
+fn what_an_earlier_run_left_goes_and_what_is_anothers_stays() {
+    run_in_namespace("leftovers");
+}
+
+#[test]
+fn routes_come_back_when_the_kernel_has_dropped_or_refused_them() {
+    run_in_namespace("dropped_and_refused");
+}
+
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Our routes, of both families.
+fn ours() -> Vec<String> {
+    let text = ip("route show proto 179") + &ip("-6 route show proto 179");
+    text.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
+/// Waits until our routes are `wanted`; returns how long that took.
+async fn until_ours_are(wanted: &[&str]) -> Duration {
+    let started = Instant::now();
+    while ours() != wanted {
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}, not {wanted:?}", ours());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    started.elapsed()
+}
+
+async fn speaker() -> Speaker {
+    let config = Config {
+        local_asn: Asn(64501),
+        router_id: Ipv4Addr::LOCALHOST,
+        listen: Vec::new(),
+        install_routes: true,
+        place: Arc::new(Here),
+        neighbors: Vec::new(),
+    };
+    Speaker::bind(config, None).await.unwrap()
+}
+
+/// An interface with two prefixes on it, and a router at `.9` and `::9` of them.
+fn interface() {
+    ip("link set lo up");
+    ip("link add d0 type veth peer name d1");
+    // Without this, addresses of IPv6 go when the interface is set down.
+    std::fs::write("/proc/sys/net/ipv6/conf/d0/keep_addr_on_down", "1").unwrap();
+    ip("link set d1 up");
+    ip("link set d0 up");
+}
+
+fn addresses() {
+    ip("address add 198.51.100.1/24 dev d0");
+    ip("address add 2001:db8:1::1/64 dev d0 nodad");
+}
+
+fn igp() -> Igp {
+    let routes = [("192.0.2.0/24", "198.51.100.9"), ("2001:db8:2::/48", "2001:db8:1::9")];
+    let routes: HashMap<_, _> = routes
+        .into_iter()
+        .map(|(prefix, gateway)| {
+            let gateway = gateway.parse().unwrap();
+            (prefix.parse().unwrap(), IgpRoute { cost: 1, gateway })
+        })
+        .collect();
+    Igp { routes }
+}
+
+const BOTH: [&str; 2] = ["192.0.2.0/24", "2001:db8:2::/48"];
+
+#[tokio::test]
+#[ignore = "run by what_an_earlier_run_left_goes_and_what_is_anothers_stays"]
+async fn leftovers() {
+    interface();
+    addresses();
+    ip("route add default via 198.51.100.9 proto 179 metric 20");
+    ip("route add 203.0.113.0/24 via 198.51.100.9 proto 179 metric 20");
+    ip("-6 route add default via 2001:db8:1::9 proto 179 metric 20");
+    ip("-6 route add 2001:db8:3::/48 via 2001:db8:1::9 proto 179 metric 20");
+    ip("route add 203.0.113.0/24 via 198.51.100.8 proto static metric 50");
+    ip("-6 route add 2001:db8:3::/48 via 2001:db8:1::8 proto static metric 50");
+    let speaker = speaker().await;
+    assert_eq!(ours(), [""; 0]);
+    let strangers = ip("route show proto static") + &ip("-6 route show proto static");
+    assert_eq!(strangers.lines().count(), 2, "{strangers}");
+
+    let handle = speaker.handle();
+    let task = tokio::spawn(speaker.run());
+    handle.set_igp(igp());
+    handle.settled().await;
+    assert_eq!(ours(), BOTH);
+    handle.shutdown("");
+    task.await.unwrap();
+    assert_eq!(ours(), [""; 0]);
+}
+
+#[tokio::test]
+#[ignore = "run by routes_come_back_when_the_kernel_has_dropped_or_refused_them"]
+async fn dropped_and_refused() {
+    interface();
+    let speaker = speaker().await;
+    let handle = speaker.handle();
+    let task = tokio::spawn(speaker.run());
+    handle.set_igp(igp());
+    handle.settled().await;
+    assert_eq!(ours(), [""; 0], "no gateway is on a link yet");
+    addresses();
+    until_ours_are(&BOTH).await;
+
+    ip("link set d0 down");
+    assert_eq!(ours(), [""; 0], "the kernel drops them by itself");
+    ip("link set d0 up");
+    let took = until_ours_are(&BOTH).await;
+    assert!(took < Duration::from_millis(900), "put back at once, not tried again: {took:?}");
+
+    handle.shutdown("");
+    task.await.unwrap();
+    assert_eq!(ours(), [""; 0]);
+}
