@@ -70,7 +70,8 @@ pub(crate) struct RunArguments {
     /// Which of its sites this is.
     #[arg(long)]
     pub(crate) site: String,
-    /// Where the control socket goes [default: /run/anycast/SITE.sock].
+    /// Where the control socket goes [default: SITE.sock in /run/anycast; if not root, in
+    /// $XDG_RUNTIME_DIR/anycast].
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 }
@@ -90,7 +91,7 @@ pub(crate) struct ShowArguments {
     /// With `routes PREFIX`: every candidate, and why the best one is best.
     #[arg(long, requires = "prefix")]
     pub(crate) explain: bool,
-    /// With `routes`: also those that import policy or the decision process refused.
+    /// With `routes`: also those that cannot become best (policy, loops, no way to the next hop).
     #[arg(long)]
     pub(crate) all: bool,
     /// Print JSON.
