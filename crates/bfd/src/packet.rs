@@ -134,7 +134,8 @@ impl Control {
     ///
     /// # Errors
     /// The first fault in the order of §6.8.6. Stricter than it in two points: the datagram ends
-    /// where the packet does, and P and F are not both set.
+    /// where the packet does, so a neighbor that pads (RFC 9764) is not heard, and P and F are not
+    /// both set.
     pub fn parse(datagram: &[u8]) -> Result<Self, PacketError> {
         let Some(wire) = datagram.first_chunk::<{ Self::LEN }>() else {
             return Err(PacketError::Truncated(datagram.len()));
