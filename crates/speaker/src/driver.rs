@@ -151,6 +151,8 @@ pub(crate) struct Peer {
     pub(crate) enabled: bool,
     pub(crate) since: Instant,
     pub(crate) last_down: Option<String>,
+    /// Why the session is about to go down, if we know better than the session.
+    cause: Option<String>,
     dial: Option<(u64, AbortHandle)>,
     dialled: Option<ConnectionHandle>,
     accepted: Option<ConnectionHandle>,
@@ -179,6 +181,8 @@ pub(crate) struct Driver {
     started: tokio::time::Instant,
     next_id: u64,
     stopping: bool,
+    /// Counts what changes sessions or routes.
+    pub(crate) activity: u64,
 }
 
 impl Driver {
@@ -210,6 +214,7 @@ impl Driver {
                 enabled: true,
                 since: Instant::START,
                 last_down: None,
+                cause: None,
                 dial: None,
                 dialled: None,
                 accepted: None,
@@ -233,6 +238,7 @@ impl Driver {
             started: tokio::time::Instant::now(),
             next_id: 0,
             stopping: false,
+            activity: 0,
         }
     }
 
@@ -365,6 +371,7 @@ impl Driver {
                 Action::Established(established) => self.established(index, &established),
                 Action::Down(reason) => self.down(index, reason.to_string()),
                 Action::Update(update) => {
+                    self.activity += 1;
                     for fault in &update.faults {
                         warn!(
                             neighbor = self.peers[index].neighbor.name,
@@ -405,6 +412,7 @@ impl Driver {
             return;
         };
         info!(neighbor = peer.neighbor.name, "session is Established");
+        self.activity += 1;
         peer.established = true;
         peer.interface = None;
         peer.since = now;
@@ -434,7 +442,9 @@ impl Driver {
     fn down(&mut self, index: usize, why: String) {
         let now = self.now();
         let peer = &mut self.peers[index];
+        let why = peer.cause.take().unwrap_or(why);
         info!(neighbor = peer.neighbor.name, "session is down: {why}");
+        self.activity += 1;
         peer.established = false;
         peer.since = now;
         peer.last_down = Some(why.clone());
@@ -461,7 +471,10 @@ impl Driver {
                 peer.dial = None;
                 match result {
                     Ok(stream) => self.connected(index, Connection::Dialled, stream),
-                    Err(_) => peer.session.handle_dial_failed(now),
+                    Err(error) => {
+                        peer.last_down = Some(dial_error(&peer.neighbor, &error));
+                        peer.session.handle_dial_failed(now);
+                    }
                 }
                 self.perform_actions(index);
             }
@@ -532,13 +545,14 @@ impl Driver {
     fn lose_interface(&mut self, index: usize) {
         let now = self.now();
         let peer = &mut self.peers[index];
-        info!(neighbor = peer.neighbor.name, "the interface towards the neighbor is down");
+        peer.cause = Some("the interface towards it went down".to_owned());
         for connection in [Connection::Dialled, Connection::Accepted] {
             if peer.slot(connection).take().is_some() {
                 peer.session.handle_closed(now, connection);
             }
         }
         self.perform_actions(index);
+        self.peers[index].cause = None;
     }
 
     fn accepted(&mut self, stream: TcpStream, from: IpAddr) {
@@ -678,6 +692,18 @@ impl Peer {
         let handle = self.dialled.as_ref().or(self.accepted.as_ref())?;
         Some(handle.local.ip().to_canonical())
     }
+}
+
+/// Why a neighbor cannot be reached, in words.
+fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
+    let hint = match (error.kind(), neighbor.password.is_some()) {
+        (io::ErrorKind::TimedOut, true) => " (a wrong address or MD5 password?)",
+        (io::ErrorKind::TimedOut, false) => " (a wrong address, a filter, or MD5 asked for?)",
+        (io::ErrorKind::ConnectionRefused, _) => " (no BGP daemon listens there)",
+        (io::ErrorKind::AddrNotAvailable, _) => " (no interface has the local address)",
+        _ => "",
+    };
+    format!("cannot connect: {error}{hint}")
 }
 
 /// The table's name for the neighbor at `index`.

@@ -209,6 +209,12 @@ impl Handle {
         .unwrap_or((0, 0))
     }
 
+    /// A number that grows with each session that comes or goes and each UPDATE from a neighbor:
+    /// while it stands still, nothing changes.
+    pub async fn activity(&self) -> u64 {
+        self.ask(|driver| driver.activity).await.unwrap_or_default()
+    }
+
     /// The routes to `prefix`, or all.
     pub async fn routes(&self, prefix: Option<IpNet>) -> Vec<RouteRow> {
         self.ask(move |driver| {
