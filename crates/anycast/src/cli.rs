@@ -321,32 +321,6 @@ pub(crate) enum LabCommand {
     },
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_commands_are_well_formed() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_name_of_a_lab_may_stand_before_or_after_the_subcommand() {
-        for line in [
-            "anycast lab --name two status",
-            "anycast lab status --name two",
-            "anycast lab --name=two status",
-        ] {
-            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
-            let Command::Lab(lab) = cli.command else { panic!("{line}: not `lab`") };
-            assert_eq!(lab.name.as_deref(), Some("two"), "{line}");
-            assert!(matches!(lab.command, Some(LabCommand::Status { .. })), "{line}");
-            assert_eq!(lab.start, LabStartArguments::default(), "{line}");
-        }
-    }
-}
-
 /// Reads a prefix as it stands in a routing table.
 fn prefix(text: &str) -> Result<IpNet, String> {
     let net: IpNet = text.parse().map_err(|_| match text.parse::<IpAddr>() {
@@ -378,8 +352,26 @@ mod tests {
             ("2001:db8::/129", "not a prefix"),
             ("fra", "not a prefix"),
         ] {
-            assert!(prefix(text).unwrap_err().contains(want), "{text}");
+            assert!(prefix(text).expect_err(text).contains(want), "{text}");
         }
-        assert_eq!(prefix("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
+        assert_eq!(
+            prefix("2001:db8::/32").map(|net| net.to_string()).as_deref(),
+            Ok("2001:db8::/32")
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_lab_may_stand_before_or_after_the_subcommand() {
+        for line in [
+            "anycast lab --name two status",
+            "anycast lab status --name two",
+            "anycast lab --name=two status",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Lab(lab) = cli.command else { panic!("{line}: not `lab`") };
+            assert_eq!(lab.name.as_deref(), Some("two"), "{line}");
+            assert!(matches!(lab.command, Some(LabCommand::Status { .. })), "{line}");
+            assert_eq!(lab.start, LabStartArguments::default(), "{line}");
+        }
     }
 }

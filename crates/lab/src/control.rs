@@ -160,6 +160,7 @@ async fn send(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::R
 }
 
 async fn answer(request: Request, lab: &mut Lab) -> Reply {
+    lab.notice_the_dead();
     let result = match request {
         Request::Status => return Reply::Clients(lab.status(PATIENCE).await),
         Request::Topology => return Reply::Topology(topology(lab)),

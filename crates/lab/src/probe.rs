@@ -124,8 +124,11 @@ async fn ask(
         asked.push(Instant::now());
         let wait = (tokio::time::Instant::now() + again).min(deadline);
         let answer = async {
-            // An error is an ICMP message about an earlier question: a route is not there yet.
-            while socket.send(&question(id)).await.is_err() {}
+            // An error may be an ICMP message about an earlier question: a route was not there yet.
+            // A second one is about this question, which is asked anew in time.
+            if socket.send(&question(id)).await.is_err() {
+                let _ = socket.send(&question(id)).await;
+            }
             loop {
                 let Ok(len) = socket.recv(&mut buffer).await else { continue };
                 let Some((id, site)) = site_of(&buffer[..len]) else { continue };

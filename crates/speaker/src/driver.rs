@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anycast_bfd::Event as BfdEvent;
 use anycast_bgp::IpNet;
 use anycast_bgp::iana::cease_subcode;
+use anycast_bgp::message::Message;
 use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
@@ -25,8 +27,12 @@ use crate::monitor::{self, Link};
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
 const EVENT_QUEUE: usize = 256;
+/// How long incoming events are taken in before timers and what must be sent have their turn.
+const TURN: Duration = Duration::from_millis(20);
 /// UPDATEs given to one neighbor before the others, and incoming events, have their turn.
 const UPDATES_PER_TURN: usize = 64;
+/// The least time between KEEPALIVEs that only ask for a sign of life.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A speaker could not open its sockets.
 #[derive(Debug, thiserror::Error)]
@@ -171,12 +177,16 @@ pub(crate) struct Peer {
     pub(crate) enabled: bool,
     pub(crate) since: Instant,
     pub(crate) last_down: Option<String>,
+    /// Why it cannot be reached, as far as attempts since then tell.
+    pub(crate) unreachable: Option<String>,
     /// Why the session is about to go down, if we know better than the session.
     cause: Option<String>,
     dial: Option<(u64, AbortHandle)>,
     dialled: Option<ConnectionHandle>,
     accepted: Option<ConnectionHandle>,
     established: bool,
+    /// When it was last asked for a sign of life.
+    doubted: Option<Instant>,
     /// The interface over which a directly connected neighbor was last reached.
     interface: Option<u32>,
 }
@@ -248,11 +258,13 @@ impl Driver {
                 enabled: true,
                 since: Instant::START,
                 last_down: None,
+                unreachable: None,
                 cause: None,
                 dial: None,
                 dialled: None,
                 accepted: None,
                 established: false,
+                doubted: None,
                 interface: None,
             }
         });
@@ -319,8 +331,10 @@ impl Driver {
             self.perform_all_actions();
             // What else is already here is taken in before anything is sent: a burst of UPDATEs
             // makes one change, not many.
-            for _ in 0..EVENT_QUEUE {
-                let Ok(event) = self.events.try_recv() else { break };
+            let turn_ends = self.now() + TURN;
+            while self.now() < turn_ends
+                && let Ok(event) = self.events.try_recv()
+            {
                 self.handle_event(event);
             }
             // Timers each time, however much there is to do: one neighbor's full table must not
@@ -454,6 +468,7 @@ impl Driver {
         info!(neighbor = peer.neighbor.name, "session is Established");
         self.activity += 1;
         peer.established = true;
+        peer.unreachable = None;
         peer.interface = None;
         peer.since = now;
         let up = PeerUp {
@@ -512,7 +527,7 @@ impl Driver {
                 match result {
                     Ok(stream) => self.connected(index, Connection::Dialled, stream),
                     Err(error) => {
-                        peer.last_down = Some(dial_error(&peer.neighbor, &error));
+                        peer.unreachable = Some(dial_error(&peer.neighbor, &error));
                         peer.session.handle_dial_failed(now);
                     }
                 }
@@ -522,7 +537,7 @@ impl Driver {
             Event::Connection { peer: index, id, event } => {
                 let Some(connection) = self.peers[index].connection_of(id) else { return };
                 match event {
-                    ConnectionEvent::Octets(octets) => {
+                    ConnectionEvent::Octets(octets, _permit) => {
                         self.peers[index].session.handle_octets(now, connection, &octets);
                     }
                     ConnectionEvent::Writable => {}
@@ -646,6 +661,9 @@ impl Driver {
             peer.neighbor.address == from
                 && peer.neighbor.local_address.is_none_or(|ours| local.is_ok_and(|l| l == ours))
         });
+        if let Some(index) = found {
+            self.doubt(index);
+        }
         match found {
             Some(index) if self.peers[index].accepted.is_none() => {
                 if let Err(error) =
@@ -661,6 +679,23 @@ impl Driver {
             }
             None => info!("a BGP connection from {from}, which is no neighbor, is refused"),
         }
+    }
+
+    /// A neighbor that connects although its session is Established may have crashed and started
+    /// again. If so, its kernel knows nothing of the old connection and answers anything on it
+    /// with a reset: the session starts anew now rather than after the hold time.
+    fn doubt(&mut self, index: usize) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        let Some(link) = peer.session.negotiated() else { return };
+        // RFC 4271 §4.4: not more than one KEEPALIVE a second, and none without a hold time.
+        if link.hold_time.is_zero() || peer.doubted.is_some_and(|at| now < at + KEEPALIVE_PAUSE) {
+            return;
+        }
+        peer.doubted = Some(now);
+        let octets = Message::Keepalive.emit(&link.context);
+        let connection = link.connection;
+        peer.send(connection, octets);
     }
 
     fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {

@@ -196,7 +196,10 @@ impl Handle {
                     accepted: counts.accepted,
                     advertised: counts.advertised,
                     enabled: peer.enabled,
-                    last_down: peer.last_down.clone(),
+                    last_down: match (&peer.last_down, &peer.unreachable) {
+                        (Some(down), Some(since)) => Some(format!("{down}; since then: {since}")),
+                        (one, other) => one.clone().or_else(|| other.clone()),
+                    },
                     bfd: bfd.get(&index).map(|status| status.state.clone()),
                 }
             });

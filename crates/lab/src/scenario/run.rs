@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex;
+
 use super::download::{Standing, Transfer};
 use super::{
     DownloadOutcome, ExpectLoss, Outcome, Probe, Report, Scenario, Span, Step, StepReport, schemes,
@@ -33,9 +35,10 @@ pub enum Narration<'a> {
     Step(&'a StepReport),
 }
 
-/// Runs all steps, whatever becomes of each; stops at one that cannot be done.
+/// Runs all steps, whatever becomes of each; stops at one that cannot be done. The lab is free
+/// for others between steps, and while one only waits.
 pub async fn run(
-    lab: &mut Lab,
+    lab: &Mutex<Lab>,
     scenario: &Scenario,
     tell: &mut (dyn FnMut(Narration<'_>) + Send),
 ) -> Report {
@@ -43,7 +46,13 @@ pub async fn run(
     let mut stage = Stage::default();
     for (index, step) in scenario.steps.iter().enumerate() {
         let started = Instant::now();
-        let result = stage.perform(lab, step, tell).await;
+        let result = match step {
+            Step::Wait(Span(time)) => {
+                tokio::time::sleep(*time).await;
+                continue;
+            }
+            _ => stage.perform(&mut *lab.lock().await, step, tell).await,
+        };
         let impossible = result.is_err();
         let outcome = match result {
             Ok(Some(outcome)) => outcome,
@@ -119,7 +128,7 @@ impl Stage {
                     n => held(format!("{n} of {} lost by it", explained.report.routes.len())),
                 };
             }
-            Step::Wait(Span(time)) => tokio::time::sleep(*time).await,
+            Step::Wait(_) => {}
             Step::Stop(node) => {
                 lab.stop(node).await.map_err(words)?;
                 return done("");
