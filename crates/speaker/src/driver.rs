@@ -582,16 +582,20 @@ impl Driver {
             if let (Some(kernel), false) = (&self.kernel, keeps_routes) {
                 kernel.refresh();
             }
-            let now = self.now();
             for index in concerned {
-                let peer = &mut self.peers[index];
-                if !peer.established && peer.is_closed() {
-                    // Attempts while it was down say nothing about now: no more waiting.
-                    peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
-                    peer.session.handle_start(now);
-                    self.perform_actions(index);
-                }
+                self.try_again_at_once(index);
             }
+        }
+    }
+
+    /// The way to a neighbor is there again: attempts while it was not say nothing about now.
+    fn try_again_at_once(&mut self, index: usize) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        if !peer.established && peer.is_closed() {
+            peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
+            peer.session.handle_start(now);
+            self.perform_actions(index);
         }
     }
 
@@ -640,7 +644,10 @@ impl Driver {
         let peer = &mut self.peers[index];
         let name = &peer.neighbor.name;
         match event {
-            BfdEvent::Up => info!(neighbor = name, "BFD is Up"),
+            BfdEvent::Up => {
+                info!(neighbor = name, "BFD is Up");
+                self.try_again_at_once(index);
+            }
             BfdEvent::AdminDown => info!(neighbor = name, "BFD was ended by an operator"),
             BfdEvent::Down(diagnostic) if peer.established => {
                 peer.cause = Some(format!("BFD Down: {diagnostic}"));
