@@ -18,6 +18,10 @@
 //!   both refuse each other while they rest could go on so for minutes.
 //! - A TCP close or a Cease before OpenConfirm or Established leads to Active, not to Idle: the
 //!   neighbor did not want this connection, but may open one of its own at any moment.
+//! - An OPEN on the connection that would lose a collision is answered only once the other
+//!   connection has ended, or after five seconds: else one side can be Established on the loser
+//!   when the other side, as §6.8 has it, closes it. §6.8 lets a speaker look at connections in
+//!   OpenSent; the wait costs a round trip at most with a neighbor that sends its OPEN at once.
 //! - When one connection reaches OpenConfirm, an attempt to open the other is given up. Nobody has
 //!   sent an OPEN on it, so neither side can have chosen it.
 
@@ -396,6 +400,7 @@ impl Session {
                 let links = [&opening.dialled, &opening.accepted];
                 let links = links.into_iter().flatten().filter_map(|link| match &link.phase {
                     Phase::OpenSent { hold_at } => Some(*hold_at),
+                    Phase::Deferred { until, .. } => Some(*until),
                     Phase::OpenConfirm { timers, .. } => timers.next(),
                 });
                 dial.into_iter().chain(links).min()
@@ -500,6 +505,10 @@ impl Session {
                 (Some(Handshake { phase: Phase::OpenSent { .. }, .. }), Message::Open(open)) => {
                     self.handle_open(now, connection, &open);
                 }
+                (
+                    Some(Handshake { phase: Phase::Deferred { heard, .. }, .. }),
+                    Message::Keepalive,
+                ) => *heard = true,
                 (Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }), Message::Keepalive) => {
                     self.establish(now, connection);
                 }
@@ -542,7 +551,7 @@ impl Session {
             State::Opening(opening) => {
                 opening.slot(connection).as_ref().map(|handshake| match &handshake.phase {
                     Phase::OpenSent { .. } => self.config.first_context(),
-                    Phase::OpenConfirm { link, .. } => link.context,
+                    Phase::Deferred { link, .. } | Phase::OpenConfirm { link, .. } => link.context,
                 })
             }
             State::Running { link, .. } if link.connection == connection => Some(link.context),

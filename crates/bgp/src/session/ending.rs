@@ -23,9 +23,10 @@ impl Session {
         let subcode = match &mut self.state {
             State::Running { .. } => fsm_subcode::UNEXPECTED_MESSAGE_IN_ESTABLISHED,
             State::Opening(opening) => match opening.slot(connection) {
-                Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) => {
-                    fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM
-                }
+                Some(Handshake {
+                    phase: Phase::OpenConfirm { .. } | Phase::Deferred { .. },
+                    ..
+                }) => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM,
                 _ => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_SENT,
             },
             State::Stopped | State::Resting { .. } => return,
@@ -56,7 +57,7 @@ impl Session {
                 };
                 if !alone {
                     // The other connection goes on: nothing to report.
-                    return;
+                    return self.answer_deferred(now, connection.other());
                 }
                 self.last_error = Some(reason);
                 if unwanted {

@@ -54,9 +54,14 @@ fn paths() -> Vec<(&'static str, Config, Vec<Event>)> {
             vec![Start, Connected(Dialled), Connected(Accepted), opened(Dialled)],
         ),
         (
-            "OpenConfirm, accepted; OpenSent, dialled",
+            "OpenSent, both; the answer on the accepted one waits",
             config(),
             vec![Start, Connected(Dialled), Connected(Accepted), opened(Accepted)],
+        ),
+        (
+            "OpenSent, both; the answer on the accepted one waits, the neighbor's is there",
+            config(),
+            vec![Start, Connected(Dialled), Connected(Accepted), opened(Accepted), kept(Accepted)],
         ),
         (
             "Established, dialled",
