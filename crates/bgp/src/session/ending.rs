@@ -1,11 +1,18 @@
 //! The way down: who is told what, what is closed, and whether the session rests or seeks.
 
-use crate::iana::{cease_subcode, error_code, fsm_subcode};
+use crate::Family;
+use crate::iana::{cease_subcode, error_code, fsm_subcode, open_subcode};
 use crate::message::{Message, Notification};
 use crate::time::Instant;
 
 use super::opening::{Dial, Handshake, Phase};
 use super::{Action, Connection, DownReason, Session, State, cease};
+
+/// Whether the neighbor does not know the Capabilities parameter.
+const fn refuses_parameters(notification: &Notification) -> bool {
+    notification.code == error_code::OPEN_MESSAGE
+        && notification.subcode == open_subcode::UNSUPPORTED_OPTIONAL_PARAMETER
+}
 
 impl Session {
     /// Ends a connection because of an error that the neighbor is told.
@@ -39,6 +46,10 @@ impl Session {
         match &mut self.state {
             State::Stopped | State::Resting { .. } => {}
             State::Opening(opening) => {
+                // RFC 5492 §3: the neighbor may know no capabilities; without them IPv4 is left.
+                self.bare = !self.bare
+                    && matches!(&reason, DownReason::Received(n) if refuses_parameters(n))
+                    && self.config.families.contains(&Family::Ipv4Unicast);
                 let slot = opening.slot(connection);
                 let confirmed =
                     matches!(slot, Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }));
@@ -80,6 +91,7 @@ impl Session {
     /// Leaves Established; the caller says where to.
     pub(super) fn go_down(&mut self, connection: Connection, reason: &DownReason) {
         self.counters.dropped += 1;
+        self.bare = false;
         self.last_error = Some(reason.clone());
         if let DownReason::Sent(notification) = reason {
             self.send(connection, &Message::Notification(notification.clone()));

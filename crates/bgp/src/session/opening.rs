@@ -133,7 +133,7 @@ impl Session {
         if let State::Opening(opening) = &mut self.state {
             let phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
             *opening.slot(connection) = Some(Handshake { phase, inbox: Vec::new() });
-            let open = self.config.open();
+            let open = self.config.open(self.bare);
             self.send(connection, &Message::Open(open));
         }
     }
@@ -146,7 +146,7 @@ impl Session {
     /// close the other; but the neighbor reads our OPEN on the other before our KEEPALIVE, and
     /// closes the one on which we are Established, as RFC 4271 §6.8 says.
     pub(super) fn handle_open(&mut self, now: Instant, connection: Connection, open: &Open) {
-        let link = match self.config.negotiate(connection, open) {
+        let link = match self.config.negotiate(connection, self.bare, open) {
             Ok(link) => link,
             Err(notification) => return self.refuse(now, connection, notification),
         };
@@ -209,7 +209,7 @@ impl Session {
         self.counters.established += 1;
         self.back_off.reset();
         self.actions.push_back(Action::Established(link.clone()));
-        self.state = State::Running { link, since: now, timers, inbox };
+        self.state = State::Running { link, since: now, timers, send_hold_at: None, inbox };
     }
 }
 

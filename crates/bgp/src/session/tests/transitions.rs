@@ -147,6 +147,8 @@ fn action_in_words(action: &Action) -> String {
         Action::Down(_) => "DOWN".into(),
         Action::Update(_) => "update".into(),
         Action::RouteRefresh(family) => format!("refresh {family}"),
+        Action::BeginningOfRouteRefresh(family) => format!("refresh of {family} begins"),
+        Action::EndOfRouteRefresh(family) => format!("refresh of {family} ends"),
     }
 }
 
