@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use anycast_bgp::IpNet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
@@ -87,7 +88,8 @@ pub(crate) struct ShowArguments {
     /// What to show.
     pub(crate) what: Shown,
     /// With `routes`: only this prefix.
-    pub(crate) prefix: Option<String>,
+    #[arg(value_parser = prefix)]
+    pub(crate) prefix: Option<IpNet>,
     /// With `routes PREFIX`: every candidate, and why the best one is best.
     #[arg(long, requires = "prefix")]
     pub(crate) explain: bool,
@@ -104,11 +106,11 @@ pub(crate) struct ShowArguments {
 /// Which running site is meant.
 #[derive(Args, Debug)]
 pub(crate) struct TargetArguments {
-    /// The site, if several run on this machine.
+    /// The site, if several run on this machine; goes before --socket.
     #[arg(long)]
     pub(crate) site: Option<String>,
     /// Its control socket.
-    #[arg(long, value_name = "PATH", env = "ANYCAST_SOCKET", conflicts_with = "site")]
+    #[arg(long, value_name = "PATH", env = "ANYCAST_SOCKET")]
     pub(crate) socket: Option<PathBuf>,
 }
 
@@ -238,6 +240,9 @@ pub(crate) enum LabCommand {
     },
     /// Lists the nodes and links.
     Topology {
+        /// Every address of each node, too.
+        #[arg(long)]
+        wide: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -247,7 +252,8 @@ pub(crate) enum LabCommand {
         /// A router, a site, or a client (then: the router that serves it).
         node: String,
         /// The prefix [default: the one that the clients ask].
-        prefix: Option<String>,
+        #[arg(value_parser = prefix)]
+        prefix: Option<IpNet>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -301,7 +307,8 @@ pub(crate) enum LabCommand {
     Prepend {
         /// The site.
         site: String,
-        /// How many times more its ASN is prepended.
+        /// How many times more its ASN is prepended; 0 takes it back.
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=50))]
         count: u8,
     },
     /// Shows changes of catchments as they happen, until Ctrl-C.
@@ -312,14 +319,43 @@ pub(crate) enum LabCommand {
     },
 }
 
+/// Reads a prefix as it stands in a routing table.
+fn prefix(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text.parse().map_err(|_| match text.parse::<IpAddr>() {
+        Ok(address) => format!("an address without a length; write {}", IpNet::from(address)),
+        Err(_) => "not a prefix; for example 192.0.2.0/24".to_owned(),
+    })?;
+    if net.trunc() == net {
+        Ok(net)
+    } else {
+        Err(format!("has host bits set; write {}", net.trunc()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
-    fn the_commands_are_well_formed() {
-        use clap::CommandFactory;
+    fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_prefix_that_is_none_says_what_to_write() {
+        for (text, want) in [
+            ("192.0.2.0", "write 192.0.2.0/32"),
+            ("192.0.2.1/24", "write 192.0.2.0/24"),
+            ("2001:db8::/129", "not a prefix"),
+            ("fra", "not a prefix"),
+        ] {
+            assert!(prefix(text).expect_err(text).contains(want), "{text}");
+        }
+        assert_eq!(
+            prefix("2001:db8::/32").map(|net| net.to_string()).as_deref(),
+            Ok("2001:db8::/32")
+        );
     }
 
     #[test]

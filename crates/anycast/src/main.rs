@@ -21,6 +21,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Check(arguments) => check::check(&arguments),
@@ -37,4 +38,17 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A reader that has seen enough (`| head`) ends us without a word, as SIGPIPE does others.
+fn end_quietly_when_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = panic.payload().downcast_ref::<String>();
+        if words.is_some_and(|words| words.starts_with("failed printing to stdout")) {
+            // 128 + SIGPIPE, as a shell would give it.
+            std::process::exit(141);
+        }
+        report(panic);
+    }));
 }

@@ -14,9 +14,9 @@ use crate::run::runtime;
 use crate::table::{self, span};
 
 fn client(target: &TargetArguments) -> Result<Client, ClientError> {
-    match (&target.socket, &target.site) {
-        (Some(path), _) => Ok(Client::new(path.clone())),
-        (None, Some(site)) => Ok(Client::new(default_socket(site))),
+    match (&target.site, &target.socket) {
+        (Some(site), _) => Ok(Client::new(default_socket(site))),
+        (None, Some(path)) => Ok(Client::new(path.clone())),
         (None, None) => Client::only(),
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn show(arguments: &ShowArguments) -> Result<ExitCode, String> {
 }
 
 async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientError> {
-    let prefix = arguments.prefix.as_deref();
+    let prefix = arguments.prefix;
     let query = prefix.map(|prefix| format!("?prefix={prefix}")).unwrap_or_default();
     let target = match arguments.what {
         Shown::Sites => "/v1/sites".to_owned(),
@@ -184,17 +184,19 @@ fn services(report: &ServicesReport) {
             service.served_by.clone(),
             service.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             addresses.join(" "),
+            String::new(),
             service.why.clone().unwrap_or_default(),
         ];
         let checks = service.checks.iter().map(|check| {
             let in_a_row = match (check.passes, check.fails) {
                 (0, 0) => "not run yet".to_owned(),
-                (0, fails) => format!("{fails} failed in a row"),
-                (passes, _) => format!("{passes} passed in a row"),
+                (0, fails) => format!("{fails} failed"),
+                (passes, _) => format!("{passes} passed"),
             };
             vec![
                 format!("  {}", check.name),
                 check.state.clone(),
+                String::new(),
                 String::new(),
                 String::new(),
                 String::new(),
@@ -205,7 +207,10 @@ fn services(report: &ServicesReport) {
         std::iter::once(first).chain(checks).collect::<Vec<_>>()
     });
     table::print(
-        &["SERVICE", "STATE", "SINCE", "SERVED BY", "PID", "ADDRESSES", "WHY / LAST FAILURE"],
+        &[
+            "SERVICE / CHECK", "STATE", "SINCE", "SERVED BY", "PID", "ADDRESSES", "IN A ROW",
+            "WHY / LAST FAILURE",
+        ],
         rows.collect(),
     );
     println!();

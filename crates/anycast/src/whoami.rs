@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anycast_site::builtin::READY;
 use anycast_site::whoami::{self, Config, Identity};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::WhoamiArguments;
 use crate::run::runtime;
@@ -40,6 +41,16 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
             let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
         }
     };
-    runtime()?.block_on(whoami::serve(config, ready)).map_err(|error| error.to_string())?;
+    let serve = async {
+        // Ctrl-C and some service managers signal every process of a group at once. The daemon
+        // withdraws first and lets its services end afterwards, by closing their standard input.
+        let _ignored = if with_parent {
+            [SignalKind::terminate(), SignalKind::interrupt()].map(signal).map(Result::ok)
+        } else {
+            [None, None]
+        };
+        whoami::serve(config, ready).await
+    };
+    runtime()?.block_on(serve).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

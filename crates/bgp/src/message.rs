@@ -156,6 +156,17 @@ fn framed(kind: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8>
 }
 
 impl Message {
+    /// The number of its type (RFC 4271 §4.1).
+    pub(crate) fn type_code(&self) -> u8 {
+        match self {
+            Self::Open(_) => message_type::OPEN,
+            Self::Update(_) => message_type::UPDATE,
+            Self::Notification(_) => message_type::NOTIFICATION,
+            Self::Keepalive => message_type::KEEPALIVE,
+            Self::RouteRefresh(_) | Self::UnknownRouteRefresh { .. } => message_type::ROUTE_REFRESH,
+        }
+    }
+
     /// Reads exactly one whole message, header included.
     ///
     /// # Errors

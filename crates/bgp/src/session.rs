@@ -588,6 +588,7 @@ impl Session {
         if let Message::Notification(notification) = message {
             return self.end(now, connection, DownReason::Received(notification));
         }
+        let kind = message.type_code();
         match &mut self.state {
             State::Stopped | State::Resting { .. } => {}
             State::Running { link, timers, .. } => match message {
@@ -613,7 +614,7 @@ impl Session {
                     self.actions.push_back(Action::RouteRefresh(family));
                 }
                 Message::Open(_) | Message::Notification(_) => {
-                    self.refuse_unexpected(now, connection);
+                    self.refuse_unexpected(now, connection, kind);
                 }
             },
             State::Opening(opening) => match (opening.slot(connection), message) {
@@ -627,7 +628,7 @@ impl Session {
                 (Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }), Message::Keepalive) => {
                     self.establish(now, connection);
                 }
-                _ => self.refuse_unexpected(now, connection),
+                _ => self.refuse_unexpected(now, connection, kind),
             },
         }
     }

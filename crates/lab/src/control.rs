@@ -79,7 +79,7 @@ pub struct NodeRow {
     pub kind: String,
     /// What runs in it: `anycast`, `bird`, … ; of a client nothing.
     pub runs: Option<String>,
-    /// The AS of a router.
+    /// Its AS.
     pub asn: Option<u32>,
     /// Where it stands.
     pub city: String,
@@ -160,6 +160,7 @@ async fn send(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::R
 }
 
 async fn answer(request: Request, lab: &mut Lab) -> Reply {
+    lab.notice_the_dead();
     let result = match request {
         Request::Status => return Reply::Clients(lab.status(PATIENCE).await),
         Request::Topology => return Reply::Topology(topology(lab)),
@@ -196,8 +197,14 @@ pub fn topology(lab: &Lab) -> Topology {
             NodeKind::Router(router) => {
                 ("router", Some(router.implementation.name()), Some(router.asn.0))
             }
-            NodeKind::Site(_) => ("site", Some("anycast run"), None),
-            NodeKind::Client(_) => ("client", None, None),
+            NodeKind::Site(site) => {
+                let asn = lab.fleet.site(&site.site).map(|site| site.asn.0);
+                ("site", Some("anycast run"), asn)
+            }
+            NodeKind::Client(client) => {
+                let system = lab.plan.routers().find(|(_, _, r)| r.as_name == client.as_name);
+                ("client", None, system.map(|(_, _, router)| router.asn.0))
+            }
         };
         NodeRow {
             name: node.name.clone(),

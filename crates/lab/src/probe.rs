@@ -16,10 +16,9 @@ use crate::netns::NetNs;
 
 /// The port that is asked.
 const DNS_PORT: u16 = 53;
-/// When a question without an answer is asked again: longer than any path of a lab takes.
-const AGAIN: Duration = Duration::from_millis(400);
-/// The same while the lab starts, and routes are missing rather than slow.
-const SOON: Duration = Duration::from_millis(10);
+/// When a question without an answer is asked again: often, because a route that was missing a
+/// moment ago may be there now. The first answer to any of them counts.
+const AGAIN: Duration = Duration::from_millis(20);
 /// A question of the continuous probing that has no answer after so long is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(1);
 
@@ -68,7 +67,7 @@ impl Prober {
             .clients
             .iter()
             .map(async |(index, ns)| {
-                (*index, ask(ns, self.target, patience, SOON).await.ok().flatten())
+                (*index, ask(ns, self.target, patience, AGAIN).await.ok().flatten())
             })
             .collect();
         while let Some((index, answer)) = questions.next().await {
@@ -125,8 +124,11 @@ async fn ask(
         asked.push(Instant::now());
         let wait = (tokio::time::Instant::now() + again).min(deadline);
         let answer = async {
-            // An error is an ICMP message about an earlier question: a route is not there yet.
-            while socket.send(&question(id)).await.is_err() {}
+            // An error may be an ICMP message about an earlier question: a route was not there yet.
+            // A second one is about this question, which is asked anew in time.
+            if socket.send(&question(id)).await.is_err() {
+                let _ = socket.send(&question(id)).await;
+            }
             loop {
                 let Ok(len) = socket.recv(&mut buffer).await else { continue };
                 let Some((id, site)) = site_of(&buffer[..len]) else { continue };

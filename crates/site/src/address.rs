@@ -86,7 +86,11 @@ pub async fn add(address: IpAddr) -> Result<Added, Error> {
             let ours = netlink.find(address).await?.is_some_and(|found| is_ours(&found));
             Ok(if ours { Added::New } else { Added::AlreadyThere })
         }
-        Err(error) => Err(refusal(address, error)),
+        // Without the right to add it: an operator may have put it there.
+        Err(error) => match netlink.find(address).await {
+            Ok(Some(_)) => Ok(Added::AlreadyThere),
+            Ok(None) | Err(_) => Err(refusal(address, error)),
+        },
     }
 }
 

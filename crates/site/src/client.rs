@@ -1,6 +1,7 @@
 //! Asks a running site over its control socket.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -11,6 +12,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::control::socket_folder;
+
+/// How long a site may take to answer; a full table takes a while.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A question to a site had no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,8 @@ pub enum ClientError {
     NoSite(PathBuf),
     #[error("several sites run here: {0}; choose one with --site")]
     SeveralSites(String),
+    #[error("the site at {path} does not answer within {patience:?}: is it stopped or frozen?")]
+    Silent { path: PathBuf, patience: Duration },
     #[error("the site answered with an error: {0}")]
     Refused(String),
     #[error("the site's answer cannot be understood: {0} (is it of another version?)")]
@@ -34,13 +40,20 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
     /// The socket at `path`.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, patience: PATIENCE }
+    }
+
+    /// Waits for answers for at most so long.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The socket of the only site that runs on this machine.
@@ -98,6 +111,18 @@ impl Client {
     }
 
     async fn request(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<String, ClientError> {
+        let silent = |_| ClientError::Silent { path: self.path.clone(), patience: self.patience };
+        tokio::time::timeout(self.patience, self.converse(method, target, body))
+            .await
+            .map_err(silent)?
+    }
+
+    async fn converse(
         &self,
         method: Method,
         target: &str,

@@ -1,7 +1,7 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anycast_bgp::IpNet;
@@ -64,9 +64,13 @@ fn is_root() -> bool {
 /// In words: another daemon answers there, or the file cannot be made.
 pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), io::Error> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    if path.exists() {
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            let words = "there is a file of that name, which is no socket";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, words));
+        }
         if tokio::net::UnixStream::connect(path).await.is_ok() {
             let words = "another daemon answers there; is this site already running?";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, words));
@@ -160,5 +164,71 @@ async fn prepend(State(api): State<Api>, Json(order): Json<PrependOrder>) -> Res
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(words)) => (StatusCode::BAD_REQUEST, words).into_response(),
         None => json::<()>(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Client, ClientError};
+
+    /// A folder of this test's own, removed with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("anycast-control-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_its_owners_alone_and_goes_with_the_daemon() {
+        let folder = Folder::new("owner");
+        let path = folder.0.join("fra.sock");
+        let (listener, file) = open(&path).await.unwrap();
+        assert_eq!((mode(&folder.0), mode(&path)), (0o700, 0o600));
+        let taken = open(&path).await.map(drop).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{taken}");
+        drop((listener, file));
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_daemon_left_is_replaced_and_any_other_file_is_not() {
+        let folder = Folder::new("left");
+        let path = folder.0.join("fra.sock");
+        let (listener, file) = open(&path).await.unwrap();
+        // As SIGKILL does: the listener goes, the file stays.
+        std::mem::forget(file);
+        drop(listener);
+        assert!(path.exists());
+        open(&path).await.unwrap();
+
+        let precious = folder.0.join("fleet.toml");
+        std::fs::write(&precious, "precious").unwrap();
+        let refused = open(&precious).await.map(drop).unwrap_err();
+        assert!(refused.to_string().contains("no socket"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_site_that_does_not_answer_is_not_waited_for_for_ever() {
+        let folder = Folder::new("silent");
+        let path = folder.0.join("fra.sock");
+        let (_listener, _file) = open(&path).await.unwrap();
+        let patience = std::time::Duration::from_millis(50);
+        let answer = Client::new(path).with_patience(patience).get_text("/v1/sites").await;
+        assert!(matches!(answer, Err(ClientError::Silent { .. })), "{answer:?}");
     }
 }

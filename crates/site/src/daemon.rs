@@ -3,7 +3,7 @@
 //! One task owns the steering and takes in everything that happens, one thing at a time; the
 //! checks, the built-in services, the speaker and the control socket are tasks around it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -26,8 +26,11 @@ use crate::status::{CheckRow, PrefixRow, PrependOrder, ServiceRow, ServicesRepor
 use crate::translate;
 use crate::watch::{self as deaths, Deaths};
 
-/// How long a NOTIFICATION may take to reach the neighbors at the end.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long the speaker may take at the end: a second for the NOTIFICATIONs, and what the kernel
+/// takes to remove a full table.
+const GOODBYE: Duration = Duration::from_secs(30);
+/// How often to look whether a checker is still alive.
+const CHECKERS: Duration = Duration::from_secs(1);
 
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub enum Error {
     Control { path: PathBuf, source: io::Error },
     #[error("cannot catch signals: {0}")]
     Signals(io::Error),
+    #[error("the BGP speaker has ended by itself: {0}")]
+    Speaker(String),
 }
 
 /// Runs a site until SIGTERM or SIGINT: then withdraws, waits, and stops serving.
@@ -86,7 +91,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let addresses = Addresses::add(&fleet).await?;
 
     let handle = speaker.handle();
-    let speaker_task = tokio::spawn(speaker.run());
+    let mut speaker_task = tokio::spawn(speaker.run());
     let (question_sender, mut questions) = mpsc::channel(16);
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
 
@@ -108,45 +113,66 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut deaths = daemon.watch_deaths();
     daemon.steer_on();
 
-    loop {
+    let mut look_after_checkers = tokio::time::interval(CHECKERS);
+    let failure = loop {
         tokio::select! {
-            _ = terminate.recv() => break daemon.events.add("stop", &daemon.site.name, "SIGTERM"),
-            _ = interrupt.recv() => break daemon.events.add("stop", &daemon.site.name, "SIGINT"),
+            _ = terminate.recv() => {
+                daemon.stop("SIGTERM");
+                break None;
+            }
+            _ = interrupt.recv() => {
+                daemon.stop("SIGINT");
+                break None;
+            }
+            ended = &mut speaker_task => {
+                // Its sockets are closed, so the neighbors have forgotten our routes already.
+                let why = ended.map_or_else(|error| error.to_string(), |()| "it returned".into());
+                break Some(Error::Speaker(why));
+            }
+            _ = look_after_checkers.tick() => daemon.replace_dead_checkers(&check_events),
             Some(event) = from_checks.recv() => daemon.handle_check(event),
             Some(event) = from_builtins.recv() => daemon.handle_builtin(event, &check_events),
             Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
             Some(question) = questions.recv() => daemon.answer(question),
             death = next_death(&mut deaths) => daemon.handle_death(death),
         }
-    }
-
-    // Withdraw first, then stop serving; a second signal cuts the waiting short.
-    daemon.state = "stopping";
-    daemon.withdraw_all();
-    let wait = daemon.site.stop_wait;
-    let serving_on = async {
-        let until = tokio::time::sleep(wait);
-        tokio::pin!(until);
-        loop {
-            tokio::select! {
-                () = &mut until => break,
-                Some(question) = questions.recv() => daemon.answer(question),
-                Some(_) = from_checks.recv() => {}
-            }
-        }
     };
-    tokio::select! {
-        () = serving_on => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+
+    if failure.is_none() {
+        // Withdraw first, then stop serving; a second signal cuts the waiting short.
+        let serving_on = async {
+            let until = tokio::time::sleep(daemon.site.stop_wait);
+            tokio::pin!(until);
+            loop {
+                tokio::select! {
+                    () = &mut until => break,
+                    Some(question) = questions.recv() => daemon.answer(question),
+                    Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
+                    // Nothing is announced again, whatever becomes of the services.
+                    Some(_) = from_checks.recv() => {}
+                    Some(_) = from_builtins.recv() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = serving_on => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        handle.shutdown("the site is stopping");
+        tokio::select! {
+            _ = tokio::time::timeout(GOODBYE, speaker_task) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
-    handle.shutdown("the site is stopping");
-    let _ = tokio::time::timeout(GOODBYE, speaker_task).await;
+    // Who asks or reports from here on is told that nobody listens, and does not wait.
+    drop((questions, from_checks, from_builtins));
     let _ = stop_builtins.send(true);
     while builtins.join_next().await.is_some() {}
     addresses.remove().await;
     control.abort();
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 async fn next_death(deaths: &mut Option<Deaths>) -> deaths::Event {
@@ -251,6 +277,18 @@ impl Daemon {
         }
     }
 
+    /// If a checker dies, the announcement dies with it; another one may prove the service anew.
+    fn replace_dead_checkers(&mut self, events: &mpsc::Sender<check::Event>) {
+        let dead = self.runners.iter().filter(|(_, runner)| runner.is_dead());
+        let services: BTreeSet<usize> = dead.map(|((service, _), _)| *service).collect();
+        for service in services {
+            let why = "its checker has died".to_owned();
+            self.steer.handle_gone(self.now(), service, why);
+            self.steer_on();
+            self.start_checks_of(service, events);
+        }
+    }
+
     fn poke(&self, service: usize) {
         for ((of, _), runner) in &self.runners {
             if *of == service {
@@ -272,6 +310,11 @@ impl Daemon {
     }
 
     fn handle_check(&mut self, event: check::Event) {
+        let ours = self.fleet.services[event.service].builtin.is_some();
+        if ours && !self.pids.contains_key(&event.service) {
+            // Seen before its process died, told after.
+            return;
+        }
         let outcome = match event.outcome {
             Ok(()) => Outcome::Pass,
             Err(failure) => Outcome::Fail(failure.to_string()),
@@ -357,6 +400,13 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Withdraws everything, before anything is stopped.
+    fn stop(&mut self, signal: &str) {
+        self.state = "stopping";
+        self.events.add("stop", &self.site.name, signal);
+        self.withdraw_all();
     }
 
     fn withdraw_all(&mut self) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -27,14 +27,17 @@ const SEND_HOLD_TIME: Duration = Duration::from_secs(480);
 /// Octets that may wait for the peer's window before the tables hold back further UPDATEs.
 const HIGH_WATER: usize = 256 * 1024;
 /// Octets read at a time.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 16 * 1024;
+/// Chunks of one connection that may wait for the driver: little enough that another neighbor's
+/// KEEPALIVE does not wait long behind them, enough that the driver does not wait for them.
+const CHUNKS: usize = 4;
 /// Connections that wait to be accepted; 500 neighbors may dial at once.
 const BACKLOG: i32 = 1024;
 
 /// What a connection's task tells the driver.
 pub(crate) enum ConnectionEvent {
-    /// Octets from the peer.
-    Octets(Vec<u8>),
+    /// Octets from the peer; the permit is given back when they have been taken in.
+    Octets(Vec<u8>, OwnedSemaphorePermit),
     /// There is room again after [`ConnectionHandle::is_full`].
     Writable,
     /// The peer closed, or the connection broke.
@@ -95,10 +98,15 @@ async fn run(
     let (mut reader, mut writer) = stream.into_split();
     let read = async {
         let mut buffer = vec![0; CHUNK];
-        loop {
+        let permits = Arc::new(Semaphore::new(CHUNKS));
+        // The semaphore is never closed.
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
             match reader.read(&mut buffer).await {
-                Ok(0) | Err(_) => break report(ConnectionEvent::Closed).await,
-                Ok(n) => report(ConnectionEvent::Octets(buffer[..n].to_vec())).await,
+                Ok(0) | Err(_) => {
+                    report(ConnectionEvent::Closed).await;
+                    break;
+                }
+                Ok(n) => report(ConnectionEvent::Octets(buffer[..n].to_vec(), permit)).await,
             }
         }
     };

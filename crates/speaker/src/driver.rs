@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anycast_bgp::IpNet;
+use anycast_bgp::message::Message;
 use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
@@ -22,8 +24,12 @@ use crate::monitor::{self, Link};
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
 const EVENT_QUEUE: usize = 256;
+/// How long incoming events are taken in before timers and what must be sent have their turn.
+const TURN: Duration = Duration::from_millis(20);
 /// UPDATEs given to one neighbor before the others, and incoming events, have their turn.
 const UPDATES_PER_TURN: usize = 64;
+/// The least time between KEEPALIVEs that only ask for a sign of life.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A speaker could not open its sockets.
 #[derive(Debug, thiserror::Error)]
@@ -151,10 +157,16 @@ pub(crate) struct Peer {
     pub(crate) enabled: bool,
     pub(crate) since: Instant,
     pub(crate) last_down: Option<String>,
+    /// Why it cannot be reached, as far as attempts since then tell.
+    pub(crate) unreachable: Option<String>,
+    /// Why the session is about to go down, if we know better than the session.
+    cause: Option<String>,
     dial: Option<(u64, AbortHandle)>,
     dialled: Option<ConnectionHandle>,
     accepted: Option<ConnectionHandle>,
     established: bool,
+    /// When it was last asked for a sign of life.
+    doubted: Option<Instant>,
     /// The interface over which a directly connected neighbor was last reached.
     interface: Option<u32>,
 }
@@ -179,6 +191,8 @@ pub(crate) struct Driver {
     started: tokio::time::Instant,
     next_id: u64,
     stopping: bool,
+    /// Counts what changes sessions or routes.
+    pub(crate) activity: u64,
 }
 
 impl Driver {
@@ -210,10 +224,13 @@ impl Driver {
                 enabled: true,
                 since: Instant::START,
                 last_down: None,
+                unreachable: None,
+                cause: None,
                 dial: None,
                 dialled: None,
                 accepted: None,
                 established: false,
+                doubted: None,
                 interface: None,
             }
         });
@@ -233,6 +250,7 @@ impl Driver {
             started: tokio::time::Instant::now(),
             next_id: 0,
             stopping: false,
+            activity: 0,
         }
     }
 
@@ -274,8 +292,10 @@ impl Driver {
             self.perform_all_actions();
             // What else is already here is taken in before anything is sent: a burst of UPDATEs
             // makes one change, not many.
-            for _ in 0..EVENT_QUEUE {
-                let Ok(event) = self.events.try_recv() else { break };
+            let turn_ends = self.now() + TURN;
+            while self.now() < turn_ends
+                && let Ok(event) = self.events.try_recv()
+            {
                 self.handle_event(event);
             }
             // Timers each time, however much there is to do: one neighbor's full table must not
@@ -365,6 +385,7 @@ impl Driver {
                 Action::Established(established) => self.established(index, &established),
                 Action::Down(reason) => self.down(index, reason.to_string()),
                 Action::Update(update) => {
+                    self.activity += 1;
                     for fault in &update.faults {
                         warn!(
                             neighbor = self.peers[index].neighbor.name,
@@ -405,7 +426,9 @@ impl Driver {
             return;
         };
         info!(neighbor = peer.neighbor.name, "session is Established");
+        self.activity += 1;
         peer.established = true;
+        peer.unreachable = None;
         peer.interface = None;
         peer.since = now;
         let up = PeerUp {
@@ -434,7 +457,9 @@ impl Driver {
     fn down(&mut self, index: usize, why: String) {
         let now = self.now();
         let peer = &mut self.peers[index];
+        let why = peer.cause.take().unwrap_or(why);
         info!(neighbor = peer.neighbor.name, "session is down: {why}");
+        self.activity += 1;
         peer.established = false;
         peer.since = now;
         peer.last_down = Some(why.clone());
@@ -461,7 +486,10 @@ impl Driver {
                 peer.dial = None;
                 match result {
                     Ok(stream) => self.connected(index, Connection::Dialled, stream),
-                    Err(_) => peer.session.handle_dial_failed(now),
+                    Err(error) => {
+                        peer.unreachable = Some(dial_error(&peer.neighbor, &error));
+                        peer.session.handle_dial_failed(now);
+                    }
                 }
                 self.perform_actions(index);
             }
@@ -469,7 +497,7 @@ impl Driver {
             Event::Connection { peer: index, id, event } => {
                 let Some(connection) = self.peers[index].connection_of(id) else { return };
                 match event {
-                    ConnectionEvent::Octets(octets) => {
+                    ConnectionEvent::Octets(octets, _permit) => {
                         self.peers[index].session.handle_octets(now, connection, &octets);
                     }
                     ConnectionEvent::Writable => {}
@@ -532,13 +560,14 @@ impl Driver {
     fn lose_interface(&mut self, index: usize) {
         let now = self.now();
         let peer = &mut self.peers[index];
-        info!(neighbor = peer.neighbor.name, "the interface towards the neighbor is down");
+        peer.cause = Some("the interface towards it went down".to_owned());
         for connection in [Connection::Dialled, Connection::Accepted] {
             if peer.slot(connection).take().is_some() {
                 peer.session.handle_closed(now, connection);
             }
         }
         self.perform_actions(index);
+        self.peers[index].cause = None;
     }
 
     fn accepted(&mut self, stream: TcpStream, from: IpAddr) {
@@ -547,6 +576,9 @@ impl Driver {
             peer.neighbor.address == from
                 && peer.neighbor.local_address.is_none_or(|ours| local.is_ok_and(|l| l == ours))
         });
+        if let Some(index) = found {
+            self.doubt(index);
+        }
         match found {
             Some(index) if self.peers[index].accepted.is_none() => {
                 if let Err(error) =
@@ -562,6 +594,23 @@ impl Driver {
             }
             None => info!("a BGP connection from {from}, which is no neighbor, is refused"),
         }
+    }
+
+    /// A neighbor that connects although its session is Established may have crashed and started
+    /// again. If so, its kernel knows nothing of the old connection and answers anything on it
+    /// with a reset: the session starts anew now rather than after the hold time.
+    fn doubt(&mut self, index: usize) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        let Some(link) = peer.session.negotiated() else { return };
+        // RFC 4271 §4.4: not more than one KEEPALIVE a second, and none without a hold time.
+        if link.hold_time.is_zero() || peer.doubted.is_some_and(|at| now < at + KEEPALIVE_PAUSE) {
+            return;
+        }
+        peer.doubted = Some(now);
+        let octets = Message::Keepalive.emit(&link.context);
+        let connection = link.connection;
+        peer.send(connection, octets);
     }
 
     fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {
@@ -678,6 +727,18 @@ impl Peer {
         let handle = self.dialled.as_ref().or(self.accepted.as_ref())?;
         Some(handle.local.ip().to_canonical())
     }
+}
+
+/// Why a neighbor cannot be reached, in words.
+fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
+    let hint = match (error.kind(), neighbor.password.is_some()) {
+        (io::ErrorKind::TimedOut, true) => " (a wrong address or MD5 password?)",
+        (io::ErrorKind::TimedOut, false) => " (a wrong address, a filter, or MD5 asked for?)",
+        (io::ErrorKind::ConnectionRefused, _) => " (no BGP daemon listens there)",
+        (io::ErrorKind::AddrNotAvailable, _) => " (no interface has the local address)",
+        _ => "",
+    };
+    format!("cannot connect: {error}{hint}")
 }
 
 /// The table's name for the neighbor at `index`.

@@ -190,7 +190,10 @@ impl Handle {
                     accepted: counts.accepted,
                     advertised: counts.advertised,
                     enabled: peer.enabled,
-                    last_down: peer.last_down.clone(),
+                    last_down: match (&peer.last_down, &peer.unreachable) {
+                        (Some(down), Some(since)) => Some(format!("{down}; since then: {since}")),
+                        (one, other) => one.clone().or_else(|| other.clone()),
+                    },
                 }
             });
             rows.collect()
@@ -207,6 +210,12 @@ impl Handle {
         })
         .await
         .unwrap_or((0, 0))
+    }
+
+    /// A number that grows with each session that comes or goes and each UPDATE from a neighbor:
+    /// while it stands still, nothing changes.
+    pub async fn activity(&self) -> u64 {
+        self.ask(|driver| driver.activity).await.unwrap_or_default()
     }
 
     /// The routes to `prefix`, or all.

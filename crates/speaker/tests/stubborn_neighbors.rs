@@ -133,7 +133,8 @@ async fn a_neighbor_that_reads_nothing_holds_back_nobody_and_nothing_at_the_end(
     tokio::time::sleep(Duration::from_secs(4)).await;
     let status = handle.neighbors().await;
     assert!(status.iter().all(|n| n.last_down.is_none()), "{status:?}");
-    assert_eq!(healthy.routes(None).await.len(), 60_000);
+    until("the healthy one has them all", async || healthy.routes(None).await.len() == 60_000)
+        .await;
 
     handle.withdraw(prefix(7));
     until("the healthy one hears it", async || healthy.best(prefix(7)).await.is_none()).await;
@@ -211,4 +212,36 @@ async fn a_cease_arrives_before_the_speaker_has_ended() {
     let mut octets = Vec::new();
     stream.read_to_end(&mut octets).unwrap();
     assert!(octets.ends_with(b"gone fishing"), "{octets:?}");
+}
+
+#[tokio::test]
+async fn a_neighbor_that_connects_once_more_is_asked_whether_the_old_connection_lives() {
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hold = Duration::from_secs(180);
+    let there = tokio::task::spawn_blocking(move || shake_hands(&listener, Asn(64502), hold));
+    let mut us = neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502));
+    us.hold_time = hold;
+    let (handle, _) = start(US, OUR_ASN, port, vec![us]).await;
+    let mut old = there.await.unwrap();
+    until("Established", async || handle.established().await == (1, 1)).await;
+
+    // As if it had started again, from the same address; thrice, but asked once.
+    for _ in 0..3 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+        let new = socket.connect((US, port).into()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(new);
+    }
+    old.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut octets = [0; 100];
+    let mut heard = 0;
+    while let Ok(len @ 1..) = old.read(&mut octets[heard..]) {
+        heard += len;
+    }
+    let mut said = emit(&Message::Update(Update::end_of_rib(Family::Ipv4Unicast)));
+    said.extend(emit(&Message::Keepalive));
+    assert_eq!(octets[..heard], said);
+    assert_eq!(handle.established().await, (1, 1), "one that answers stays");
 }

@@ -39,6 +39,13 @@ struct Ground {
 fn survey(fleet: Option<&Path>, world: Option<&Path>) -> Result<Option<Ground>, String> {
     let colour = std::io::stderr().is_terminal();
     let report = match fleet {
+        // Where a file may stand, a misspelt command is one too.
+        Some(path) if path.extension().is_none() && !path.exists() => {
+            return Err(format!(
+                "{} is no file, nor a command of `anycast lab` (see `anycast lab --help`)",
+                path.display()
+            ));
+        }
         Some(path) => anycast_fleet::read(path).map_err(|error| error.to_string())?,
         None => anycast_fleet::parse("the built-in fleet", DEFAULT_FLEET),
     };
@@ -221,9 +228,7 @@ pub(crate) fn run_scenario(
             }
         };
         let report = tokio::select! {
-            report = async {
-                scenario::run(&mut *lab.lock().await, &scenario, &mut tell).await
-            } => report,
+            report = scenario::run(&lab, &scenario, &mut tell) => report,
             _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
             _ = terminate.recv() => return Ok(ExitCode::from(143)),
         };

@@ -3,7 +3,6 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
-use anycast_bgp::IpNet;
 use anycast_lab::control::{self, Change, Reply, Request, Topology};
 use anycast_lab::running::ClientRow;
 use anycast_lab::sandbox;
@@ -13,20 +12,25 @@ use crate::table;
 
 /// Asks a question and prints the answer.
 pub(crate) fn ask(command: LabCommand, name: Option<&str>) -> Result<ExitCode, String> {
+    let done = done(&command);
+    let wide = matches!(command, LabCommand::Topology { wide: true, .. });
     let (request, json) = request(command)?;
     let stream = sandbox::connect(None, name).map_err(|error| error.to_string())?;
     let watching = matches!(request, Request::Watch);
     let mut failure = None;
     let mut answered = false;
+    if watching && !json {
+        println!("Who is answered by whom now, then each change as it happens:");
+    }
     control::ask(&stream, &request, |reply| {
         answered = true;
         match reply {
             Reply::Error(words) => failure = Some(words),
-            Reply::Done => {}
+            Reply::Done => println!("{done}"),
             Reply::Clients(rows) if json => print_json(&rows),
             Reply::Clients(rows) => println!("{}", clients(&rows)),
             Reply::Topology(topology) if json => print_json(&topology),
-            Reply::Topology(topology) => print_topology(&topology),
+            Reply::Topology(topology) => print_topology(&topology, wide),
             Reply::Routes(explained) if json => print_json(&explained),
             Reply::Routes(explained) => println!("{explained}"),
             Reply::Change(change) if json => {
@@ -47,14 +51,9 @@ pub(crate) fn ask(command: LabCommand, name: Option<&str>) -> Result<ExitCode, S
 fn request(command: LabCommand) -> Result<(Request, bool), String> {
     Ok(match command {
         LabCommand::Status { json } => (Request::Status, json),
-        LabCommand::Topology { json } => (Request::Topology, json),
+        LabCommand::Topology { json, .. } => (Request::Topology, json),
         LabCommand::Watch { json } => (Request::Watch, json),
-        LabCommand::Routes { node, prefix, json } => {
-            let prefix = prefix.map(|text| {
-                text.parse::<IpNet>().map_err(|_| format!("{text} is not a prefix (192.0.2.0/24)"))
-            });
-            (Request::Routes { node, prefix: prefix.transpose()? }, json)
-        }
+        LabCommand::Routes { node, prefix, json } => (Request::Routes { node, prefix }, json),
         LabCommand::Stop { node } => (Request::Stop { node }, false),
         LabCommand::Start { node } => (Request::Start { node }, false),
         LabCommand::Freeze { node } => (Request::Freeze { node }, false),
@@ -67,6 +66,29 @@ fn request(command: LabCommand) -> Result<(Request, bool), String> {
             return Err("this command does not talk to a running lab".into());
         }
     })
+}
+
+/// What to say when it is done.
+fn done(command: &LabCommand) -> String {
+    match command {
+        LabCommand::Stop { node } => format!("{node} is stopped"),
+        LabCommand::Start { node } => format!("{node} is started"),
+        LabCommand::Freeze { node } => format!("{node} is frozen; thaw it to undo this"),
+        LabCommand::Thaw { node } => format!("{node} is thawed"),
+        LabCommand::Kill { site, service: None } => {
+            format!("the built-in services at {site} are killed; the site starts them again")
+        }
+        LabCommand::Kill { site, service: Some(service) } => {
+            format!("{service} at {site} is killed; the site starts it again")
+        }
+        LabCommand::Cut { link } => format!("{link} is cut; mend it to undo this"),
+        LabCommand::Mend { link } => format!("{link} is mended"),
+        LabCommand::Prepend { site, count: 0 } => format!("{site} takes its prepends back"),
+        LabCommand::Prepend { site, count } => {
+            format!("{site} prepends {count} times more than its file says")
+        }
+        _ => String::new(),
+    }
 }
 
 fn print_json(value: &impl serde::Serialize) {
@@ -89,7 +111,7 @@ pub(crate) fn clients(rows: &[ClientRow]) -> String {
     table::render(&headings, cells.collect())
 }
 
-fn print_topology(topology: &Topology) {
+fn print_topology(topology: &Topology, wide: bool) {
     let rows = topology.nodes.iter().map(|node| {
         vec![
             node.name.clone(),
@@ -98,10 +120,12 @@ fn print_topology(topology: &Topology) {
             node.asn.map(|asn| asn.to_string()).unwrap_or_default(),
             node.runs.clone().unwrap_or_default(),
             node.state.clone(),
-            node.addresses.join(" "),
+            if wide { node.addresses.join(" ") } else { String::new() },
         ]
     });
-    table::print(&["NODE", "KIND", "CITY", "ASN", "RUNS", "STATE", "ADDRESSES"], rows.collect());
+    let headings = ["NODE", "KIND", "CITY", "ASN", "RUNS", "STATE", "ADDRESSES"];
+    let shown = headings.len() - usize::from(!wide);
+    table::print(&headings[..shown], rows.collect());
     println!();
     let rows = topology.links.iter().map(|link| {
         vec![

@@ -25,8 +25,9 @@ impl Session {
         self.end(now, connection, DownReason::Sent(notification));
     }
 
-    /// Ends a connection on which a message came that its state has no use for (RFC 6608).
-    pub(super) fn refuse_unexpected(&mut self, now: Instant, connection: Connection) {
+    /// Ends a connection on which a message of type `kind` came that its state has no use for; the
+    /// neighbor is told that type (RFC 6608 §4).
+    pub(super) fn refuse_unexpected(&mut self, now: Instant, connection: Connection, kind: u8) {
         let subcode = match &mut self.state {
             State::Running { .. } => fsm_subcode::UNEXPECTED_MESSAGE_IN_ESTABLISHED,
             State::Opening(opening) => match opening.slot(connection) {
@@ -38,7 +39,9 @@ impl Session {
             },
             State::Stopped | State::Resting { .. } => return,
         };
-        self.refuse(now, connection, Notification::new(error_code::FINITE_STATE_MACHINE, subcode));
+        let mut notification = Notification::new(error_code::FINITE_STATE_MACHINE, subcode);
+        notification.data = vec![kind];
+        self.refuse(now, connection, notification);
     }
 
     /// Ends a connection, and with the last of them the session; then rests, or seeks another.

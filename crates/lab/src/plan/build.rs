@@ -39,6 +39,7 @@ pub(crate) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<P
     builder.add_routers();
     builder.add_sites_and_clients();
     builder.check_names();
+    builder.check_addresses();
     if !builder.errors.is_empty() {
         // What follows relies on unique names and known systems.
         return Err(builder.errors);
@@ -234,6 +235,29 @@ impl<'a> Builder<'a> {
             .filter(|name| !seen.insert(*name))
             .collect();
         self.errors.extend(twice.into_iter().map(|name| PlanError::NameTaken(name.to_owned())));
+    }
+
+    /// The world's clients live in their ASes' networks: a site there would be one of them.
+    fn check_addresses(&mut self) {
+        for tenant in self.tenants {
+            for neighbor in &tenant.neighbors {
+                for address in neighbor.local_address.into_iter().chain([neighbor.address]) {
+                    let taken = self.world.systems.iter().find_map(|system| {
+                        let v4 = system.prefix_v4.map(IpNet::from);
+                        let networks = v4.into_iter().chain(system.prefix_v6.map(IpNet::from));
+                        let prefix = networks.into_iter().find(|net| net.contains(&address))?;
+                        Some((prefix, system.name.clone()))
+                    });
+                    if let Some((prefix, system)) = taken {
+                        let site = tenant.name.clone();
+                        let error = PlanError::AddressTaken { site, address, prefix, system };
+                        if !self.errors.contains(&error) {
+                            self.errors.push(error);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// Within an AS a wire is laid, the shortest first, wherever the way so far is more than

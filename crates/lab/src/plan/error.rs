@@ -14,6 +14,21 @@ pub enum PlanError {
          called after its AS, or `as-city` where the AS has several)"
     )]
     NameTaken(String),
+    /// A site's session uses an address of a network of the world.
+    #[error(
+        "{address}, which site `{site}` uses for BGP, is in {prefix}, the network of `{system}` in \
+         this world: change one of them"
+    )]
+    AddressTaken {
+        /// The site.
+        site: String,
+        /// Its own address, or its neighbor's.
+        address: IpAddr,
+        /// The network.
+        prefix: IpNet,
+        /// The AS of the world.
+        system: String,
+    },
     /// The fleet announces from an AS of the world.
     #[error("site `{site}` announces from AS {asn}, which the world gives to `{system}`")]
     AsnTaken {

@@ -24,6 +24,10 @@ use crate::wire::{End, LinkSpec, Wire};
 const MTU: u32 = 1500;
 /// The index of the loopback interface in any namespace.
 const LOOPBACK: u32 = 1;
+/// Routes that have not changed for so long have settled: packets take no time yet.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long to wait for that; a session that never comes must not keep the lab from starting.
+const QUIET_PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether a daemon has ended while the routes spread.
 const ROUND: Duration = Duration::from_secs(2);
 
@@ -172,6 +176,7 @@ pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Resul
         lab.check_processes()?;
         left = patience.saturating_sub(started.elapsed());
     }
+    lab.converge(QUIET_PATIENCE).await;
     // Until here packets took no time, so that dozens of sessions across oceans do not have to
     // be waited for. From here on distances count.
     for (link, id) in lab.plan.links.iter().zip(&lab.links) {
@@ -181,6 +186,24 @@ pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Resul
 }
 
 impl Lab {
+    /// Waits until the sites have said all that they have to say and the routers have passed it
+    /// on: a client may be answered earlier, but by a site that is not its nearest.
+    async fn converge(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut before = None;
+        while Instant::now() < deadline {
+            let sessions = join_all(self.routers.values().map(|r| r.handle.established())).await;
+            let all_up = sessions.iter().all(|(up, of)| up == of);
+            let activity: u64 =
+                join_all(self.routers.values().map(|r| r.handle.activity())).await.iter().sum();
+            if all_up && before == Some(activity) {
+                return;
+            }
+            before = Some(activity);
+            tokio::time::sleep(QUIET).await;
+        }
+    }
+
     /// Starts the sites, which need a moment to load, then the routers.
     async fn start_all(&mut self) -> Result<(), BootError> {
         let sites: Vec<(usize, String)> =

@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::netns::NetNs;
-use crate::plan::{self, NodeKind, Plan};
+use crate::plan::{self, Link, NodeKind, Plan};
 use crate::probe::{Answer, Prober};
 use crate::wire::{LinkId, State, Wire};
 
@@ -50,6 +50,8 @@ pub enum LabError {
     Running(String),
     #[error("{0} does not run")]
     NotRunning(String),
+    #[error("{0} is frozen: it hears nothing until it is thawed")]
+    Frozen(String),
     #[error(
         "{node} runs {implementation}: the lab cannot look into its tables; ask it itself with `anycast lab exec {node} -- …`"
     )]
@@ -284,7 +286,7 @@ impl Lab {
     }
 
     fn site_node(&self, name: &str) -> Result<usize, LabError> {
-        let node = self.node(name)?;
+        let node = self.awake(name)?;
         match self.plan.nodes[node].kind {
             NodeKind::Site(_) => Ok(node),
             NodeKind::Router(_) | NodeKind::Client(_) => Err(LabError::NotASite(name.to_owned())),
@@ -377,24 +379,60 @@ impl Lab {
             node: self.plan.links[link].name.clone(),
             why: error.to_string(),
         })?;
-        // Within an AS the lab is the IGP.
-        let systems: HashSet<&str> = self.plan.links[link]
-            .ends
+        let ends: Vec<usize> = self.plan.links[link].ends.iter().map(|end| end.node).collect();
+        self.spread_igp(&ends).await;
+        Ok(())
+    }
+
+    /// Within an AS the lab is the IGP: tells the routers of the ASes of `nodes` the ways that
+    /// there are now.
+    async fn spread_igp(&self, nodes: &[usize]) {
+        let systems: HashSet<&str> = nodes
             .iter()
-            .filter_map(|end| match &self.plan.nodes[end.node].kind {
+            .filter_map(|node| match &self.plan.nodes[*node].kind {
                 NodeKind::Router(router) => Some(router.as_name.as_str()),
                 NodeKind::Site(_) | NodeKind::Client(_) => None,
             })
             .collect();
+        let down = self.igp_down();
         for system in systems {
-            for (node, routes) in plan::igp(&self.plan, system, &self.cut) {
+            for (node, routes) in plan::igp(&self.plan, system, &down) {
                 if let Some(router) = self.routers.get(&node) {
                     router.handle.set_igp(router::igp(&routes));
                     router.handle.settled().await;
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Links over which no router's IGP speaks: cut, or towards a router that is stopped.
+    fn igp_down(&self) -> HashSet<usize> {
+        let stopped = |link: &&Link| link.ends.iter().any(|end| self.stopped.contains(&end.node));
+        let links = self.plan.links.iter().enumerate();
+        let silent = links.filter(|(_, link)| stopped(link)).map(|(index, _)| index);
+        self.cut.iter().copied().chain(silent).collect()
+    }
+
+    /// Daemons that have ended by themselves count as stopped from now on.
+    pub fn notice_the_dead(&mut self) {
+        let dead = self
+            .processes
+            .iter_mut()
+            .filter_map(|(node, process)| process.obituary().map(|why| (*node, why)));
+        for (node, why) in dead.collect::<Vec<_>>() {
+            tracing::error!("{}: {why}", self.plan.nodes[node].name);
+            self.processes.remove(&node);
+            self.stopped.insert(node);
+        }
+    }
+
+    /// The index of a node that is not frozen.
+    fn awake(&self, name: &str) -> Result<usize, LabError> {
+        let node = self.node(name)?;
+        if self.frozen.contains(&node) {
+            return Err(LabError::Frozen(name.to_owned()));
+        }
+        Ok(node)
     }
 
     /// Freezes a node without a word: its processes stop, and no packet passes its interfaces,
@@ -441,7 +479,8 @@ impl Lab {
     /// # Errors
     /// No such node, a client, or a node that does not run.
     pub async fn stop(&mut self, name: &str) -> Result<(), LabError> {
-        let node = self.node(name)?;
+        self.notice_the_dead();
+        let node = self.awake(name)?;
         if matches!(self.plan.nodes[node].kind, NodeKind::Client(_)) {
             return Err(LabError::NothingToStop(name.to_owned()));
         }
@@ -453,6 +492,7 @@ impl Lab {
             return Err(LabError::NotRunning(name.to_owned()));
         }
         self.stopped.insert(node);
+        self.spread_igp(&[node]).await;
         Ok(())
     }
 
@@ -461,10 +501,20 @@ impl Lab {
     /// # Errors
     /// No such node, or it runs.
     pub async fn start(&mut self, name: &str) -> Result<(), LabError> {
-        let node = self.node(name)?;
-        if !self.stopped.contains(&node) {
+        self.notice_the_dead();
+        let node = self.awake(name)?;
+        if !self.stopped.remove(&node) {
             return Err(LabError::Running(name.to_owned()));
         }
+        let result = self.start_node(node, name).await;
+        if result.is_err() {
+            self.stopped.insert(node);
+        }
+        self.spread_igp(&[node]).await;
+        result
+    }
+
+    async fn start_node(&mut self, node: usize, name: &str) -> Result<(), LabError> {
         let failed = |why: String| LabError::Failed { node: name.to_owned(), why };
         let namespace = &self.namespaces[node];
         match &self.plan.nodes[node].kind {
@@ -480,7 +530,9 @@ impl Lab {
             NodeKind::Router(plan) => {
                 let router = Router::bind(&self.plan, node, namespace).await;
                 let mut router = router.map_err(|error| failed(error.to_string()))?;
-                if let Some(routes) = plan::igp(&self.plan, &plan.as_name, &self.cut).get(&node) {
+                if let Some(routes) =
+                    plan::igp(&self.plan, &plan.as_name, &self.igp_down()).get(&node)
+                {
                     router.prepare(routes).await;
                 }
                 router.start();
@@ -488,7 +540,6 @@ impl Lab {
             }
             NodeKind::Client(_) => return Err(LabError::NothingToStop(name.to_owned())),
         }
-        self.stopped.remove(&node);
         Ok(())
     }
 

@@ -46,8 +46,10 @@ impl NodeProcess {
     pub(super) fn obituary(&mut self) -> Option<String> {
         let ended = self.children.iter_mut().find_map(|child| child.try_wait().ok().flatten())?;
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last: Vec<&str> = log.lines().rev().take(5).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
+        // Our own programs end with one line that says all; others with a few.
+        let words = log.rfind("anycast: ").map(|at| &log[at + "anycast: ".len()..]);
+        let tail: Vec<&str> = words.unwrap_or(&log).lines().rev().take(5).collect();
+        let last: Vec<&str> = tail.into_iter().rev().collect();
         Some(format!("its daemon ended ({ended}):\n  {}", last.join("\n  ")))
     }
 }

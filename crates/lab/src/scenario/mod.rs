@@ -77,7 +77,7 @@ pub enum Step {
     ExpectNotSite(ExpectSite),
     /// No client is answered by a site.
     ExpectEmpty(ExpectEmpty),
-    /// Since `remember`, clients moved away from a site (and nobody moved to it).
+    /// Since `remember`, clients moved away from a site.
     ExpectMoved(ExpectMoved),
     /// Everybody reaches the same site as at `remember`.
     ExpectAsRemembered(Within),
@@ -135,7 +135,8 @@ pub struct Probe {
     pub clients: Vec<String>,
     /// From all clients of this site, too.
     pub of: Option<String>,
-    /// The time between questions.
+    /// The time between questions; not zero.
+    #[serde(deserialize_with = "some_time")]
     pub every: Span,
 }
 
@@ -258,6 +259,14 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    let span = Span::deserialize(deserializer)?;
+    if span.0.is_zero() {
+        return Err(serde::de::Error::custom("must be longer than zero"));
+    }
+    Ok(span)
+}
+
 fn span(text: &str) -> Option<Span> {
     let (unit, milliseconds) = [("ms", 1), ("s", 1000), ("m", 60_000)]
         .into_iter()
@@ -281,7 +290,14 @@ impl Scenario {
     /// # Errors
     /// What is wrong, with its line, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        toml::from_str(text).map_err(|error| {
+            let words = error.to_string();
+            let words = words.replace(
+                "wanted exactly 1 element, more than 1 element",
+                "a step has one key: make two steps of it",
+            );
+            words.trim_end().to_owned()
+        })
     }
 }
 
@@ -301,6 +317,12 @@ mod tests {
             ("unknown step", "name = 'x'\n[[step]]\nexplode = 'fra'", "explode"),
             ("unknown key", "name = 'x'\n[[step]]\nprobe = { evry = '1s' }", "evry"),
             ("no unit", "name = 'x'\n[[step]]\nwait = '5'", "a number and a unit"),
+            ("no time", "name = 'x'\n[[step]]\nprobe = { every = '0ms' }", "longer than zero"),
+            (
+                "two keys in one step",
+                "name = 'x'\n[[step]]\nwait = '5s'\nstop = 'fra'",
+                "a step has one key",
+            ),
             ("no name", "[[step]]\nwait = '5s'", "name"),
         ] {
             let error = Scenario::parse(text).expect_err(name);

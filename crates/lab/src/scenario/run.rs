@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex;
+
 use super::download::{Standing, Transfer};
 use super::{
     DownloadOutcome, ExpectLoss, Outcome, Probe, Report, Scenario, Span, Step, StepReport, schemes,
@@ -33,9 +35,10 @@ pub enum Narration<'a> {
     Step(&'a StepReport),
 }
 
-/// Runs all steps, whatever becomes of each; stops at one that cannot be done.
+/// Runs all steps, whatever becomes of each; stops at one that cannot be done. The lab is free
+/// for others between steps, and while one only waits.
 pub async fn run(
-    lab: &mut Lab,
+    lab: &Mutex<Lab>,
     scenario: &Scenario,
     tell: &mut (dyn FnMut(Narration<'_>) + Send),
 ) -> Report {
@@ -43,7 +46,13 @@ pub async fn run(
     let mut stage = Stage::default();
     for (index, step) in scenario.steps.iter().enumerate() {
         let started = Instant::now();
-        let result = stage.perform(lab, step, tell).await;
+        let result = match step {
+            Step::Wait(Span(time)) => {
+                tokio::time::sleep(*time).await;
+                continue;
+            }
+            _ => stage.perform(&mut *lab.lock().await, step, tell).await,
+        };
         let impossible = result.is_err();
         let outcome = match result {
             Ok(Some(outcome)) => outcome,
@@ -119,7 +128,7 @@ impl Stage {
                     n => held(format!("{n} of {} lost by it", explained.report.routes.len())),
                 };
             }
-            Step::Wait(Span(time)) => tokio::time::sleep(*time).await,
+            Step::Wait(_) => {}
             Step::Stop(node) => {
                 lab.stop(node).await.map_err(words)?;
                 return done("");
@@ -210,7 +219,10 @@ impl Stage {
         // So that the first answers are there before anything is done to the lab.
         tokio::time::sleep(LATE).await;
         self.probing = Some(streams);
-        done(format!("one question every {} from each of {} clients", probe.every, clients.len()))
+        done(match clients.len() {
+            1 => format!("one question every {}", probe.every),
+            n => format!("one question every {} from each of {n} clients", probe.every),
+        })
     }
 
     async fn expect_loss(&mut self, lab: &Lab, expect: &ExpectLoss) -> StepResult {
@@ -233,6 +245,12 @@ impl Stage {
         let text = lines.collect::<Vec<_>>().join("\n");
         let most = rows.iter().map(|(_, loss)| loss.lost).max().unwrap_or_default();
         let longest = rows.iter().map(|(_, loss)| loss.longest_gap_ms).fold(0.0, f64::max);
+        if rows.iter().any(|(_, loss)| loss.asked == 0) {
+            return failed(format!("nothing was asked yet: probe for longer\n{text}"));
+        }
+        if expect.fewer_than.is_none() && expect.at_least.is_none() && expect.gap_below.is_none() {
+            return done(text);
+        }
         let holds = expect.fewer_than.is_none_or(|limit| most < limit)
             && expect.at_least.is_none_or(|least| most >= least)
             && expect.gap_below.is_none_or(|Span(limit)| longest < limit.as_secs_f64() * 1e3);
@@ -269,6 +287,11 @@ impl Stage {
         };
         for name in names(step) {
             lab.node(name).map_err(words)?;
+        }
+        if matches!(step, Step::ExpectMoved(_) | Step::ExpectAsRemembered(_))
+            && self.remembered.is_empty()
+        {
+            return Err("nothing is remembered: `remember` comes first".into());
         }
         let deadline = Instant::now() + within.0;
         loop {
@@ -434,13 +457,19 @@ fn describe(step: &Step) -> String {
         Step::Kill(site) => format!("kill the service at {site}"),
         Step::Cut(link) => format!("cut {link}"),
         Step::Mend(link) => format!("mend {link}"),
-        Step::Prepend(prepend) => format!("{} prepends {} times", prepend.site, prepend.count),
+        Step::Prepend(prepend) => match prepend.count {
+            0 => format!("{} takes its prepends back", prepend.site),
+            1 => format!("{} prepends once", prepend.site),
+            n => format!("{} prepends {n} times", prepend.site),
+        },
         Step::Remember(_) => "remember who reaches which site".into(),
         Step::Probe(_) => "probe".into(),
         Step::ExpectAnswered(expect) => {
             format!("every client is answered within {}", expect.within)
         }
-        Step::ExpectSites(expect) => format!("at least {} sites answer", expect.at_least),
+        Step::ExpectSites(expect) => {
+            format!("at least {} sites answer within {}", expect.at_least, expect.within)
+        }
         Step::ExpectSite(expect) => {
             format!("{} is answered by {} within {}", expect.client, expect.site, expect.within)
         }

@@ -66,6 +66,12 @@ impl RunnerHandle {
     pub fn poke(&self) {
         self.poke.notify_one();
     }
+
+    /// Whether it checks no more, although it was not told to stop.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.task.is_finished()
+    }
 }
 
 impl Drop for RunnerHandle {

@@ -1,0 +1,39 @@
+//! The built-in service outlives the signals of its group: the daemon withdraws first.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests start processes and may panic"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+fn start() -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anycast"))
+        .args(["whoami", "--fleet", "f", "--site", "s", "--until-stdin-closes"])
+        // Address 127.0.0.77 and port 5377: nobody else's, it is hoped.
+        .args(["--dns-port", "5377", "--http-port", "0", "127.0.0.77"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child
+}
+
+#[test]
+fn a_signal_to_the_whole_group_does_not_end_it_but_its_closed_input_does() {
+    let mut child = start();
+    for signal in ["-INT", "-TERM"] {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(child.try_wait().unwrap().is_none(), "{signal} ended it");
+    }
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
