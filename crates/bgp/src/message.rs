@@ -163,7 +163,10 @@ impl Message {
             Self::Update(_) => message_type::UPDATE,
             Self::Notification(_) => message_type::NOTIFICATION,
             Self::Keepalive => message_type::KEEPALIVE,
-            Self::RouteRefresh(_) | Self::UnknownRouteRefresh { .. } => message_type::ROUTE_REFRESH,
+            Self::RouteRefresh(_)
+            | Self::BeginningOfRouteRefresh(_)
+            | Self::EndOfRouteRefresh(_)
+            | Self::UnknownRouteRefresh { .. } => message_type::ROUTE_REFRESH,
         }
     }
 

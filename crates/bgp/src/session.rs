@@ -213,6 +213,7 @@ pub struct Session {
 
 /// Where the session stands. A timer exists only where it can fire.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each neighbor, and nearly all are Running")]
 enum State {
     /// Idle until the operator starts it.
     Stopped,

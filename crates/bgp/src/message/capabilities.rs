@@ -85,6 +85,9 @@ pub struct AddPath {
     pub send: bool,
 }
 
+/// Takes one value and writes the capability around it.
+type Write<'a> = dyn FnMut(&[u8]) + 'a;
+
 /// All about one capability.
 struct Known {
     code: u8,
@@ -93,7 +96,7 @@ struct Known {
     group: usize,
     take: fn(&mut Draft, &[u8]) -> Result<(), MessageError>,
     /// Writes each value; the function given puts code and length before it.
-    emit: fn(&Capabilities, Asn, &mut dyn FnMut(&[u8])),
+    emit: fn(&Capabilities, Asn, &mut Write<'_>),
 }
 
 /// By rising code, the order in which they are written.
@@ -285,7 +288,7 @@ fn family(high: u8, low: u8, safi: u8) -> Option<Family> {
     Family::from_codes(u16::from_be_bytes([high, low]), safi)
 }
 
-fn flag(there: bool, write: &mut dyn FnMut(&[u8])) {
+fn flag(there: bool, write: &mut Write<'_>) {
     if there {
         write(&[]);
     }
@@ -382,6 +385,13 @@ impl Draft {
 }
 
 impl Capabilities {
+    /// What operators call each capability that was there, or its code.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let name = |code: &u8| code::name(*code).map_or_else(|| code.to_string(), str::to_owned);
+        self.codes.iter().map(name).collect()
+    }
+
     pub(super) fn emit(&self, asn: Asn, out: &mut Vec<u8>) {
         for known in &KNOWN {
             (known.emit)(self, asn, &mut |value| {

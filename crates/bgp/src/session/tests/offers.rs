@@ -81,15 +81,12 @@ fn roles_that_do_not_fit_end_the_session_with_role_mismatch() {
             let open = with(|capabilities| capabilities.role = theirs);
             hear(&mut session, &Message::Open(open));
             hear(&mut session, &Message::Keepalive);
+            // Table 2 of the RFC, by their values.
+            let pairs = [(0, 3), (1, 2), (2, 1), (3, 0), (4, 4)];
             let fits = match (role, theirs) {
                 (None, _) => true,
                 (Some(_), None) => !strict_role,
-                (Some(Role::Provider), Some(3))
-                | (Some(Role::RouteServer), Some(2))
-                | (Some(Role::RouteServerClient), Some(1))
-                | (Some(Role::Customer), Some(0))
-                | (Some(Role::Peer), Some(4)) => true,
-                _ => false,
+                (Some(role), Some(theirs)) => pairs.contains(&(role.code(), theirs)),
             };
             let what = format!("{role:?}, strict: {strict_role}, theirs: {theirs:?}");
             if fits {
@@ -183,12 +180,13 @@ fn the_beginning_and_end_of_a_refresh_are_for_those_who_both_offered_them() {
 /// RFC 7313 §5.
 #[test]
 fn faults_of_enhanced_route_refresh() {
+    /// What it shows, body, code and subcode of the NOTIFICATION, if there is one.
+    type Row = (&'static str, &'static [u8], Option<(u8, u8)>);
     let refresh = |body: &[u8]| {
         let len = u16::try_from(19 + body.len()).unwrap();
         [&[0xff; 16][..], &len.to_be_bytes(), &[5], body].concat()
     };
-    // (what it shows, body, code and subcode of the NOTIFICATION, if there is one)
-    let table: [(&str, &[u8], Option<(u8, u8)>); 8] = [
+    let table: [Row; 8] = [
         ("a beginning that is too long", &[0, 1, 1, 1, 0], Some((7, 1))),
         ("an end that is too long", &[0, 1, 2, 1, 9, 9], Some((7, 1))),
         ("a beginning that is too short", &[0, 1, 1], Some((7, 1))),
@@ -233,7 +231,18 @@ fn what_the_neighbor_offers_is_shown() {
         capabilities.codes = vec![1, 2, 64, 65, 71];
     });
     let session = established(config(), &open);
-    assert_eq!(session.negotiated().unwrap().peer_capabilities, open.capabilities);
+    let shown = &session.negotiated().unwrap().peer_capabilities;
+    assert_eq!(shown, &open.capabilities);
+    let names = [
+        "multiprotocol",
+        "route-refresh",
+        "graceful-restart",
+        "four-octet-asn",
+        "long-lived-graceful-restart",
+    ];
+    assert_eq!(shown.names(), names);
+    let unknown = Capabilities { codes: vec![73, 75, 200], ..Capabilities::default() };
+    assert_eq!(unknown.names(), ["fqdn", "software-version", "200"]);
 }
 
 /// RFC 5492 §3.

@@ -142,11 +142,10 @@ impl Simulation {
                 (_, Some(at)) if at <= until => {
                     let (_, (who, mut event)) = self.events.pop_first().unwrap();
                     self.now = at;
-                    if let (Event::Octets(id, octets), true) = (&mut event, self.coalesce) {
-                        if self.roll() & 1 == 0 {
-                            let more = self.octets_under_way(*id, who);
-                            octets.extend(more);
-                        }
+                    if let (Event::Octets(id, octets), true) = (&mut event, self.coalesce)
+                        && self.roll() & 1 == 0
+                    {
+                        octets.extend(self.octets_under_way(*id, who));
                     }
                     if !self.speakers[who].frozen {
                         self.deliver(who, event);
