@@ -773,6 +773,7 @@ fn session_config(config: &Config, neighbor: &Neighbor, index: usize) -> session
         offer: session::Offer {
             extended_next_hop: false,
             enhanced_route_refresh: false,
+            graceful_restart_helper: false,
             ..neighbor.offer
         },
         // Different on every speaker and neighbor, so that retries do not fall together.
