@@ -21,6 +21,10 @@ use nix::unistd::Pid;
 
 /// Services killed.
 const KILLS: usize = 20;
+/// Services killed in one lab: a site waits longer each time before it starts its service again.
+const KILLS_PER_LAB: usize = 3;
+/// A new lab settles before anything is killed in it.
+const SETTLE: Duration = Duration::from_secs(1);
 const CLIENT: &str = "paris";
 const SITE: &str = "fra";
 const ADDRESS: &str = "192.0.2.1";
@@ -182,21 +186,26 @@ struct Figures {
 
 fn measure(kills: usize) -> Result<(), Failure> {
     let workshop = Workshop::open()?;
-    let lab = Lab::start(&workshop, Files::default(), false)?;
     let mut figures = Figures::default();
     let mut next_sites: Vec<String> = Vec::new();
-    for number in 0..kills {
-        wait_until_back(&lab)?;
-        let service = lab.service(SITE)?;
-        let probe = asking(&lab, BEFORE + AFTER)?;
-        // Not at the same phase of any timer every time.
-        std::thread::sleep(BEFORE + Duration::from_millis(u64::try_from(number * 37 % 100)?));
-        let killed_ms = unix_ms();
-        kill(Pid::from_raw(service.pid), Signal::SIGKILL)?;
-        let shots = answers(probe)?;
-        figures.take(&lab, killed_ms, &shots, &mut next_sites)?;
+    let mut left = kills;
+    while left > 0 {
+        let lab = Lab::start(&workshop, Files::default(), false)?;
+        std::thread::sleep(SETTLE);
+        for _ in 0..left.min(KILLS_PER_LAB) {
+            wait_until_back(&lab)?;
+            let service = lab.service(SITE)?;
+            let probe = asking(&lab, BEFORE + AFTER)?;
+            // Not at the same phase of any timer every time.
+            std::thread::sleep(BEFORE + Duration::from_millis(u64::try_from(left * 37 % 100)?));
+            let killed_ms = unix_ms();
+            kill(Pid::from_raw(service.pid), Signal::SIGKILL)?;
+            let shots = answers(probe)?;
+            figures.take(&lab, killed_ms, &shots, &mut next_sites)?;
+            left -= 1;
+        }
+        lab.stop()?;
     }
-    lab.stop()?;
 
     println!(
         "{kills} kills (SIGKILL) of the service at {SITE}, seen by {CLIENT}, a question each ms"

@@ -208,7 +208,13 @@ fn services(report: &ServicesReport) {
     });
     table::print(
         &[
-            "SERVICE / CHECK", "STATE", "SINCE", "SERVED BY", "PID", "ADDRESSES", "IN A ROW",
+            "SERVICE / CHECK",
+            "STATE",
+            "SINCE",
+            "SERVED BY",
+            "PID",
+            "ADDRESSES",
+            "IN A ROW",
             "WHY / LAST FAILURE",
         ],
         rows.collect(),

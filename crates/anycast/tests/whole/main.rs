@@ -1,0 +1,15 @@
+//! The program as its users start it: files in, processes, exit codes and words out.
+//!
+//! What needs a lab runs as root and as an ordinary user, see [`program::as_each_user`].
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests are about processes, sockets and time"
+)]
+
+mod program;
+
+mod check;
+mod interop;
+mod lab;
+mod site;
