@@ -8,9 +8,7 @@ use anycast_bgp::IpNet;
 use anycast_bgp::policy::Policy;
 use anycast_bgp::policy::relation::{Relation, export_policy, import_policy};
 use anycast_bgp::{Asn, Attributes};
-use anycast_speaker::{
-    BindError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker,
-};
+use anycast_speaker::{BindError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker};
 use tokio::task::JoinHandle;
 
 use crate::netns::NetNs;
