@@ -18,6 +18,6 @@ mod kernel;
 mod monitor;
 mod sockopt;
 
-pub use config::{Config, Here, Igp, IgpRoute, Neighbor, Password, Place};
+pub use config::{Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
 pub use driver::{BindError, Speaker, SpeakerEvent};
 pub use handle::{ExplainReport, ExplainRow, Handle, NeighborStatus, RouteRow};
