@@ -14,6 +14,8 @@ fuzz_target!(|input: &[u8]| {
         four_octet_asn: choice & 1 == 0,
         ebgp: choice & 2 == 0,
         max_len: if choice & 4 == 0 { MAX_LEN } else { EXTENDED_MAX_LEN },
+        extended_next_hop: choice & 16 == 0,
+        enhanced_route_refresh: choice & 32 == 0,
     };
     let _ = frame_len(octets, ctx.max_len);
     if choice & 8 == 0 {

@@ -21,7 +21,7 @@ use anycast_benches::{Failure, full_table};
 use anycast_bgp::message::{Capabilities, Context, Message, Open};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Family};
-use anycast_speaker::{Config, Here, Neighbor, Speaker};
+use anycast_speaker::{Config, Here, Neighbor, Offer, Speaker};
 use socket2::{Domain, Socket, Type};
 
 const ROUTES: usize = 1_000_000;
@@ -73,6 +73,7 @@ fn speak(routes: usize) -> Result<(), Failure> {
         families: vec![Family::Ipv4Unicast],
         next_hop_other: None,
         passive: true,
+        offer: Offer::default(),
         multihop: Some(2),
         ttl_security: false,
         password: None,

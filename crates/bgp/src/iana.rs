@@ -137,6 +137,7 @@ pub mod capability {
     pub const ENHANCED_ROUTE_REFRESH: u8 = 70;
     pub const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
     pub const FQDN: u8 = 73;
+    pub const SOFTWARE_VERSION: u8 = 75;
 
     /// What operators call a capability, if it has a name here.
     #[must_use]
@@ -153,6 +154,7 @@ pub mod capability {
             ENHANCED_ROUTE_REFRESH => "enhanced-route-refresh",
             LONG_LIVED_GRACEFUL_RESTART => "long-lived-graceful-restart",
             FQDN => "fqdn",
+            SOFTWARE_VERSION => "software-version",
             _ => return None,
         })
     }
@@ -168,6 +170,7 @@ pub mod error_code {
     pub const FINITE_STATE_MACHINE: u8 = 5;
     pub const CEASE: u8 = 6;
     pub const ROUTE_REFRESH_MESSAGE: u8 = 7;
+    pub const SEND_HOLD_TIMER_EXPIRED: u8 = 8;
 
     /// The registry's name of an error code.
     #[must_use]
@@ -180,6 +183,7 @@ pub mod error_code {
             FINITE_STATE_MACHINE => "Finite State Machine Error",
             CEASE => "Cease",
             ROUTE_REFRESH_MESSAGE => "ROUTE-REFRESH Message Error",
+            SEND_HOLD_TIMER_EXPIRED => "Send Hold Timer Expired",
             _ => return None,
         })
     }
@@ -227,6 +231,12 @@ pub mod fsm_subcode {
     pub const UNEXPECTED_MESSAGE_IN_OPEN_SENT: u8 = 1;
     pub const UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM: u8 = 2;
     pub const UNEXPECTED_MESSAGE_IN_ESTABLISHED: u8 = 3;
+}
+
+/// The registry "BGP ROUTE-REFRESH Message Error subcodes" (RFC 7313).
+#[expect(missing_docs, reason = "the names are the RFC's own")]
+pub mod route_refresh_subcode {
+    pub const INVALID_MESSAGE_LENGTH: u8 = 1;
 }
 
 /// The registry "BGP Cease NOTIFICATION message subcodes" (RFC 4486, RFC 8538, RFC 9384).

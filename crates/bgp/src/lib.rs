@@ -5,6 +5,7 @@
 //! | [`message`] | octets ↔ messages, every fault as its NOTIFICATION code |
 //! | [`attribute`], [`as_path`], [`community`] | what a route carries |
 //! | [`session`] | the state machine of one neighbor, with collision handling |
+//! | [`role`], [`otc`] | what the ends of a session are to each other, and route leaks |
 //! | [`policy`] | ordered rules; what no rule accepts is rejected (RFC 8212) |
 //! | [`decision`] | which of several routes is best, and why |
 //! | [`rib`] | Adj-RIB-In, Loc-RIB and Adj-RIB-Out of one speaker |
@@ -16,8 +17,10 @@ pub mod community;
 pub mod decision;
 pub mod iana;
 pub mod message;
+pub mod otc;
 pub mod policy;
 pub mod rib;
+pub mod role;
 pub mod session;
 pub mod time;
 
@@ -27,3 +30,4 @@ pub use attribute::{Attributes, NextHop, Origin};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use iana::Family;
 pub use ipnet::IpNet;
+pub use role::Role;

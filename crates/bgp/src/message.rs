@@ -11,6 +11,7 @@
 //! ```
 
 mod attributes;
+mod capabilities;
 mod error;
 mod notification;
 mod open;
@@ -19,9 +20,10 @@ mod prefix;
 mod tests;
 mod update;
 
+pub use capabilities::{AddPath, Capabilities, GracefulRestart, LongLived, Preserved};
 pub use error::MessageError;
 pub use notification::Notification;
-pub use open::{Capabilities, Open};
+pub use open::Open;
 pub use update::{Announcement, AttributeFault, Reaction, Update};
 
 use crate::Family;
@@ -29,6 +31,8 @@ use crate::iana::message_type;
 
 /// Octets of the header.
 pub const HEADER_LEN: usize = 19;
+/// Octets of a ROUTE-REFRESH (RFC 2918 §3).
+const ROUTE_REFRESH_LEN: usize = 23;
 /// The longest message (RFC 4271 §4), unless both sides agreed on Extended Messages.
 pub const MAX_LEN: usize = 4096;
 /// The longest message with Extended Messages (RFC 8654).
@@ -43,15 +47,23 @@ pub enum Message {
     Notification(Notification),
     Keepalive,
     RouteRefresh(Family),
-    /// ROUTE-REFRESH for a family that we do not route: to be ignored (RFC 2918 §4).
+    /// ROUTE-REFRESH of subtype 1, only after Enhanced Route Refresh was agreed on: all routes of
+    /// the family follow (RFC 7313 §4).
+    BeginningOfRouteRefresh(Family),
+    /// ROUTE-REFRESH of subtype 2: they have all been sent.
+    EndOfRouteRefresh(Family),
+    /// ROUTE-REFRESH for a family that we do not route (RFC 2918 §4), or of a subtype that does
+    /// not exist (RFC 7313 §5): to be ignored.
     UnknownRouteRefresh {
         afi: u16,
+        subtype: u8,
         safi: u8,
     },
 }
 
 /// What the two sides agreed on: without it an UPDATE cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is agreed on by itself")]
 pub struct Context {
     /// AS numbers in AS_PATH and AGGREGATOR take four octets (RFC 6793).
     pub four_octet_asn: bool,
@@ -60,15 +72,31 @@ pub struct Context {
     pub ebgp: bool,
     /// The longest message in octets: [`MAX_LEN`], or [`EXTENDED_MAX_LEN`]. Less is not possible.
     pub max_len: usize,
+    /// IPv4 prefixes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The third octet of ROUTE-REFRESH is a subtype (RFC 7313); else it means nothing.
+    pub enhanced_route_refresh: bool,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { four_octet_asn: true, ebgp: true, max_len: MAX_LEN }
+        Self::new(true)
     }
 }
 
 impl Context {
+    /// Four-octet AS numbers, and nothing else that has to be agreed on.
+    #[must_use]
+    pub const fn new(ebgp: bool) -> Self {
+        Self {
+            four_octet_asn: true,
+            ebgp,
+            max_len: MAX_LEN,
+            extended_next_hop: false,
+            enhanced_route_refresh: false,
+        }
+    }
+
     fn max_len(self) -> usize {
         self.max_len.clamp(MAX_LEN, EXTENDED_MAX_LEN)
     }
@@ -79,15 +107,21 @@ impl Context {
 /// # Errors
 /// What RFC 4271 §6.1 refuses, as soon as the header is there, in the order marker, length, type.
 pub fn frame_len(buffer: &[u8], max_len: usize) -> Result<Option<usize>, MessageError> {
+    frame_len_in(buffer, &Context { max_len, ..Context::default() })
+}
+
+/// [`frame_len`] with all that was agreed on: with Enhanced Route Refresh a ROUTE-REFRESH of a
+/// wrong length must be read whole, as the error carries it (RFC 7313 §5).
+pub(crate) fn frame_len_in(buffer: &[u8], ctx: &Context) -> Result<Option<usize>, MessageError> {
     let Some((header, _)) = buffer.split_first_chunk() else {
         return Ok(None);
     };
-    let (_, len) = parse_header(header, max_len)?;
+    let (_, len) = parse_header(header, ctx)?;
     Ok((len <= buffer.len()).then_some(len))
 }
 
 /// Type and length of the message.
-fn parse_header(header: &[u8; HEADER_LEN], max_len: usize) -> Result<(u8, usize), MessageError> {
+fn parse_header(header: &[u8; HEADER_LEN], ctx: &Context) -> Result<(u8, usize), MessageError> {
     let [marker @ .., high, low, kind] = header;
     if *marker != [0xff; 16] {
         return Err(MessageError::ConnectionNotSynchronized);
@@ -95,7 +129,7 @@ fn parse_header(header: &[u8; HEADER_LEN], max_len: usize) -> Result<(u8, usize)
     let len = u16::from_be_bytes([*high, *low]);
     let bad_length = Err(MessageError::BadMessageLength(len));
     let octets = usize::from(len);
-    if !(HEADER_LEN..=max_len.clamp(MAX_LEN, EXTENDED_MAX_LEN)).contains(&octets) {
+    if !(HEADER_LEN..=ctx.max_len()).contains(&octets) {
         return bad_length;
     }
     // RFC 4271 §§4.2-4.5, RFC 2918 §3; OPEN and KEEPALIVE are never extended (RFC 8654 §4).
@@ -104,7 +138,7 @@ fn parse_header(header: &[u8; HEADER_LEN], max_len: usize) -> Result<(u8, usize)
         message_type::UPDATE => octets >= 23,
         message_type::NOTIFICATION => octets >= 21,
         message_type::KEEPALIVE => octets == HEADER_LEN,
-        message_type::ROUTE_REFRESH => octets == 23,
+        message_type::ROUTE_REFRESH => octets == ROUTE_REFRESH_LEN || ctx.enhanced_route_refresh,
         other => return Err(MessageError::BadMessageType(other)),
     };
     if suits { Ok((*kind, octets)) } else { bad_length }
@@ -129,7 +163,10 @@ impl Message {
             Self::Update(_) => message_type::UPDATE,
             Self::Notification(_) => message_type::NOTIFICATION,
             Self::Keepalive => message_type::KEEPALIVE,
-            Self::RouteRefresh(_) | Self::UnknownRouteRefresh { .. } => message_type::ROUTE_REFRESH,
+            Self::RouteRefresh(_)
+            | Self::BeginningOfRouteRefresh(_)
+            | Self::EndOfRouteRefresh(_)
+            | Self::UnknownRouteRefresh { .. } => message_type::ROUTE_REFRESH,
         }
     }
 
@@ -143,7 +180,7 @@ impl Message {
             let len = u16::try_from(octets.len()).unwrap_or(u16::MAX);
             return Err(MessageError::BadMessageLength(len));
         };
-        let (kind, len) = parse_header(header, ctx.max_len)?;
+        let (kind, len) = parse_header(header, ctx)?;
         let bad_length = MessageError::BadMessageLength(u16::try_from(len).unwrap_or(u16::MAX));
         if len != octets.len() {
             return Err(bad_length);
@@ -155,16 +192,20 @@ impl Message {
                 Notification::parse(body).map(Self::Notification).ok_or(bad_length)
             }
             message_type::KEEPALIVE => Ok(Self::Keepalive),
-            // The third octet is reserved (RFC 2918 §3); as subtype (RFC 7313) it has a meaning
-            // only after a capability that we do not send.
             _ => match *body {
-                [high, low, _, safi] => {
+                [high, low, subtype, safi] => {
                     let afi = u16::from_be_bytes([high, low]);
-                    Ok(match Family::from_codes(afi, safi) {
-                        Some(family) => Self::RouteRefresh(family),
-                        None => Self::UnknownRouteRefresh { afi, safi },
+                    // Without the capability the octet is reserved and ignored (RFC 2918 §3).
+                    let subtype = if ctx.enhanced_route_refresh { subtype } else { 0 };
+                    Ok(match (Family::from_codes(afi, safi), subtype) {
+                        (Some(family), 0) => Self::RouteRefresh(family),
+                        (Some(family), 1) => Self::BeginningOfRouteRefresh(family),
+                        (Some(family), 2) => Self::EndOfRouteRefresh(family),
+                        _ => Self::UnknownRouteRefresh { afi, subtype, safi },
                     })
                 }
+                // Only these two subtypes have an error of their own (RFC 7313 §5).
+                [_, _, 1 | 2, ..] => Err(MessageError::InvalidRouteRefreshLength(octets.to_vec())),
                 _ => Err(bad_length),
             },
         }
@@ -174,10 +215,10 @@ impl Message {
     /// the other; one that says nothing gives none.
     #[must_use]
     pub fn emit(&self, ctx: &Context) -> Vec<u8> {
-        let route_refresh = |afi: u16, safi| {
-            framed(message_type::ROUTE_REFRESH, 23, |out| {
+        let route_refresh = |afi: u16, subtype, safi| {
+            framed(message_type::ROUTE_REFRESH, ROUTE_REFRESH_LEN, |out| {
                 out.extend_from_slice(&afi.to_be_bytes());
-                out.extend_from_slice(&[0, safi]);
+                out.extend_from_slice(&[subtype, safi]);
             })
         };
         match self {
@@ -191,8 +232,12 @@ impl Message {
                 })
             }
             Self::Keepalive => framed(message_type::KEEPALIVE, HEADER_LEN, |_| {}),
-            Self::RouteRefresh(family) => route_refresh(family.afi(), family.safi()),
-            Self::UnknownRouteRefresh { afi, safi } => route_refresh(*afi, *safi),
+            Self::RouteRefresh(family) => route_refresh(family.afi(), 0, family.safi()),
+            Self::BeginningOfRouteRefresh(family) => route_refresh(family.afi(), 1, family.safi()),
+            Self::EndOfRouteRefresh(family) => route_refresh(family.afi(), 2, family.safi()),
+            Self::UnknownRouteRefresh { afi, subtype, safi } => {
+                route_refresh(*afi, *subtype, *safi)
+            }
         }
     }
 }

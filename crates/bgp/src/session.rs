@@ -18,6 +18,10 @@
 //!   both refuse each other while they rest could go on so for minutes.
 //! - A TCP close or a Cease before OpenConfirm or Established leads to Active, not to Idle: the
 //!   neighbor did not want this connection, but may open one of its own at any moment.
+//! - An OPEN on the connection that would lose a collision is answered only once the other
+//!   connection has ended, or after five seconds: else one side can be Established on the loser
+//!   when the other side, as §6.8 has it, closes it. §6.8 lets a speaker look at connections in
+//!   OpenSent; the wait costs a round trip at most with a neighbor that sends its OPEN at once.
 //! - When one connection reaches OpenConfirm, an attempt to open the other is given up. Nobody has
 //!   sent an OPEN on it, so neither side can have chosen it.
 
@@ -35,9 +39,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::iana::{cease_subcode, error_code};
-use crate::message::{self, Context, MAX_LEN, Message, MessageError, Notification, Update};
+use crate::message::{
+    self, Capabilities, Context, MAX_LEN, Message, MessageError, Notification, Update,
+};
 use crate::time::Instant;
-use crate::{Asn, Family};
+use crate::{Asn, Family, Role};
 
 pub use reason::DownReason;
 
@@ -62,8 +68,45 @@ pub struct Config {
     pub connect_retry: Duration,
     /// Never dial; wait for the neighbor to do so.
     pub passive: bool,
+    /// What we offer besides.
+    pub offer: Offer,
     /// The seed of the jitter, the only randomness.
     pub seed: u64,
+}
+
+/// What a session offers besides families, Route Refresh and four-octet AS numbers, which it
+/// always does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one capability, offered or not")]
+pub struct Offer {
+    /// Our role towards a neighbor of another AS (RFC 9234).
+    pub role: Option<Role>,
+    /// Refuse a neighbor that does not tell its role (RFC 9234 §4.2); nothing without our role.
+    pub strict_role: bool,
+    /// Messages of up to 65535 octets (RFC 8654).
+    pub extended_message: bool,
+    /// IPv4 routes with an IPv6 next hop (RFC 8950), if IPv4 is among the families.
+    pub extended_next_hop: bool,
+    /// Enhanced Route Refresh (RFC 7313): who offers it must heed
+    /// [`Action::BeginningOfRouteRefresh`] and its end, and send them itself.
+    pub enhanced_route_refresh: bool,
+    /// Graceful Restart (RFC 4724) without a family of our own: we preserve nothing, but tell the
+    /// neighbor that we may keep its routes while it restarts.
+    pub graceful_restart_helper: bool,
+}
+
+impl Default for Offer {
+    /// Extended messages alone.
+    fn default() -> Self {
+        Self {
+            role: None,
+            strict_role: false,
+            extended_message: true,
+            extended_next_hop: false,
+            enhanced_route_refresh: false,
+            graceful_restart_helper: false,
+        }
+    }
 }
 
 /// The TCP connections to a neighbor, at most one of each.
@@ -94,6 +137,11 @@ pub enum Action {
     Update(Update),
     /// The neighbor asks for our routes of a family once more (RFC 2918).
     RouteRefresh(Family),
+    /// The neighbor sends its routes of the family anew: what it does not name until the end is
+    /// no longer its (RFC 7313 §4).
+    BeginningOfRouteRefresh(Family),
+    /// It has sent them all.
+    EndOfRouteRefresh(Family),
 }
 
 /// What the two sides agreed on.
@@ -109,6 +157,10 @@ pub struct Established {
     pub families: Vec<Family>,
     /// The neighbor understands ROUTE-REFRESH.
     pub route_refresh: bool,
+    /// The neighbor's role, if it told one that is assigned (RFC 9234).
+    pub peer_role: Option<Role>,
+    /// All that the neighbor offered, agreed on or not.
+    pub peer_capabilities: Capabilities,
     /// How messages are encoded.
     pub context: Context,
 }
@@ -152,6 +204,8 @@ pub struct Session {
     config: Config,
     state: State,
     back_off: BackOff,
+    /// The neighbor refused an OPEN for its optional parameter: the next one has none.
+    bare: bool,
     last_error: Option<DownReason>,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -159,6 +213,7 @@ pub struct Session {
 
 /// Where the session stands. A timer exists only where it can fire.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each neighbor, and nearly all are Running")]
 enum State {
     /// Idle until the operator starts it.
     Stopped,
@@ -168,8 +223,19 @@ enum State {
     /// Connect, Active, OpenSent or OpenConfirm.
     Opening(Opening),
     /// Routes flow.
-    Running { link: Established, since: Instant, timers: Timers, inbox: Vec<u8> },
+    Running {
+        link: Established,
+        since: Instant,
+        timers: Timers,
+        /// When the neighbor will have taken nothing for too long: the SendHoldTimer (RFC 9687).
+        send_hold_at: Option<Instant>,
+        inbox: Vec<u8>,
+    },
 }
+
+/// How long the neighbor may take nothing of what we send, or twice the hold time if that is
+/// longer (RFC 9687 §4).
+const SEND_HOLD_TIME: Duration = Duration::from_secs(480);
 
 impl Session {
     /// A session that is stopped.
@@ -181,6 +247,7 @@ impl Session {
             back_off: BackOff::new(config.connect_retry, config.seed),
             config,
             state: State::Stopped,
+            bare: false,
             last_error: None,
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -225,6 +292,7 @@ impl Session {
             }
         }
         self.back_off.reset();
+        self.bare = false;
     }
 
     /// A TCP connection is up. An accepted one that cannot be used is told so and closed.
@@ -350,6 +418,44 @@ impl Session {
         }
     }
 
+    /// Tells that all routes of `family` follow (RFC 7313 §4); does nothing unless the session is
+    /// Established and both sides offered Enhanced Route Refresh.
+    pub fn send_beginning_of_route_refresh(&mut self, _now: Instant, family: Family) {
+        self.send_demarcation(family, &Message::BeginningOfRouteRefresh(family));
+    }
+
+    /// Tells that all routes of `family` have been sent, as
+    /// [`send_beginning_of_route_refresh`](Self::send_beginning_of_route_refresh) began it.
+    pub fn send_end_of_route_refresh(&mut self, _now: Instant, family: Family) {
+        self.send_demarcation(family, &Message::EndOfRouteRefresh(family));
+    }
+
+    fn send_demarcation(&mut self, family: Family, message: &Message) {
+        if let State::Running { link, .. } = &self.state
+            && link.context.enhanced_route_refresh
+            && link.families.contains(&family)
+        {
+            let octets = message.emit(&link.context);
+            let connection = link.connection;
+            self.send_octets(connection, octets);
+        }
+    }
+
+    /// TCP holds octets that the neighbor does not take: the SendHoldTimer runs from the first
+    /// time that this is said (RFC 9687 §3.2). A driver that never says so has no such timer.
+    pub fn handle_write_blocked(&mut self, now: Instant) {
+        if let State::Running { link, send_hold_at, .. } = &mut self.state {
+            send_hold_at.get_or_insert(now + SEND_HOLD_TIME.max(link.hold_time * 2));
+        }
+    }
+
+    /// The neighbor took octets, or none are left: the SendHoldTimer stops.
+    pub fn handle_write_progress(&mut self) {
+        if let State::Running { send_hold_at, .. } = &mut self.state {
+            *send_hold_at = None;
+        }
+    }
+
     /// Fires every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
@@ -366,9 +472,12 @@ impl Session {
                 }
                 self.handle_dial_timeout(now, dial);
             }
-            State::Running { link, timers, .. } => {
+            State::Running { link, timers, send_hold_at, .. } => {
                 let connection = link.connection;
-                if timers.hold_is_over(now) {
+                if send_hold_at.is_some_and(|at| at <= now) {
+                    let expired = Notification::new(error_code::SEND_HOLD_TIMER_EXPIRED, 0);
+                    self.refuse(now, connection, expired);
+                } else if timers.hold_is_over(now) {
                     self.refuse(
                         now,
                         connection,
@@ -396,11 +505,14 @@ impl Session {
                 let links = [&opening.dialled, &opening.accepted];
                 let links = links.into_iter().flatten().filter_map(|link| match &link.phase {
                     Phase::OpenSent { hold_at } => Some(*hold_at),
+                    Phase::Deferred { until, .. } => Some(*until),
                     Phase::OpenConfirm { timers, .. } => timers.next(),
                 });
                 dial.into_iter().chain(links).min()
             }
-            State::Running { timers, .. } => timers.next(),
+            State::Running { timers, send_hold_at, .. } => {
+                timers.next().into_iter().chain(*send_hold_at).min()
+            }
         }
     }
 
@@ -459,7 +571,7 @@ fn next_message(
     octets: &[u8],
     context: &Context,
 ) -> Result<Option<(usize, Message)>, MessageError> {
-    match message::frame_len(octets, context.max_len)?.and_then(|len| octets.get(..len)) {
+    match message::frame_len_in(octets, context)?.and_then(|len| octets.get(..len)) {
         None => Ok(None),
         Some(frame) => Message::parse(frame, context).map(|message| Some((frame.len(), message))),
     }
@@ -488,8 +600,17 @@ impl Session {
                     self.actions.push_back(Action::Update(update));
                 }
                 // A family that was not agreed on is read over (RFC 2918 §4).
-                Message::RouteRefresh(family) if !link.families.contains(&family) => {}
+                Message::RouteRefresh(family)
+                | Message::BeginningOfRouteRefresh(family)
+                | Message::EndOfRouteRefresh(family)
+                    if !link.families.contains(&family) => {}
                 Message::UnknownRouteRefresh { .. } => {}
+                Message::BeginningOfRouteRefresh(family) => {
+                    self.actions.push_back(Action::BeginningOfRouteRefresh(family));
+                }
+                Message::EndOfRouteRefresh(family) => {
+                    self.actions.push_back(Action::EndOfRouteRefresh(family));
+                }
                 Message::RouteRefresh(family) => {
                     self.actions.push_back(Action::RouteRefresh(family));
                 }
@@ -501,6 +622,10 @@ impl Session {
                 (Some(Handshake { phase: Phase::OpenSent { .. }, .. }), Message::Open(open)) => {
                     self.handle_open(now, connection, &open);
                 }
+                (
+                    Some(Handshake { phase: Phase::Deferred { heard, .. }, .. }),
+                    Message::Keepalive,
+                ) => *heard = true,
                 (Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }), Message::Keepalive) => {
                     self.establish(now, connection);
                 }
@@ -543,7 +668,7 @@ impl Session {
             State::Opening(opening) => {
                 opening.slot(connection).as_ref().map(|handshake| match &handshake.phase {
                     Phase::OpenSent { .. } => self.config.first_context(),
-                    Phase::OpenConfirm { link, .. } => link.context,
+                    Phase::Deferred { link, .. } | Phase::OpenConfirm { link, .. } => link.context,
                 })
             }
             State::Running { link, .. } if link.connection == connection => Some(link.context),

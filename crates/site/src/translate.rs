@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
 use anycast_fleet::{Fleet, Neighbor, Probe, Service, Site};
-use anycast_speaker::{Bfd, Here, Password, Speaker};
+use anycast_speaker::{Bfd, Here, Offer, Password, Speaker};
 
 use crate::check::{Check, Kind};
 use crate::daemon::Error;
@@ -47,6 +47,7 @@ fn speaker_neighbor(
         families: neighbor.families.clone(),
         next_hop_other,
         passive: neighbor.passive,
+        offer: Offer::default(),
         multihop: (neighbor.hops > 1).then_some(neighbor.hops),
         ttl_security: neighbor.ttl_security,
         password: password(neighbor)?,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
+pub use anycast_bgp::session::Offer;
 use anycast_bgp::{Asn, Family, IpNet};
 
 /// One speaker.
@@ -50,6 +51,8 @@ pub struct Neighbor {
     pub next_hop_other: Option<IpAddr>,
     /// Never dial, only accept.
     pub passive: bool,
+    /// What is offered besides families, Route Refresh and four-octet AS numbers.
+    pub offer: Offer,
     /// Hops to the neighbor if it is not directly connected; an iBGP neighbor may be anywhere.
     pub multihop: Option<u8>,
     /// Refuse packets that came from further than the neighbor can be (GTSM, RFC 5082).

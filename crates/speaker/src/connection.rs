@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -21,9 +21,6 @@ use crate::sockopt;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to drain, so that a NOTIFICATION is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long the peer may take not one octet before the connection counts as broken, though it may
-/// go on sending: the SendHoldTimer (RFC 9687 §4, the least value that it suggests).
-const SEND_HOLD_TIME: Duration = Duration::from_secs(480);
 /// Octets that may wait for the peer's window before the tables hold back further UPDATEs.
 const HIGH_WATER: usize = 256 * 1024;
 /// Octets read at a time.
@@ -51,6 +48,9 @@ pub(crate) struct ConnectionHandle {
     pub(crate) local: SocketAddr,
     outbox: mpsc::UnboundedSender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
+    taken: Arc<AtomicU64>,
+    /// `taken` when [`is_stuck`](Self::is_stuck) last looked.
+    seen: u64,
     /// Never used but for being dropped.
     _open: oneshot::Sender<()>,
 }
@@ -67,9 +67,11 @@ impl ConnectionHandle {
         let local = stream.local_addr()?;
         let (outbox, outgoing) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::new(AtomicU64::new(0));
         let (open, dropped) = oneshot::channel();
-        tasks.spawn(run(stream, outgoing, dropped, Arc::clone(&waiting), report));
-        Ok(Self { id, local, outbox, waiting, _open: open })
+        let counts = (Arc::clone(&waiting), Arc::clone(&taken));
+        tasks.spawn(run(stream, outgoing, dropped, counts, report));
+        Ok(Self { id, local, outbox, waiting, taken, seen: 0, _open: open })
     }
 
     /// Queues whole messages.
@@ -83,6 +85,13 @@ impl ConnectionHandle {
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.load(Ordering::Acquire) >= HIGH_WATER
     }
+
+    /// Whether octets wait and TCP has taken none since the last time that this was asked.
+    pub(crate) fn is_stuck(&mut self) -> bool {
+        let taken = self.taken.load(Ordering::Acquire);
+        let before = std::mem::replace(&mut self.seen, taken);
+        self.waiting.load(Ordering::Acquire) > 0 && taken == before
+    }
 }
 
 /// The future that hands one event to the driver.
@@ -92,7 +101,7 @@ async fn run(
     stream: TcpStream,
     mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
     dropped: oneshot::Receiver<()>,
-    waiting: Arc<AtomicUsize>,
+    (waiting, taken): (Arc<AtomicUsize>, Arc<AtomicU64>),
     report: impl Fn(ConnectionEvent) -> ReportFuture + Send + Sync + 'static,
 ) {
     let (mut reader, mut writer) = stream.into_split();
@@ -118,12 +127,9 @@ async fn run(
             while let Ok(more) = outgoing.try_recv() {
                 batch.extend_from_slice(&more);
             }
-            let sent = write_all(&mut writer, &batch).await;
+            let sent = write_all(&mut writer, &batch, &taken).await;
             let before = waiting.fetch_sub(batch.len(), Ordering::AcqRel);
-            if let Err(error) = sent {
-                if error.kind() == io::ErrorKind::TimedOut {
-                    warn!("a neighbor reads nothing any more: its connection is given up");
-                }
+            if sent.is_err() {
                 // The reading side may never see the end.
                 report(ConnectionEvent::Closed).await;
                 break;
@@ -145,15 +151,18 @@ async fn run(
     }
 }
 
-/// Writes all of `octets`, as long as the peer takes some of them now and then.
-async fn write_all(writer: &mut (impl AsyncWrite + Unpin), mut octets: &[u8]) -> io::Result<()> {
+/// Writes all of `octets` and counts in `taken` what TCP has taken.
+async fn write_all(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut octets: &[u8],
+    taken: &AtomicU64,
+) -> io::Result<()> {
     while !octets.is_empty() {
-        let written = tokio::time::timeout(SEND_HOLD_TIME, writer.write(octets))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let written = writer.write(octets).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        taken.fetch_add(written as u64, Ordering::AcqRel);
         octets = &octets[written..];
     }
     Ok(())

@@ -341,6 +341,7 @@ impl Driver {
             // cost another its KEEPALIVE. And after the events: who has spoken is not silent.
             let now = self.now();
             for peer in &mut self.peers {
+                peer.note_writes(now);
                 if peer.session.poll_timeout().is_some_and(|at| at <= now) {
                     peer.session.handle_timeout(now);
                 }
@@ -438,6 +439,8 @@ impl Driver {
                     self.rib.handle_update(peer_id(index), update);
                 }
                 Action::RouteRefresh(family) => self.rib.handle_refresh(peer_id(index), family),
+                // Nobody sends them, as Enhanced Route Refresh is not offered.
+                Action::BeginningOfRouteRefresh(_) | Action::EndOfRouteRefresh(_) => {}
             }
         }
     }
@@ -810,6 +813,17 @@ impl Peer {
         [&self.dialled, &self.accepted].into_iter().flatten().all(|handle| !handle.is_full())
     }
 
+    /// Tells the session whether the neighbor takes what it is sent.
+    fn note_writes(&mut self, now: Instant) {
+        for handle in [&mut self.dialled, &mut self.accepted].into_iter().flatten() {
+            if handle.is_stuck() {
+                self.session.handle_write_blocked(now);
+            } else {
+                self.session.handle_write_progress();
+            }
+        }
+    }
+
     fn is_closed(&self) -> bool {
         self.dialled.is_none() && self.accepted.is_none()
     }
@@ -847,6 +861,13 @@ fn session_config(config: &Config, neighbor: &Neighbor, index: usize) -> session
         families: neighbor.families.clone(),
         connect_retry: neighbor.connect_retry,
         passive: neighbor.passive,
+        // What the tables do not know yet is not offered.
+        offer: session::Offer {
+            extended_next_hop: false,
+            enhanced_route_refresh: false,
+            graceful_restart_helper: false,
+            ..neighbor.offer
+        },
         // Different on every speaker and neighbor, so that retries do not fall together.
         seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
     }

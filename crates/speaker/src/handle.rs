@@ -49,6 +49,12 @@ pub struct NeighborStatus {
     pub hold_time_seconds: Option<f64>,
     /// The families in force.
     pub families: Vec<String>,
+    /// The capabilities that it offered: their names, or their codes.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Its role, if it told one (RFC 9234).
+    #[serde(default)]
+    pub role: Option<String>,
     /// Prefixes that it told us.
     pub received: usize,
     /// Of these, how many import policy took.
@@ -192,6 +198,10 @@ impl Handle {
                     families: negotiated
                         .map(|n| n.families.iter().map(ToString::to_string).collect())
                         .unwrap_or_default(),
+                    capabilities: negotiated
+                        .map(|n| n.peer_capabilities.names())
+                        .unwrap_or_default(),
+                    role: negotiated.and_then(|n| n.peer_role).map(|role| role.to_string()),
                     received: counts.received,
                     accepted: counts.accepted,
                     advertised: counts.advertised,

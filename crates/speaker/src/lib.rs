@@ -21,6 +21,6 @@ mod sched;
 mod sockopt;
 
 pub use bfd::BfdStatus;
-pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Password, Place};
+pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
 pub use driver::{BindError, Speaker, SpeakerEvent};
 pub use handle::{ExplainReport, ExplainRow, Handle, NeighborStatus, RouteRow};

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anycast_bfd::{Control, Diagnostic, Exchange, Interval, State};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
-use anycast_speaker::{Bfd, BfdStatus, Config, Handle, Here, Neighbor, Speaker};
+use anycast_speaker::{Bfd, BfdStatus, Config, Handle, Here, Neighbor, Offer, Speaker};
 
 const LEFT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RIGHT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -104,6 +104,7 @@ fn neighbor(name: &str, local: IpAddr, remote: IpAddr, asn: u32) -> Neighbor {
         hold_time: Duration::from_secs(30),
         connect_retry: Duration::from_millis(100),
         families: vec![if local.is_ipv4() { Family::Ipv4Unicast } else { Family::Ipv6Unicast }],
+        offer: Offer::default(),
         next_hop_other: None,
         passive: false,
         multihop: None,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anycast_bgp::message::{Capabilities, Context, Message, Open, Update};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
-use anycast_speaker::{Config, Handle, Here, Neighbor, Speaker};
+use anycast_speaker::{Config, Handle, Here, Neighbor, Offer, Speaker};
 use tokio::task::JoinHandle;
 
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -32,6 +32,7 @@ fn neighbor(address: Ipv4Addr, port: u16, asn: Asn) -> Neighbor {
         families: vec![Family::Ipv4Unicast],
         next_hop_other: None,
         passive: false,
+        offer: Offer::default(),
         multihop: None,
         ttl_security: false,
         password: None,

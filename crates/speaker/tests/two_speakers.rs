@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Community, Family, IpNet};
-use anycast_speaker::{Config, Handle, Here, Neighbor, Password, Speaker};
+use anycast_speaker::{Config, Handle, Here, Neighbor, Offer, Password, Speaker};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -40,6 +40,7 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
         families: vec![Family::Ipv4Unicast],
         next_hop_other: None,
         passive: false,
+        offer: Offer::default(),
         multihop: None,
         ttl_security: false,
         password: None,

@@ -465,7 +465,7 @@ fn large_community(octets: [u8; 12]) -> LargeCommunity {
 
 /// MP_REACH_NLRI (RFC 4760 §3); what cannot be read to the end loses prefixes, so the session
 /// ends (RFC 7606 §§5.3, 7.11).
-fn parse_mp_reach(draft: &mut Draft, value: &[u8], _: &Context) -> Result<(), Malformed> {
+fn parse_mp_reach(draft: &mut Draft, value: &[u8], ctx: &Context) -> Result<(), Malformed> {
     let reset = || Malformed::Reset(MessageError::OptionalAttribute);
     let ([high, low, safi, len], rest) = value.split_first_chunk().ok_or_else(reset)?;
     let (next_hop, rest) = rest.split_at_checked(usize::from(*len)).ok_or_else(reset)?;
@@ -473,7 +473,13 @@ fn parse_mp_reach(draft: &mut Draft, value: &[u8], _: &Context) -> Result<(), Ma
     let (_, nlri) = rest.split_first().ok_or_else(reset)?;
     let family = Family::from_codes(u16::from_be_bytes([*high, *low]), *safi)
         .ok_or(Malformed::Discard("MP_REACH_NLRI of a family that we do not route"))?;
-    let next_hop = parse_next_hop(family, next_hop).ok_or_else(reset)?;
+    let next_hop = match (family, next_hop) {
+        (Family::Ipv4Unicast, [a, b, c, d]) => IpAddr::V4([*a, *b, *c, *d].into()).into(),
+        (Family::Ipv4Unicast, _) if !ctx.extended_next_hop => return Err(reset()),
+        (Family::Ipv4Unicast | Family::Ipv6Unicast, octets) => {
+            parse_ipv6_next_hop(octets).ok_or_else(reset)?
+        }
+    };
     let mut prefixes = Vec::new();
     prefix::parse(family, nlri, &mut prefixes).ok_or_else(reset)?;
     draft.reach = Some((next_hop, prefixes));
@@ -484,28 +490,21 @@ fn parse_mp_reach(draft: &mut Draft, value: &[u8], _: &Context) -> Result<(), Ma
     }
 }
 
-fn parse_next_hop(family: Family, octets: &[u8]) -> Option<NextHop> {
-    match family {
-        Family::Ipv4Unicast => {
-            let octets: [u8; 4] = octets.try_into().ok()?;
-            Some(IpAddr::V4(octets.into()).into())
-        }
-        Family::Ipv6Unicast => {
-            let (first, second) = octets.split_first_chunk::<16>()?;
-            let first = Ipv6Addr::from(*first);
-            if second.is_empty() {
-                return Some(IpAddr::V6(first).into());
-            }
-            let second: [u8; 16] = second.try_into().ok()?;
-            let second = Some(Ipv6Addr::from(second))
-                .filter(|second| second.is_unicast_link_local() && *second != first);
-            // Some speakers without a global address leave its place empty.
-            Some(match second {
-                Some(second) if first.is_unspecified() => IpAddr::V6(second).into(),
-                link_local => NextHop { address: IpAddr::V6(first), link_local },
-            })
-        }
+/// One IPv6 address, or a global and a link-local one (RFC 2545 §3, RFC 8950 §3).
+fn parse_ipv6_next_hop(octets: &[u8]) -> Option<NextHop> {
+    let (first, second) = octets.split_first_chunk::<16>()?;
+    let first = Ipv6Addr::from(*first);
+    if second.is_empty() {
+        return Some(IpAddr::V6(first).into());
     }
+    let second: [u8; 16] = second.try_into().ok()?;
+    let second = Some(Ipv6Addr::from(second))
+        .filter(|second| second.is_unicast_link_local() && *second != first);
+    // Some speakers without a global address leave its place empty.
+    Some(match second {
+        Some(second) if first.is_unspecified() => IpAddr::V6(second).into(),
+        link_local => NextHop { address: IpAddr::V6(first), link_local },
+    })
 }
 
 /// Whether packets can be sent to the address (RFC 4271 §6.3 "valid IP host address").

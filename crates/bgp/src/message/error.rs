@@ -1,6 +1,8 @@
 //! Why a message was refused: each case is one NOTIFICATION code and subcode (RFC 4271 §6).
 
-use crate::iana::{error_code, header_subcode, open_subcode, update_subcode};
+use crate::iana::{
+    error_code, header_subcode, open_subcode, route_refresh_subcode, update_subcode,
+};
 
 use super::Notification;
 
@@ -35,6 +37,14 @@ pub enum MessageError {
     /// One or two seconds (RFC 4271 §6.2).
     #[error("unacceptable hold time of {0} s")]
     UnacceptableHoldTime(u16),
+
+    /// The BGP Role capability is there twice, with different values (RFC 9234 §4.2).
+    #[error("two BGP roles at once")]
+    RoleMismatch,
+
+    /// The whole message, a beginning or end of route refresh (RFC 7313 §5).
+    #[error("wrong length of a ROUTE-REFRESH")]
+    InvalidRouteRefreshLength(Vec<u8>),
 
     /// The lengths inside the UPDATE contradict each other, or MP_REACH_NLRI or MP_UNREACH_NLRI
     /// is there twice (RFC 4271 §6.3, RFC 7606 §3 g).
@@ -75,7 +85,7 @@ impl MessageError {
     /// What to tell the neighbor before closing.
     #[must_use]
     pub fn to_notification(&self) -> Notification {
-        use error_code::{MESSAGE_HEADER, OPEN_MESSAGE, UPDATE_MESSAGE};
+        use error_code::{MESSAGE_HEADER, OPEN_MESSAGE, ROUTE_REFRESH_MESSAGE, UPDATE_MESSAGE};
         let (code, subcode, data) = match self {
             Self::ConnectionNotSynchronized => {
                 (MESSAGE_HEADER, header_subcode::CONNECTION_NOT_SYNCHRONIZED, Vec::new())
@@ -99,6 +109,12 @@ impl MessageError {
             Self::UnacceptableHoldTime(_) => {
                 (OPEN_MESSAGE, open_subcode::UNACCEPTABLE_HOLD_TIME, Vec::new())
             }
+            Self::RoleMismatch => (OPEN_MESSAGE, open_subcode::ROLE_MISMATCH, Vec::new()),
+            Self::InvalidRouteRefreshLength(message) => (
+                ROUTE_REFRESH_MESSAGE,
+                route_refresh_subcode::INVALID_MESSAGE_LENGTH,
+                message.clone(),
+            ),
             Self::MalformedAttributeList(_) => {
                 (UPDATE_MESSAGE, update_subcode::MALFORMED_ATTRIBUTE_LIST, Vec::new())
             }

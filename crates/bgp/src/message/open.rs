@@ -1,11 +1,12 @@
-//! OPEN (RFC 4271 §4.2) and its capabilities (RFC 5492).
+//! OPEN (RFC 4271 §4.2) and its Optional Parameters (RFC 5492, RFC 9072).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::MessageError;
-use crate::iana::{capability, open_parameter};
-use crate::{Asn, Family};
+use super::capabilities::{Capabilities, Draft};
+use crate::Asn;
+use crate::iana::open_parameter;
 
 /// The only version there is.
 const VERSION: u8 = 4;
@@ -21,74 +22,6 @@ pub struct Open {
     pub router_id: Ipv4Addr,
     /// What the sender can do.
     pub capabilities: Capabilities,
-}
-
-/// The capabilities that this code acts on; others are read over.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Capabilities {
-    /// Multiprotocol Extensions (RFC 4760): the families named, each once. `None`: the capability
-    /// is absent, which means IPv4 unicast only.
-    pub families: Option<Vec<Family>>,
-    /// Route Refresh (RFC 2918).
-    pub route_refresh: bool,
-    /// Four-octet AS numbers (RFC 6793).
-    pub four_octet_asn: bool,
-    /// Every code that was there, known or not, each once, in the order of the message: for
-    /// display. `emit` writes what the other fields say and does not look here.
-    pub codes: Vec<u8>,
-}
-
-/// A capability that we act on. The value's length is part of what it is.
-struct Known {
-    code: u8,
-    len: usize,
-    take: fn(&mut Draft, &[u8]) -> Result<(), MessageError>,
-}
-
-/// In the order in which `emit` writes them.
-const KNOWN: [Known; 3] = [
-    Known {
-        code: capability::MULTIPROTOCOL,
-        len: 4,
-        take: |draft, value| {
-            let families = draft.capabilities.families.get_or_insert_default();
-            let family = Family::from_codes(u16::from_be_bytes([value[0], value[1]]), value[3]);
-            if let Some(family) = family.filter(|family| !families.contains(family)) {
-                families.push(family);
-            }
-            Ok(())
-        },
-    },
-    Known {
-        code: capability::ROUTE_REFRESH,
-        len: 0,
-        take: |draft, _| {
-            draft.capabilities.route_refresh = true;
-            Ok(())
-        },
-    },
-    Known {
-        code: capability::FOUR_OCTET_ASN,
-        len: 4,
-        take: |draft, value| {
-            let asn = u32::from_be_bytes([value[0], value[1], value[2], value[3]]);
-            if asn == 0 {
-                return Err(MessageError::BadPeerAs);
-            }
-            // Twice with different numbers is not foreseen (RFC 5492 §4): the first one counts.
-            if !draft.capabilities.four_octet_asn {
-                draft.capabilities.four_octet_asn = true;
-                draft.asn = Asn(asn);
-            }
-            Ok(())
-        },
-    },
-];
-
-/// What has been read so far.
-struct Draft {
-    asn: Asn,
-    capabilities: Capabilities,
 }
 
 impl Open {
@@ -136,33 +69,13 @@ impl Open {
         let lengths_at = out.len();
         out.extend_from_slice(&[0, open_parameter::CAPABILITIES, 0]);
         self.capabilities.emit(self.asn, out);
-        // Two families, Route Refresh and four-octet ASNs: 20 octets at most.
+        // Every capability with every family: some 80 octets.
         let len = u8::try_from(out.len() - lengths_at - 3).unwrap_or(u8::MAX);
         if len == 0 {
             out.truncate(lengths_at + 1);
         } else {
             out[lengths_at] = len + 2;
             out[lengths_at + 2] = len;
-        }
-    }
-}
-
-impl Capabilities {
-    fn emit(&self, asn: Asn, out: &mut Vec<u8>) {
-        let families = self.families.as_deref().unwrap_or_default();
-        for (i, family) in families.iter().enumerate() {
-            if !families[..i].contains(family) {
-                out.extend_from_slice(&[capability::MULTIPROTOCOL, 4]);
-                out.extend_from_slice(&family.afi().to_be_bytes());
-                out.extend_from_slice(&[0, family.safi()]);
-            }
-        }
-        if self.route_refresh {
-            out.extend_from_slice(&[capability::ROUTE_REFRESH, 0]);
-        }
-        if self.four_octet_asn {
-            out.extend_from_slice(&[capability::FOUR_OCTET_ASN, 4]);
-            out.extend_from_slice(&asn.0.to_be_bytes());
         }
     }
 }
@@ -192,25 +105,6 @@ impl Draft {
                 return Err(MessageError::UnsupportedOptionalParameter(*kind));
             }
             self.capabilities(value)?;
-            rest = after;
-        }
-        Ok(())
-    }
-
-    fn capabilities(&mut self, mut rest: &[u8]) -> Result<(), MessageError> {
-        while let Some((code, after)) = rest.split_first() {
-            let Some((value, after)) = split_by_u8(after) else {
-                return Err(MessageError::MalformedOpen("a capability is cut short"));
-            };
-            if let Some(known) = KNOWN.iter().find(|known| known.code == *code) {
-                if value.len() != known.len {
-                    return Err(MessageError::MalformedOpen("a capability has a wrong length"));
-                }
-                (known.take)(self, value)?;
-            }
-            if !self.capabilities.codes.contains(code) {
-                self.capabilities.codes.push(*code);
-            }
             rest = after;
         }
         Ok(())

@@ -5,9 +5,9 @@ mod faults;
 mod properties;
 mod samples;
 
-use super::{Context, MAX_LEN, message_type};
+use super::{Context, message_type};
 
-pub(super) const EBGP: Context = Context { four_octet_asn: true, ebgp: true, max_len: MAX_LEN };
+pub(super) const EBGP: Context = Context::new(true);
 pub(super) const IBGP: Context = Context { ebgp: false, ..EBGP };
 pub(super) const OLD: Context = Context { four_octet_asn: false, ..EBGP };
 

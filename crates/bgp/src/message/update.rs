@@ -114,8 +114,8 @@ impl Update {
     ///
     /// A route whose attributes leave no room for a prefix cannot be announced (RFC 4271 §9.2):
     /// it is withdrawn, lest the neighbor keep an older one. Prefixes of IPv4 with an IPv6 next
-    /// hop take the form of RFC 8950, which a neighbor must have agreed to; those of IPv6 with an
-    /// IPv4 next hop get it as an IPv4-mapped address.
+    /// hop take the form of RFC 8950 if the neighbor agreed to that, and are withdrawn otherwise;
+    /// those of IPv6 with an IPv4 next hop get it as an IPv4-mapped address.
     #[must_use]
     pub fn emit(&self, ctx: &Context) -> Vec<Vec<u8>> {
         let mut messages = Vec::new();
@@ -398,6 +398,11 @@ fn emit_announcement(
         return;
     }
     let nlri = family == Family::Ipv4Unicast && attributes.next_hop.address.is_ipv4();
+    if family == Family::Ipv4Unicast && !nlri && !ctx.extended_next_hop {
+        let withdrawn: Vec<IpNet> = rest.copied().collect();
+        emit_withdrawals(&withdrawn, ctx, messages);
+        return;
+    }
     let mut list = Vec::with_capacity(128);
     attributes::emit(attributes, nlri, ctx, &mut list);
     let mut mp_head = Vec::new();

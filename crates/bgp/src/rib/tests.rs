@@ -3,6 +3,8 @@
 mod model;
 mod topology;
 
+use std::fmt::Write;
+
 use super::*;
 use crate::attribute::UnknownAttribute;
 use crate::message::Announcement;
@@ -138,8 +140,15 @@ fn fib(rib: &mut Rib) -> Vec<String> {
         .collect()
 }
 
+/// The prefix, then a line for each route: who, and what became of it.
 fn explanation(rib: &Rib, prefix: &str) -> String {
-    rib.explain(&net(prefix)).map(|it| it.to_string()).unwrap_or_default()
+    let Some(explanation) = rib.explain(&net(prefix)) else { return String::new() };
+    let mut text = explanation.prefix.to_string();
+    for ExplainedRoute { name, outcome, .. } in &explanation.routes {
+        let mark = if *outcome == Outcome::Best { '*' } else { ' ' };
+        write!(text, "\n{mark} {name}: {outcome}").unwrap();
+    }
+    text
 }
 
 const NOTHING: [&str; 0] = [];

@@ -1,11 +1,18 @@
 //! The way down: who is told what, what is closed, and whether the session rests or seeks.
 
-use crate::iana::{cease_subcode, error_code, fsm_subcode};
+use crate::Family;
+use crate::iana::{cease_subcode, error_code, fsm_subcode, open_subcode};
 use crate::message::{Message, Notification};
 use crate::time::Instant;
 
 use super::opening::{Dial, Handshake, Phase};
 use super::{Action, Connection, DownReason, Session, State, cease};
+
+/// Whether the neighbor does not know the Capabilities parameter.
+const fn refuses_parameters(notification: &Notification) -> bool {
+    notification.code == error_code::OPEN_MESSAGE
+        && notification.subcode == open_subcode::UNSUPPORTED_OPTIONAL_PARAMETER
+}
 
 impl Session {
     /// Ends a connection because of an error that the neighbor is told.
@@ -24,9 +31,10 @@ impl Session {
         let subcode = match &mut self.state {
             State::Running { .. } => fsm_subcode::UNEXPECTED_MESSAGE_IN_ESTABLISHED,
             State::Opening(opening) => match opening.slot(connection) {
-                Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) => {
-                    fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM
-                }
+                Some(Handshake {
+                    phase: Phase::OpenConfirm { .. } | Phase::Deferred { .. },
+                    ..
+                }) => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM,
                 _ => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_SENT,
             },
             State::Stopped | State::Resting { .. } => return,
@@ -41,6 +49,10 @@ impl Session {
         match &mut self.state {
             State::Stopped | State::Resting { .. } => {}
             State::Opening(opening) => {
+                // RFC 5492 §3: the neighbor may know no capabilities; without them IPv4 is left.
+                self.bare = !self.bare
+                    && matches!(&reason, DownReason::Received(n) if refuses_parameters(n))
+                    && self.config.families.contains(&Family::Ipv4Unicast);
                 let slot = opening.slot(connection);
                 let confirmed =
                     matches!(slot, Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }));
@@ -59,7 +71,7 @@ impl Session {
                 };
                 if !alone {
                     // The other connection goes on: nothing to report.
-                    return;
+                    return self.answer_deferred(now, connection.other());
                 }
                 self.last_error = Some(reason);
                 if unwanted {
@@ -82,6 +94,7 @@ impl Session {
     /// Leaves Established; the caller says where to.
     pub(super) fn go_down(&mut self, connection: Connection, reason: &DownReason) {
         self.counters.dropped += 1;
+        self.bare = false;
         self.last_error = Some(reason.clone());
         if let DownReason::Sent(notification) = reason {
             self.send(connection, &Message::Notification(notification.clone()));

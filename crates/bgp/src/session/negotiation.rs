@@ -1,30 +1,50 @@
 //! What an OPEN must say, what two OPENs agree on, and which of two connections survives.
 
 use crate::iana::{capability, error_code, open_subcode};
-use crate::message::{Capabilities, Context, MAX_LEN, Notification, Open, Update};
-use crate::{Asn, Family};
+use crate::message::{
+    Capabilities, Context, EXTENDED_MAX_LEN, GracefulRestart, MAX_LEN, Notification, Open, Update,
+};
+use crate::{Asn, Family, Role};
 
-use super::{Config, Connection, Established};
+use super::{Config, Connection, Established, Offer};
 
 impl Config {
-    /// Our OPEN.
-    pub(super) fn open(&self) -> Open {
+    /// Our OPEN; a bare one has no capabilities.
+    pub(super) fn open(&self, bare: bool) -> Open {
         Open {
             asn: self.local_asn,
             hold_time: self.hold_time,
             router_id: self.router_id,
-            capabilities: Capabilities {
-                families: Some(self.families.clone()),
-                route_refresh: true,
-                four_octet_asn: true,
-                ..Capabilities::default()
-            },
+            capabilities: self.capabilities(bare),
         }
+    }
+
+    fn capabilities(&self, bare: bool) -> Capabilities {
+        if bare {
+            return Capabilities::default();
+        }
+        let Offer { extended_message, extended_next_hop, enhanced_route_refresh, .. } = self.offer;
+        Capabilities {
+            families: Some(self.families.clone()),
+            route_refresh: true,
+            extended_next_hop: extended_next_hop && self.families.contains(&Family::Ipv4Unicast),
+            extended_message,
+            role: self.role().map(Role::code),
+            graceful_restart: self.offer.graceful_restart_helper.then(GracefulRestart::default),
+            four_octet_asn: true,
+            enhanced_route_refresh,
+            ..Capabilities::default()
+        }
+    }
+
+    /// Our role, which only another AS is told (RFC 9234 §4).
+    fn role(&self) -> Option<Role> {
+        self.offer.role.filter(|_| self.is_ebgp())
     }
 
     /// How messages are encoded before the OPENs are exchanged.
     pub(super) const fn first_context(&self) -> Context {
-        Context { four_octet_asn: true, ebgp: self.is_ebgp(), max_len: MAX_LEN }
+        Context::new(self.is_ebgp())
     }
 
     const fn is_ebgp(&self) -> bool {
@@ -35,10 +55,14 @@ impl Config {
     /// What we and the sender of `open` agree on, or what is wrong with it:
     /// 1. the ASN is not the neighbor's (RFC 4271 §6.2);
     /// 2. inside an AS, the BGP Identifier is our own (RFC 6286 §2.2);
-    /// 3. no address family is common (RFC 5492 §3 has us list those that we need).
+    /// 3. the roles do not fit, or the neighbor's is missing and we insist (RFC 9234 §4.2);
+    /// 4. no address family is common (RFC 5492 §3 has us list those that we need).
+    ///
+    /// `bare`: our own OPEN had no capabilities.
     pub(super) fn negotiate(
         &self,
         connection: Connection,
+        bare: bool,
         open: &Open,
     ) -> Result<Established, Notification> {
         if open.asn != self.peer_asn {
@@ -50,9 +74,20 @@ impl Config {
                 open_subcode::BAD_BGP_IDENTIFIER,
             ));
         }
-        let theirs = open.capabilities.families.as_deref().unwrap_or(&[Family::Ipv4Unicast]);
-        let families: Vec<Family> =
-            self.families.iter().copied().filter(|family| theirs.contains(family)).collect();
+        let (ours, theirs) = (self.capabilities(bare), &open.capabilities);
+        let peer_role = theirs.role.and_then(Role::from_code);
+        let roles_fit = match (self.role(), theirs.role) {
+            (None, _) => true,
+            (Some(_), None) => !self.offer.strict_role,
+            (Some(role), Some(_)) => peer_role == Some(role.counterpart()),
+        };
+        if !roles_fit {
+            return Err(Notification::new(error_code::OPEN_MESSAGE, open_subcode::ROLE_MISMATCH));
+        }
+        let ipv4_alone = || vec![Family::Ipv4Unicast];
+        let their_families = theirs.families.clone().unwrap_or_else(ipv4_alone);
+        let mut families = ours.families.clone().unwrap_or_else(ipv4_alone);
+        families.retain(|family| their_families.contains(family));
         if families.is_empty() {
             let data = self.families.iter().copied().flat_map(multiprotocol_capability).collect();
             let refusal =
@@ -64,11 +99,21 @@ impl Config {
             peer_router_id: open.router_id,
             hold_time: self.hold_time.min(open.hold_time),
             families,
-            route_refresh: open.capabilities.route_refresh,
+            route_refresh: theirs.route_refresh,
+            peer_role,
             context: Context {
-                four_octet_asn: open.capabilities.four_octet_asn,
+                four_octet_asn: ours.four_octet_asn && theirs.four_octet_asn,
+                max_len: if ours.extended_message && theirs.extended_message {
+                    EXTENDED_MAX_LEN
+                } else {
+                    MAX_LEN
+                },
+                extended_next_hop: ours.extended_next_hop && theirs.extended_next_hop,
+                enhanced_route_refresh: ours.enhanced_route_refresh
+                    && theirs.enhanced_route_refresh,
                 ..self.first_context()
             },
+            peer_capabilities: theirs.clone(),
         })
     }
 

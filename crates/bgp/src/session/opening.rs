@@ -14,6 +14,10 @@ const OPEN_SENT_HOLD_TIME: Duration = Duration::from_secs(240);
 /// The least time for which an attempt to connect goes on: TCP repeats a lost SYN after 1 s and
 /// after 3 s.
 const DIAL_TIME: Duration = Duration::from_secs(5);
+/// How long the OPEN on a connection that would lose a collision waits for the one on the
+/// connection that would win it, or a third of a shorter hold time: the neighbor may be in
+/// OpenConfirm already. A neighbor sends its OPEN as soon as it sees a connection.
+const DEFERRAL: Duration = Duration::from_secs(5);
 
 /// The way to an Established session.
 #[derive(Debug)]
@@ -43,8 +47,21 @@ pub(super) struct Handshake {
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    OpenSent { hold_at: Instant },
-    OpenConfirm { link: Established, timers: Timers },
+    OpenSent {
+        hold_at: Instant,
+    },
+    /// Still OpenSent for all that the neighbor can see: its OPEN suits us, but the other
+    /// connection is up and would win the collision. Our KEEPALIVE waits for the OPEN there or
+    /// for its end, until then at most. `heard`: the neighbor's KEEPALIVE came meanwhile.
+    Deferred {
+        link: Established,
+        heard: bool,
+        until: Instant,
+    },
+    OpenConfirm {
+        link: Established,
+        timers: Timers,
+    },
 }
 
 impl Opening {
@@ -65,7 +82,7 @@ impl Opening {
     pub(super) fn name(&self) -> StateName {
         let links = [&self.dialled, &self.accepted];
         let furthest = links.into_iter().flatten().map(|handshake| match handshake.phase {
-            Phase::OpenSent { .. } => StateName::OpenSent,
+            Phase::OpenSent { .. } | Phase::Deferred { .. } => StateName::OpenSent,
             Phase::OpenConfirm { .. } => StateName::OpenConfirm,
         });
         furthest.max().unwrap_or(match self.dial {
@@ -116,25 +133,44 @@ impl Session {
         if let State::Opening(opening) = &mut self.state {
             let phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
             *opening.slot(connection) = Some(Handshake { phase, inbox: Vec::new() });
-            let open = self.config.open();
+            let open = self.config.open(self.bare);
             self.send(connection, &Message::Open(open));
         }
     }
 
-    /// From OpenSent to OpenConfirm, if the OPEN suits us and no better connection exists.
+    /// From OpenSent to OpenConfirm, if the OPEN suits us and no better connection exists. If one
+    /// may yet come to be, the answer waits for it.
+    ///
+    /// Without that wait the two sides can end up with none: we answer on the connection that
+    /// would lose, the neighbor's KEEPALIVE is there already and we are Established on it and
+    /// close the other; but the neighbor reads our OPEN on the other before our KEEPALIVE, and
+    /// closes the one on which we are Established, as RFC 4271 §6.8 says.
     pub(super) fn handle_open(&mut self, now: Instant, connection: Connection, open: &Open) {
-        let link = match self.config.negotiate(connection, open) {
+        let link = match self.config.negotiate(connection, self.bare, open) {
             Ok(link) => link,
             Err(notification) => return self.refuse(now, connection, notification),
         };
         let other = connection.other();
+        let wins = self.config.survivor(open) == connection;
         let State::Opening(opening) = &mut self.state else { return };
-        if let Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }) = opening.slot(other) {
-            if self.config.survivor(open) != connection {
-                return self.leave(connection);
+        match opening.slot(other).as_ref().map(|handshake| &handshake.phase) {
+            Some(Phase::OpenConfirm { .. }) if !wins => return self.leave(connection),
+            Some(Phase::OpenConfirm { .. } | Phase::Deferred { .. }) => self.leave(other),
+            Some(Phase::OpenSent { .. }) if !wins => {
+                if let Some(handshake) = opening.slot(connection) {
+                    let third = Some(link.hold_time / 3).filter(|third| !third.is_zero());
+                    let until = now + third.map_or(DEFERRAL, |third| third.min(DEFERRAL));
+                    handshake.phase = Phase::Deferred { link, heard: false, until };
+                }
+                return;
             }
-            self.leave(other);
+            Some(Phase::OpenSent { .. }) | None => {}
         }
+        self.confirm(now, connection, link);
+    }
+
+    /// To OpenConfirm: the answer to the neighbor's OPEN.
+    fn confirm(&mut self, now: Instant, connection: Connection, link: Established) {
         let State::Opening(opening) = &mut self.state else { return };
         if let Dial::OnUntil(_) = opening.dial {
             opening.dial = Dial::No;
@@ -144,6 +180,19 @@ impl Session {
             let timers = Timers::start(now, link.hold_time);
             handshake.phase = Phase::OpenConfirm { link, timers };
             self.send(connection, &Message::Keepalive);
+        }
+    }
+
+    /// A deferred answer waits no longer, as the other connection has ended or takes too long.
+    pub(super) fn answer_deferred(&mut self, now: Instant, connection: Connection) {
+        let State::Opening(opening) = &mut self.state else { return };
+        let Some(handshake) = opening.slot(connection) else { return };
+        let Phase::Deferred { link, heard, .. } = &handshake.phase else { return };
+        let (link, heard) = (link.clone(), *heard);
+        self.leave(connection.other());
+        self.confirm(now, connection, link);
+        if heard {
+            self.establish(now, connection);
         }
     }
 
@@ -160,7 +209,7 @@ impl Session {
         self.counters.established += 1;
         self.back_off.reset();
         self.actions.push_back(Action::Established(link.clone()));
-        self.state = State::Running { link, since: now, timers, inbox };
+        self.state = State::Running { link, since: now, timers, send_hold_at: None, inbox };
     }
 }
 
@@ -171,6 +220,12 @@ impl Session {
         let Some(handshake) = opening.slot(connection) else { return };
         let expired = match &mut handshake.phase {
             Phase::OpenSent { hold_at } => *hold_at <= now,
+            Phase::Deferred { until, .. } => {
+                if *until <= now {
+                    self.answer_deferred(now, connection);
+                }
+                false
+            }
             Phase::OpenConfirm { timers, .. } if timers.hold_is_over(now) => true,
             Phase::OpenConfirm { timers, .. } => {
                 if timers.is_keepalive_due(now) {

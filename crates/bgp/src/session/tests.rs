@@ -2,6 +2,7 @@
 
 mod negotiation;
 mod octets;
+mod offers;
 mod random;
 mod retry;
 mod simulation;
@@ -29,12 +30,13 @@ fn config() -> Config {
         families: Family::ALL.to_vec(),
         connect_retry: Duration::from_secs(1),
         passive: false,
+        offer: Offer::default(),
         seed: 1,
     }
 }
 
 fn context() -> Context {
-    Context { four_octet_asn: true, ebgp: true, max_len: MAX_LEN }
+    Context::new(true)
 }
 
 /// The OPEN of a neighbor whose BGP Identifier is lower than ours, so that the connection which we

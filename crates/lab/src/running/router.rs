@@ -8,7 +8,9 @@ use anycast_bgp::IpNet;
 use anycast_bgp::policy::Policy;
 use anycast_bgp::policy::relation::{Relation, export_policy, import_policy};
 use anycast_bgp::{Asn, Attributes};
-use anycast_speaker::{Bfd, BindError, Config, Handle, Igp, Neighbor, Password, Place, Speaker};
+use anycast_speaker::{
+    Bfd, BindError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker,
+};
 use tokio::task::JoinHandle;
 
 use crate::netns::NetNs;
@@ -122,6 +124,7 @@ fn neighbor(asn: Asn, plan: &NeighborPlan, ours: bool) -> Neighbor {
         // Of two of our own only one dials: crossing connections would only collide
         // (RFC 4271 §6.8) and cost a second.
         passive: ours && plan.local_address > plan.address,
+        offer: Offer::default(),
         multihop: plan.multihop,
         ttl_security: plan.gtsm,
         password,

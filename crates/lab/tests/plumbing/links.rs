@@ -353,7 +353,9 @@ pub(crate) fn large() {
         let address = |at: usize| spec.ends[at].addresses[1].addr().to_string();
         let one = udp(&spec.ends[0].ns, &address(0));
         let other = udp(&spec.ends[1].ns, &address(1));
-        assert!(echo(&one, &other).is_some(), "link {number} carries");
+        // A busy kernel may take a moment until it believes in the newest carriers.
+        let carries = (0..10).any(|_| echo(&one, &other).is_some());
+        assert!(carries, "link {number} carries");
     }
     let start = Instant::now();
     drop((wire, specs, nodes));

@@ -185,11 +185,61 @@ fn open_faults() {
 }
 
 #[test]
+fn capabilities_have_the_lengths_that_their_rfcs_give_them() {
+    let open = |capability: &[u8]| {
+        let len = u8::try_from(capability.len()).unwrap();
+        let body = [&hex(OPEN)[..], &[len + 2, 2, len], capability].concat();
+        Message::parse(&message(1, &body), &EBGP)
+    };
+    // (code, lengths that are right among those up to 16)
+    let table: [(u8, &[u8]); 11] = [
+        (1, &[4]),
+        (2, &[0]),
+        (5, &[0, 6, 12]),
+        (6, &[0]),
+        (9, &[1]),
+        (64, &[2, 6, 10, 14]),
+        (65, &[4]),
+        (69, &[0, 4, 8, 12, 16]),
+        (70, &[0]),
+        (71, &[0, 7, 14]),
+        (73, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
+    ];
+    for (code, lengths) in table {
+        for len in 0..=16_u8 {
+            let value = vec![1; usize::from(len)];
+            let got = open(&[&[code, len], &value[..]].concat());
+            let right = lengths.contains(&len);
+            assert_eq!(got.is_ok(), right, "{code} of {len}: {got:?}");
+            if !right {
+                assert!(matches!(got, Err(MessageError::MalformedOpen(_))), "{code} of {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_roles_at_once_are_a_mismatch_and_one_role_twice_is_not() {
+    let open = |roles: &str| Message::parse(&message(1, &hex(&format!("{OPEN} {roles}"))), &EBGP);
+    let Ok(Message::Open(same)) = open("08 0206 090103 090103") else { panic!("the same role") };
+    assert_eq!(same.capabilities.role, Some(3));
+    let error = MessageError::RoleMismatch;
+    assert_eq!(open("08 0206 090103 090104"), Err(error.clone()));
+    assert_eq!(error.to_notification(), Notification::new(2, 11));
+}
+
+#[test]
 fn capabilities_may_come_in_many_ways() {
     use Family::{Ipv4Unicast, Ipv6Unicast};
     let caps = |families: Option<&[Family]>, route_refresh, four_octet_asn, codes: &[u8]| {
         let families = families.map(<[Family]>::to_vec);
-        Capabilities { families, route_refresh, four_octet_asn, codes: codes.to_vec() }
+        Capabilities {
+            families,
+            route_refresh,
+            four_octet_asn,
+            codes: codes.to_vec(),
+            ..Capabilities::default()
+        }
     };
     // (what it shows, optional parameters with their length, ASN, capabilities)
     let table: &[(&str, &str, u32, Capabilities)] = &[

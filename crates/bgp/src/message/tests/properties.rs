@@ -10,6 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::super::*;
+use super::EBGP;
 use crate::as_path::{Segment, SegmentKind};
 use crate::attribute::UnknownAttribute;
 use crate::{
@@ -17,8 +18,15 @@ use crate::{
 };
 
 fn context() -> impl Strategy<Value = Context> {
-    (any::<bool>(), any::<bool>(), prop_oneof![Just(MAX_LEN), Just(EXTENDED_MAX_LEN)])
-        .prop_map(|(four_octet_asn, ebgp, max_len)| Context { four_octet_asn, ebgp, max_len })
+    (any::<[bool; 4]>(), prop_oneof![Just(MAX_LEN), Just(EXTENDED_MAX_LEN)]).prop_map(
+        |([four_octet_asn, ebgp, extended_next_hop, enhanced_route_refresh], max_len)| Context {
+            four_octet_asn,
+            ebgp,
+            max_len,
+            extended_next_hop,
+            enhanced_route_refresh,
+        },
+    )
 }
 
 fn asn() -> impl Strategy<Value = Asn> {
@@ -29,8 +37,11 @@ fn host4() -> impl Strategy<Value = Ipv4Addr> {
     (0x0100_0000..0xe000_0000_u32).prop_map(Ipv4Addr::from)
 }
 
-fn next_hop(family: Family) -> BoxedStrategy<NextHop> {
+fn next_hop(ctx: Context, family: Family) -> BoxedStrategy<NextHop> {
     match family {
+        Family::Ipv4Unicast if ctx.extended_next_hop => {
+            prop_oneof![next_hop(EBGP, family), next_hop(ctx, Family::Ipv6Unicast)].boxed()
+        }
         Family::Ipv4Unicast => host4().prop_map(|address| IpAddr::V4(address).into()).boxed(),
         Family::Ipv6Unicast => (any::<u128>(), option::of(any::<u64>()))
             .prop_map(|(low, link_local)| NextHop {
@@ -71,7 +82,7 @@ fn attributes(ctx: Context, family: Family) -> impl Strategy<Value = Attributes>
     let path = (
         prop::sample::select(vec![Origin::Igp, Origin::Egp, Origin::Incomplete]),
         as_path(ctx),
-        next_hop(family),
+        next_hop(ctx, family),
         option::of(any::<u32>()),
         any::<bool>(),
         option::of((asn(), any::<Ipv4Addr>())),
@@ -131,26 +142,98 @@ fn announcement(ctx: Context, len: usize) -> impl Strategy<Value = Announcement>
         })
 }
 
+fn some_families() -> impl Strategy<Value = Vec<Family>> {
+    prop::sample::subsequence(Family::ALL.to_vec(), 0..=2).prop_shuffle()
+}
+
+/// Each family with flags and a number.
+fn each_family(most: u64) -> impl Strategy<Value = Vec<(Family, [bool; 2], Duration)>> {
+    (some_families(), any::<[[bool; 2]; 2]>(), 0..=most).prop_map(|(families, flags, seconds)| {
+        let seconds = Duration::from_secs(seconds);
+        families.into_iter().zip(flags).map(|(family, flags)| (family, flags, seconds)).collect()
+    })
+}
+
+fn capabilities() -> impl Strategy<Value = Capabilities> {
+    let restart = (any::<[bool; 2]>(), 0..=4095_u64, each_family(0)).prop_map(
+        |([restarted, notification], seconds, families)| GracefulRestart {
+            restarted,
+            notification,
+            restart_time: Duration::from_secs(seconds),
+            families: families
+                .into_iter()
+                .map(|(family, [forwarding, _], _)| Preserved { family, forwarding })
+                .collect(),
+        },
+    );
+    (
+        option::of(some_families().prop_filter("not empty", |families| !families.is_empty())),
+        any::<[bool; 5]>(),
+        option::of(any::<u8>()),
+        option::of(restart),
+        each_family(0),
+        option::of(each_family(0x00ff_ffff)),
+    )
+        .prop_map(|(families, flags, role, graceful_restart, add_path, long_lived)| {
+            let [route_refresh, extended_next_hop, extended_message, four_octet_asn, enhanced] =
+                flags;
+            let mut capabilities = Capabilities {
+                families,
+                route_refresh,
+                extended_next_hop,
+                extended_message,
+                role,
+                graceful_restart,
+                four_octet_asn,
+                add_path: add_path
+                    .into_iter()
+                    .map(|(family, [receive, send], _)| AddPath {
+                        family,
+                        receive: receive || !send,
+                        send,
+                    })
+                    .collect(),
+                enhanced_route_refresh: enhanced,
+                long_lived_graceful_restart: long_lived.map(|families| {
+                    families
+                        .into_iter()
+                        .map(|(family, [forwarding, _], stale_time)| LongLived {
+                            family,
+                            forwarding,
+                            stale_time,
+                        })
+                        .collect()
+                }),
+                codes: Vec::new(),
+            };
+            let there = [
+                (1, capabilities.families.is_some()),
+                (2, route_refresh),
+                (5, extended_next_hop),
+                (6, extended_message),
+                (9, role.is_some()),
+                (64, capabilities.graceful_restart.is_some()),
+                (65, four_octet_asn),
+                (69, !capabilities.add_path.is_empty()),
+                (70, enhanced),
+                (71, capabilities.long_lived_graceful_restart.is_some()),
+            ];
+            capabilities.codes =
+                there.into_iter().filter_map(|(code, there)| there.then_some(code)).collect();
+            capabilities
+        })
+}
+
 /// A message that fits one message on the wire.
 fn single(ctx: Context) -> impl Strategy<Value = Message> {
-    let open = (
-        asn(),
-        prop_oneof![Just(0_u16), 3..=u16::MAX],
-        1..=u32::MAX,
-        option::of(prop::sample::subsequence(Family::ALL.to_vec(), 1..=2).prop_shuffle()),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(asn, hold_time, router_id, families, route_refresh, four_octet_asn)| {
-            let mut codes = Vec::new();
-            codes.extend(families.iter().map(|_| 1));
-            codes.extend(route_refresh.then_some(2));
-            codes.extend(four_octet_asn.then_some(65));
+    let open = (asn(), prop_oneof![Just(0_u16), 3..=u16::MAX], 1..=u32::MAX, capabilities())
+        .prop_map(|(asn, hold_time, router_id, capabilities)| {
+            let four_octet_asn = capabilities.four_octet_asn;
             Message::Open(Open {
                 asn: if four_octet_asn { asn } else { Asn(asn.0.clamp(1, 65535)) },
                 hold_time: Duration::from_secs(hold_time.into()),
                 router_id: router_id.into(),
-                capabilities: Capabilities { families, route_refresh, four_octet_asn, codes },
+                capabilities,
             })
         });
     let notification =
@@ -160,7 +243,7 @@ fn single(ctx: Context) -> impl Strategy<Value = Message> {
     let refresh =
         (any::<u16>(), any::<u8>()).prop_map(|(afi, safi)| match Family::from_codes(afi, safi) {
             Some(family) => Message::RouteRefresh(family),
-            None => Message::UnknownRouteRefresh { afi, safi },
+            None => Message::UnknownRouteRefresh { afi, subtype: 0, safi },
         });
     prop_oneof![
         2 => open,
@@ -168,6 +251,13 @@ fn single(ctx: Context) -> impl Strategy<Value = Message> {
         1 => Just(Message::Keepalive),
         1 => refresh,
         1 => family().prop_map(Message::RouteRefresh),
+        1 => (family(), any::<bool>()).prop_map(move |(family, begin)| {
+            match (ctx.enhanced_route_refresh, begin) {
+                (false, _) => Message::RouteRefresh(family),
+                (true, true) => Message::BeginningOfRouteRefresh(family),
+                (true, false) => Message::EndOfRouteRefresh(family),
+            }
+        }),
         1 => family().prop_map(|family| Message::Update(Update::end_of_rib(family))),
         2 => family().prop_flat_map(|family| vec(prefix(family), 1..20))
             .prop_map(|prefixes| Message::Update(Update::withdraw(prefixes))),

@@ -30,6 +30,59 @@ fn announce(attributes: Attributes, prefixes: &[&str]) -> Message {
 }
 
 #[test]
+fn every_capability_is_written_and_read_octet_by_octet() {
+    use Family::{Ipv4Unicast, Ipv6Unicast};
+    let capabilities = Capabilities {
+        families: Some(vec![Ipv6Unicast]),
+        route_refresh: true,
+        extended_next_hop: true,
+        extended_message: true,
+        role: Some(3),
+        graceful_restart: Some(GracefulRestart {
+            restarted: true,
+            notification: true,
+            restart_time: Duration::from_secs(0x123),
+            families: vec![
+                Preserved { family: Ipv4Unicast, forwarding: true },
+                Preserved { family: Ipv6Unicast, forwarding: false },
+            ],
+        }),
+        four_octet_asn: true,
+        add_path: vec![
+            AddPath { family: Ipv4Unicast, receive: true, send: false },
+            AddPath { family: Ipv6Unicast, receive: true, send: true },
+        ],
+        enhanced_route_refresh: true,
+        long_lived_graceful_restart: Some(vec![LongLived {
+            family: Ipv4Unicast,
+            forwarding: true,
+            stale_time: Duration::from_secs(0x01_0203),
+        }]),
+        codes: vec![1, 2, 5, 6, 9, 64, 65, 69, 70, 71],
+    };
+    let open = Message::Open(Open {
+        asn: Asn(64500),
+        hold_time: Duration::from_secs(90),
+        router_id: Ipv4Addr::new(192, 0, 2, 1),
+        capabilities,
+    });
+    let body = hex("04 fbf4 005a c0000201 3e 02 3c
+         01 04 0002 00 01
+         02 00
+         05 06 0001 0001 0002
+         06 00
+         09 01 03
+         40 0a c123 0001 01 80 0002 01 00
+         41 04 0000fbf4
+         45 08 0001 01 01 0002 01 03
+         46 00
+         47 07 0001 01 80 010203");
+    let octets = message(1, &body);
+    assert_eq!(open.emit(&EBGP), octets);
+    assert_eq!(Message::parse(&octets, &EBGP), Ok(open));
+}
+
+#[test]
 fn every_kind_of_message_is_written_and_read_octet_by_octet() {
     let open = Open {
         asn: Asn(4_200_000_001),
@@ -40,6 +93,7 @@ fn every_kind_of_message_is_written_and_read_octet_by_octet() {
             route_refresh: true,
             four_octet_asn: true,
             codes: vec![1, 2, 65],
+            ..Capabilities::default()
         },
     };
     let plain_open = Open {
@@ -105,7 +159,7 @@ fn every_kind_of_message_is_written_and_read_octet_by_octet() {
         (
             "ROUTE-REFRESH of VPNs",
             EBGP,
-            Message::UnknownRouteRefresh { afi: 1, safi: 128 },
+            Message::UnknownRouteRefresh { afi: 1, subtype: 0, safi: 128 },
             "0017 05 0001 00 80",
         ),
         (
@@ -401,10 +455,18 @@ fn a_route_whose_attributes_fill_the_message_is_withdrawn_instead() {
 
 #[test]
 fn ipv4_over_an_ipv6_next_hop_takes_the_form_of_rfc_8950() {
-    let got = announce(to("2001:db8::1", &[64500]), &["198.51.100.0/24"]).emit(&EBGP);
+    let agreed = Context { extended_next_hop: true, ..EBGP };
+    let sent = announce(to("2001:db8::1", &[64500]), &["198.51.100.0/24"]);
+    let got = sent.emit(&agreed);
     let attributes = hex("80 0e 19 0001 01 10 20010db8000000000000000000000001 00 18 c63364
          40010100 4002060201 0000fbf4");
     assert_eq!(got, update(&[], &attributes, &[]));
+    assert_eq!(Message::parse(&got, &agreed), Ok(sent.clone()));
+    // Who did not agree to it ends the session, and is not sent it.
+    assert!(Message::parse(&got, &EBGP).is_err());
+    let Message::Update(Update { announced, .. }) = &sent else { panic!("{sent:?}") };
+    let withdrawn = Message::Update(Update::withdraw(announced[0].prefixes.clone()));
+    assert_eq!(Message::parse(&sent.emit(&EBGP), &EBGP), Ok(withdrawn));
 }
 
 #[test]

@@ -115,7 +115,10 @@ impl Driver {
                 assert!(self.established.take().is_some(), "Down without Established");
                 self.downs += 1;
             }
-            Action::Update(_) | Action::RouteRefresh(_) => {
+            Action::Update(_)
+            | Action::RouteRefresh(_)
+            | Action::BeginningOfRouteRefresh(_)
+            | Action::EndOfRouteRefresh(_) => {
                 assert!(self.established.is_some(), "routes while not Established");
             }
         }

@@ -70,7 +70,7 @@ fn a_neighbor_that_connects_while_the_session_rests_waits_for_the_first_back_off
     assert_eq!(drain(&mut session), []);
     assert_eq!(wait(&session, now), 1000);
     session.handle_timeout(session.poll_timeout().unwrap());
-    let want = [Message::Open(session.config.open()), Message::Keepalive];
+    let want = [Message::Open(session.config.open(false)), Message::Keepalive];
     assert_eq!(drain(&mut session), want.map(|message| Action::Send(Accepted, emit(&message))));
     assert_eq!(session.state(), StateName::OpenConfirm);
 }

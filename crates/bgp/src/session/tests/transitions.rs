@@ -54,9 +54,14 @@ fn paths() -> Vec<(&'static str, Config, Vec<Event>)> {
             vec![Start, Connected(Dialled), Connected(Accepted), opened(Dialled)],
         ),
         (
-            "OpenConfirm, accepted; OpenSent, dialled",
+            "OpenSent, both; the answer on the accepted one waits",
             config(),
             vec![Start, Connected(Dialled), Connected(Accepted), opened(Accepted)],
+        ),
+        (
+            "OpenSent, both; the answer on the accepted one waits, the neighbor's is there",
+            config(),
+            vec![Start, Connected(Dialled), Connected(Accepted), opened(Accepted), kept(Accepted)],
         ),
         (
             "Established, dialled",
@@ -142,6 +147,8 @@ fn action_in_words(action: &Action) -> String {
         Action::Down(_) => "DOWN".into(),
         Action::Update(_) => "update".into(),
         Action::RouteRefresh(family) => format!("refresh {family}"),
+        Action::BeginningOfRouteRefresh(family) => format!("refresh of {family} begins"),
+        Action::EndOfRouteRefresh(family) => format!("refresh of {family} ends"),
     }
 }
 
