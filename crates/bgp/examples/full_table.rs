@@ -79,11 +79,11 @@ fn attributes(set: usize, feeder: u32, random: &mut Random) -> Attributes {
     let mut path = vec![feeder];
     path.extend((0..2 + random.below(4)).map(|_| 1 + random.below(60_000)));
     path.push(1_000_000 + u32::try_from(set).unwrap());
-    let communities = (0..random.below(8)).map(|at| Community(feeder << 16 | at * 7)).collect();
+    let communities = (0..random.below(8)).map(|at| Community((feeder << 16) | (at * 7))).collect();
     Attributes {
         as_path: AsPath::sequence(&path),
         communities,
-        med: (set % 3 == 0).then_some(10),
+        med: set.is_multiple_of(3).then_some(10),
         ..Attributes::new(IpAddr::V4(address(feeder)))
     }
 }

@@ -110,6 +110,15 @@ pub struct RouteFacts {
     pub local: bool,
 }
 
+/// All that a policy sees of a prefix: two prefixes of one class it treats alike.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PrefixClass {
+    /// Which of the policy's conditions on prefixes hold, a bit for each in their order.
+    Conditions(u64),
+    /// There are more such conditions than bits: each prefix is a class of its own.
+    Alone(IpNet),
+}
+
 impl Policy {
     /// Takes every route as it is.
     #[must_use]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Action, Match, Policy, RouteFacts, Rule, Set};
+use super::{Action, Match, Policy, PrefixClass, RouteFacts, Rule, Set};
 use crate::{Asn, Attributes, Family};
 
 impl Policy {
@@ -40,6 +40,22 @@ impl Policy {
         }
         None
     }
+
+    /// The class of a prefix. Routes with equal facts and attributes whose prefixes are of one
+    /// class become the same by [`evaluate`](Self::evaluate).
+    #[must_use]
+    pub fn class(&self, prefix: &IpNet) -> PrefixClass {
+        let (mut conditions, mut bit) = (0, 1_u64);
+        for condition in self.rules.iter().flat_map(|rule| &rule.matches) {
+            let Some(holds) = condition.holds_for_prefix(prefix) else { continue };
+            if bit == 0 {
+                return PrefixClass::Alone(*prefix);
+            }
+            conditions |= if holds { bit } else { 0 };
+            bit <<= 1;
+        }
+        PrefixClass::Conditions(conditions)
+    }
 }
 
 impl Rule {
@@ -49,6 +65,19 @@ impl Rule {
 }
 
 impl Match {
+    /// Whether the condition holds, if it is one on the prefix.
+    fn holds_for_prefix(&self, prefix: &IpNet) -> Option<bool> {
+        match self {
+            Self::Prefix(patterns) => Some(patterns.iter().any(|pattern| pattern.matches(prefix))),
+            Self::Family(family) => Some(Family::of(prefix) == *family),
+            Self::Community(_)
+            | Self::LargeCommunity(_)
+            | Self::AsPathContains(_)
+            | Self::OriginAs(_)
+            | Self::Local => None,
+        }
+    }
+
     fn holds(&self, prefix: &IpNet, route: RouteFacts, attributes: &Attributes) -> bool {
         match self {
             Self::Prefix(patterns) => patterns.iter().any(|pattern| pattern.matches(prefix)),

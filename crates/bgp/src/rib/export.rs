@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::peer::{PeerConfig, PeerId, PeerUp};
-use super::table::Best;
+use super::table::{Best, From};
 use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::policy::RouteFacts;
 use crate::{Asn, Attributes, Community, Family};
@@ -13,11 +13,16 @@ use crate::{Asn, Attributes, Community, Family};
 /// The Partial bit of the attribute flags (RFC 4271 §4.3).
 const PARTIAL: u8 = 0x20;
 
-/// What the peer is told of the best route; `None`: nothing. In order:
+/// Whether a route of this kind goes to the peer at all: not back to the peer that sent it, nor
+/// from one iBGP peer to another (RFC 4271 §9.2).
+pub(super) fn may_tell(best: Best, id: PeerId, ebgp: bool) -> bool {
+    best.peer() != Some(id) && (ebgp || best.from != From::Ibgp)
+}
+
+/// What a peer is told of a best route that [`may_tell`] lets through; `None`: nothing. In order:
 ///
-/// 1. A route does not go back to the peer that sent it, nor from one iBGP peer to another
-///    (RFC 4271 §9.2), nor where a well-known community forbids (RFC 1997). A community that
-///    the export policy adds is for the peer and forbids nothing here.
+/// 1. Nothing where a well-known community forbids it (RFC 1997). A community that the export
+///    policy adds is for the peer and forbids nothing here.
 /// 2. A learnt MED stays in the AS (RFC 4271 §5.1.4); the policy may set one.
 /// 3. The export policy.
 /// 4. Towards another AS, our own AS once in front and no LOCAL_PREF, ORIGINATOR_ID or
@@ -28,24 +33,21 @@ const PARTIAL: u8 = 0x20;
 pub(super) fn export(
     local_asn: Asn,
     prefix: &IpNet,
-    best: &Best,
-    id: PeerId,
+    from: From,
+    attributes: &Arc<Attributes>,
     config: &PeerConfig,
     up: &PeerUp,
 ) -> Option<Arc<Attributes>> {
     let ebgp = config.asn != local_asn;
-    let local = best.peer.is_none();
-    let kept_within = |community| best.attributes.has_community(community);
-    if best.peer == Some(id) || (!ebgp && !local && !best.ebgp) {
-        return None;
-    }
+    let local = from == From::Local;
+    let kept_within = |community| attributes.has_community(community);
     if kept_within(Community::NO_ADVERTISE) {
         return None;
     }
     if ebgp && (kept_within(Community::NO_EXPORT) || kept_within(Community::NO_EXPORT_SUBCONFED)) {
         return None;
     }
-    let mut attributes = Arc::clone(&best.attributes);
+    let mut attributes = Arc::clone(attributes);
     if ebgp && !local && attributes.med.is_some() {
         Arc::make_mut(&mut attributes).med = None;
     }

@@ -79,6 +79,18 @@ pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attribute
     attributes
 }
 
+impl Ineligible {
+    /// Every reason, in the order of their declaration.
+    pub(super) const ALL: [Self; 6] = [
+        Self::AsLoop,
+        Self::OriginatorLoop,
+        Self::FirstAs,
+        Self::NextHopIsOurs,
+        Self::Policy,
+        Self::Unreachable,
+    ];
+}
+
 impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

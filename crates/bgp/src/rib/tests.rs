@@ -3,6 +3,8 @@
 mod model;
 mod topology;
 
+use std::fmt::Write;
+
 use super::*;
 use crate::attribute::UnknownAttribute;
 use crate::message::Announcement;
@@ -138,8 +140,15 @@ fn fib(rib: &mut Rib) -> Vec<String> {
         .collect()
 }
 
+/// The prefix, then a line for each route: who, and what became of it.
 fn explanation(rib: &Rib, prefix: &str) -> String {
-    rib.explain(&net(prefix)).map(|it| it.to_string()).unwrap_or_default()
+    let Some(explanation) = rib.explain(&net(prefix)) else { return String::new() };
+    let mut text = explanation.prefix.to_string();
+    for ExplainedRoute { name, outcome, .. } in &explanation.routes {
+        let mark = if *outcome == Outcome::Best { '*' } else { ' ' };
+        write!(text, "\n{mark} {name}: {outcome}").unwrap();
+    }
+    text
 }
 
 const NOTHING: [&str; 0] = [];
@@ -458,6 +467,17 @@ fn an_explanation_names_every_candidate_and_the_step() {
            alpha: not eligible: our AS is in the path"
     );
     assert_eq!(rib.explain(&net("10.2.0.0/16")), None);
+    let whole = rib.explain(&net("10.1.0.0/16")).unwrap().to_string();
+    assert_eq!(
+        whole.lines().take(5).collect::<Vec<_>>(),
+        [
+            "10.1.0.0/16: 4 routes",
+            "* beta: path 64502 64511, origin IGP, next hop 192.0.2.2",
+            "      best",
+            "  core: path 64510 64511, origin IGP, next hop 10.0.0.3",
+            "      lost to beta by eBGP over iBGP: iBGP against eBGP",
+        ]
+    );
 }
 
 #[test]
