@@ -126,6 +126,12 @@ fn memory(before: u64) -> String {
     format!("peak {peak} MB, tables {} MB", peak.saturating_sub(before))
 }
 
+/// The time that this process has run: other processes do not count.
+fn cpu() -> Duration {
+    let schedstat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
+    Duration::from_nanos(schedstat.split_whitespace().next().unwrap().parse().unwrap())
+}
+
 /// Polls a peer dry: updates, prefixes, the longest single poll.
 fn drain(rib: &mut Rib, id: PeerId) -> (usize, usize, Duration) {
     let (mut updates, mut prefixes, mut longest) = (0, 0, Duration::ZERO);
@@ -173,6 +179,7 @@ fn main() {
     (0..feeders).for_each(|at| while rib.poll_update(PeerId(feeder(at))).is_some() {});
 
     let (mut handled, mut longest) = (Duration::ZERO, Duration::ZERO);
+    let started = cpu();
     for (id, attributes, prefixes) in &updates {
         // The copies stand for what the parser hands over; they are not counted.
         let update = Update::announce(Arc::new(attributes.clone()), prefixes.clone());
@@ -182,29 +189,39 @@ fn main() {
         handled += took;
         longest = longest.max(took);
     }
-    println!("in:       {handled:.2?}, longest call {longest:.1?}; {}", memory(before));
+    println!(
+        "in:       {handled:.2?}, longest call {longest:.1?}; {}; CPU with copies {:.2?}",
+        memory(before),
+        cpu().saturating_sub(started)
+    );
+    let started = cpu();
     let start = Instant::now();
     let mut changes = 0;
     while rib.poll_fib().is_some() {
         changes += 1;
     }
-    println!("fib:      {:.2?}, {changes} changes; {}", start.elapsed(), memory(before));
+    println!(
+        "fib:      {:.2?}, {changes} changes; CPU {:.2?}",
+        start.elapsed(),
+        cpu().saturating_sub(started)
+    );
 
     for at in 0..receivers {
         let id = PeerId(receiver(at));
-        let start = Instant::now();
+        let (start, started) = (Instant::now(), cpu());
         add_peer(&mut rib, receiver(at));
         let up = start.elapsed();
         let (updates, prefixes, longest) = drain(&mut rib, id);
         println!(
             "out {at}:    {:.2?}, of which peer up {up:.1?}; {updates} updates, {prefixes} \
-             prefixes, longest poll {longest:.1?}; {}",
+             prefixes, longest poll {longest:.1?}; {}; CPU {:.2?}",
             start.elapsed(),
-            memory(before)
+            memory(before),
+            cpu().saturating_sub(started)
         );
     }
 
-    let start = Instant::now();
+    let (start, started) = (Instant::now(), cpu());
     (0..feeders).for_each(|at| rib.peer_down(PeerId(feeder(at))));
     let down = start.elapsed();
     while rib.poll_fib().is_some() {}
@@ -216,8 +233,9 @@ fn main() {
     }
     println!(
         "gone:     {:.2?}, of which peers down {down:.1?}; {prefixes} withdrawn, longest poll \
-         {longest:.1?}; {}",
+         {longest:.1?}; {}; CPU {:.2?}",
         start.elapsed(),
-        memory(before)
+        memory(before),
+        cpu().saturating_sub(started)
     );
 }

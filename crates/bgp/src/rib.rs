@@ -71,6 +71,8 @@ pub struct Rib {
     local_asn: Asn,
     router_id: Ipv4Addr,
     peers: BTreeMap<PeerId, Peer>,
+    /// Of each peer: what an export policy may ask while its own peer is being told.
+    addresses: BTreeMap<PeerId, IpAddr>,
     table: Table,
     sets: Interner<Attributes>,
     igp: Option<HashMap<IpAddr, u32>>,
@@ -101,6 +103,7 @@ impl Rib {
             local_asn,
             router_id,
             peers: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             table: Table::default(),
             sets: Interner::default(),
             igp: None,
@@ -111,6 +114,7 @@ impl Rib {
     /// Adds a peer, which is down at first; a peer that had the id is removed.
     pub fn add_peer(&mut self, id: PeerId, config: PeerConfig) {
         self.remove_peer(id);
+        self.addresses.insert(id, config.address);
         self.peers.insert(id, Peer::new(config, self.local_asn));
     }
 
@@ -118,6 +122,7 @@ impl Rib {
     pub fn remove_peer(&mut self, id: PeerId) {
         self.peer_down(id);
         self.peers.remove(&id);
+        self.addresses.remove(&id);
     }
 
     /// The session with a peer is Established: it is to be told the whole table of each family,
@@ -253,6 +258,7 @@ impl Rib {
             asn: self.local_asn,
             id,
             config: &peer.config,
+            addresses: &self.addresses,
             table: &mut self.table,
             sets: &mut self.sets,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Action, Match, Policy, PrefixClass, RouteFacts, Rule, Set};
+use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::{Asn, Attributes, Family};
 
 impl Policy {
@@ -72,8 +73,16 @@ impl Match {
             Self::Family(family) => Some(Family::of(prefix) == *family),
             Self::Community(_)
             | Self::LargeCommunity(_)
+            | Self::ExtendedCommunity(_)
+            | Self::AsPath(_)
+            | Self::AsPathLength(_)
             | Self::AsPathContains(_)
             | Self::OriginAs(_)
+            | Self::Origin(_)
+            | Self::LocalPref(_)
+            | Self::Med(_)
+            | Self::NextHop(_)
+            | Self::Neighbor(_)
             | Self::Local => None,
         }
     }
@@ -86,6 +95,18 @@ impl Match {
             Self::LargeCommunity(any) => {
                 any.iter().any(|wanted| attributes.large_communities.binary_search(wanted).is_ok())
             }
+            Self::ExtendedCommunity(any) => any
+                .iter()
+                .any(|wanted| attributes.extended_communities.binary_search(wanted).is_ok()),
+            Self::AsPath(any) => any.iter().any(|pattern| pattern.matches(&attributes.as_path)),
+            Self::AsPathLength(bounds) => bounds.contains(&attributes.as_path.length()),
+            Self::Origin(origin) => attributes.origin == *origin,
+            Self::LocalPref(bounds) => {
+                bounds.contains(&attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF))
+            }
+            Self::Med(bounds) => bounds.contains(&attributes.med.unwrap_or(0)),
+            Self::NextHop(any) => any.iter().any(|net| net.contains(&attributes.next_hop.address)),
+            Self::Neighbor(any) => route.neighbor.is_some_and(|address| any.contains(&address)),
             Self::AsPathContains(asn) => attributes.as_path.contains(*asn),
             Self::OriginAs(asn) => attributes.as_path.origin() == Some(*asn),
             Self::Local => route.local,
@@ -100,6 +121,17 @@ impl Set {
             Self::LocalPref(value) => attributes.local_pref != Some(*value),
             Self::Med(value) => attributes.med != *value,
             Self::Prepend(times) => *times > 0,
+            Self::Origin(origin) => attributes.origin != *origin,
+            Self::NextHop(next_hop) => attributes.next_hop != *next_hop,
+            Self::ReplaceCommunities(all) => attributes.communities != *all,
+            Self::ReplaceExtendedCommunities(all) => attributes.extended_communities != *all,
+            Self::ReplaceLargeCommunities(all) => attributes.large_communities != *all,
+            Self::AddExtendedCommunity(community) => {
+                attributes.extended_communities.binary_search(community).is_err()
+            }
+            Self::DeleteExtendedCommunity(community) => {
+                attributes.extended_communities.binary_search(community).is_ok()
+            }
             Self::AddCommunity(community) => !attributes.has_community(*community),
             Self::DeleteCommunity(community) => attributes.has_community(*community),
             Self::AddLargeCommunity(community) => {
@@ -118,6 +150,19 @@ impl Set {
             Self::LocalPref(value) => attributes.local_pref = Some(*value),
             Self::Med(value) => attributes.med = *value,
             Self::Prepend(times) => attributes.as_path.prepend(prepend_asn, *times),
+            Self::Origin(origin) => attributes.origin = *origin,
+            Self::NextHop(next_hop) => attributes.next_hop = *next_hop,
+            Self::ReplaceCommunities(all) => attributes.communities = sorted(all),
+            Self::ReplaceExtendedCommunities(all) => {
+                attributes.extended_communities = sorted(all);
+            }
+            Self::ReplaceLargeCommunities(all) => attributes.large_communities = sorted(all),
+            Self::AddExtendedCommunity(community) => {
+                insert(&mut attributes.extended_communities, *community);
+            }
+            Self::DeleteExtendedCommunity(community) => {
+                attributes.extended_communities.retain(|other| other != community);
+            }
             Self::AddCommunity(community) => insert(&mut attributes.communities, *community),
             Self::DeleteCommunity(community) => {
                 attributes.communities.retain(|other| other != community);
@@ -132,6 +177,14 @@ impl Set {
             }
         }
     }
+}
+
+/// Sorted, each item once.
+fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    items.sort_unstable();
+    items.dedup();
+    items
 }
 
 /// Keeps `sorted` sorted and each item once.

@@ -1,5 +1,6 @@
 //! What a best route becomes for a peer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -27,13 +28,13 @@ pub(super) fn may_tell(best: Best, id: PeerId, ebgp: bool) -> bool {
 /// 3. The export policy.
 /// 4. Towards another AS, our own AS once in front and no LOCAL_PREF, ORIGINATOR_ID or
 ///    CLUSTER_LIST; within ours, LOCAL_PREF always (RFC 4271 §§5.1.2, 5.1.5).
-/// 5. Next hop: our own address, except for a learnt route to an iBGP peer that is not to
-///    have it (RFC 4271 §5.1.3).
+/// 5. Next hop: what the policy set; else our own address, except for a learnt route to an iBGP
+///    peer that is not to have it (RFC 4271 §5.1.3).
 /// 6. Attributes that we do not know are marked Partial (RFC 4271 §9).
 pub(super) fn export(
     local_asn: Asn,
     prefix: &IpNet,
-    from: From,
+    (from, neighbor): (From, Option<IpAddr>),
     attributes: &Arc<Attributes>,
     config: &PeerConfig,
     up: &PeerUp,
@@ -51,7 +52,8 @@ pub(super) fn export(
     if ebgp && !local && attributes.med.is_some() {
         Arc::make_mut(&mut attributes).med = None;
     }
-    let facts = RouteFacts { local };
+    let facts = RouteFacts { local, neighbor };
+    let learnt_next_hop = attributes.next_hop;
     let mut attributes = config.export.evaluate(prefix, &facts, &attributes, local_asn)?;
     let told = Arc::make_mut(&mut attributes);
     if ebgp {
@@ -62,8 +64,13 @@ pub(super) fn export(
     } else {
         told.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
     }
-    if ebgp || local || config.next_hop_self {
-        told.next_hop = up.next_hop_self(Family::of(prefix))?;
+    let family = Family::of(prefix);
+    if told.next_hop != learnt_next_hop {
+        if told.next_hop.address.is_ipv4() != (family == Family::Ipv4Unicast) {
+            return None;
+        }
+    } else if ebgp || local || config.next_hop_self {
+        told.next_hop = up.next_hop_self(family)?;
     } else {
         // The link of the one who announced it is not the peer's (RFC 2545 §3).
         told.next_hop.link_local = None;

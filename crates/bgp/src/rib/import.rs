@@ -57,10 +57,8 @@ impl Ours {
         if up.is_some_and(|up| up.is_ours(received.next_hop.address)) {
             return Err(Ineligible::NextHopIsOurs);
         }
-        config
-            .import
-            .evaluate(prefix, &RouteFacts { local: false }, received, config.asn)
-            .ok_or(Ineligible::Policy)
+        let facts = RouteFacts { local: false, neighbor: Some(config.address) };
+        config.import.evaluate(prefix, &facts, received, config.asn).ok_or(Ineligible::Policy)
     }
 }
 

@@ -6,7 +6,8 @@
 //! walks through the whole table, which begin where a session, a policy or a ROUTE-REFRESH does.
 //! So a whole table on its way never holds up a change.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -62,16 +63,21 @@ pub(super) struct Speaker<'a> {
     pub(super) asn: Asn,
     pub(super) id: PeerId,
     pub(super) config: &'a PeerConfig,
+    /// Those of all peers.
+    pub(super) addresses: &'a BTreeMap<PeerId, IpAddr>,
     pub(super) table: &'a mut Table,
     pub(super) sets: &'a mut Interner<Attributes>,
 }
+
+/// All of a best route but its prefix.
+type Learnt = (Id, From, Option<PeerId>, Family);
 
 /// What one stage found out.
 struct Batch {
     withdrawn: [Vec<IpNet>; 2],
     announced: Vec<(Id, Vec<IpNet>)>,
     groups: Memo<(Family, Id), usize>,
-    exported: Memo<Alike<(Id, From, Family)>, Option<Id>>,
+    exported: Memo<Alike<Learnt>, Option<Id>>,
 }
 
 impl Told {
@@ -300,11 +306,13 @@ impl Batch {
             return None;
         }
         let class = config.export.class(prefix);
-        let alike = ((best.set, best.from, Family::of(prefix)), class);
+        let alike = ((best.set, best.from, best.peer(), Family::of(prefix)), class);
         if let Some(known) = self.exported.get(alike) {
             return known;
         }
-        let attributes = export::export(*asn, prefix, best.from, sets.get(best.set), config, up);
+        let neighbor = best.peer().and_then(|peer| speaker.addresses.get(&peer)).copied();
+        let attributes =
+            export::export(*asn, prefix, (best.from, neighbor), sets.get(best.set), config, up);
         let wanted = attributes.map(|attributes| sets.intern(attributes));
         self.exported.put(alike, wanted);
         wanted
@@ -313,7 +321,7 @@ impl Batch {
     fn announce(&mut self, prefix: IpNet, set: Id) {
         let key = (Family::of(&prefix), set);
         let index = self.groups.get(key).unwrap_or_else(|| {
-            self.announced.push((set, Vec::new()));
+            self.announced.push((set, Vec::with_capacity(16)));
             self.groups.put(key, self.announced.len() - 1);
             self.announced.len() - 1
         });

@@ -26,13 +26,21 @@ const SHARDS: usize = 64;
 /// The number of an entry.
 pub(super) type EntryId = u32;
 
+/// Where an entry is, and half of its prefix's hash: a growing index need not look at entries
+/// all over the table.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    id: EntryId,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     entries: Paged<Entry>,
     /// How many entries there are and were at most.
     end: EntryId,
     free: Vec<EntryId>,
-    shards: Box<[HashTable<EntryId>]>,
+    shards: Box<[HashTable<Place>]>,
     seed: u64,
     /// The few prefixes that do not fit into a [`Key`].
     wide: Paged<Option<IpNet>>,
@@ -194,39 +202,56 @@ const fn shard(hash: u64) -> usize {
     (hash >> 40) as usize % SHARDS
 }
 
+/// The half of the hash that is kept.
+#[expect(clippy::cast_possible_truncation, reason = "half of it is enough")]
+const fn half(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// All bits of an index's hash from the half that is kept.
+const fn spread(half: u32) -> u64 {
+    (half as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 impl Table {
     /// The entry of a prefix.
     pub(super) fn find(&self, prefix: &IpNet) -> Option<EntryId> {
         let hash = hash(self.seed, prefix);
-        let shard = &self.shards[shard(hash)];
-        let found = match Key::narrow(prefix) {
-            Some(key) => shard.find(hash, |id| self.entry(*id).key == key),
-            None => shard.find(hash, |id| self.prefix(*id) == *prefix),
+        let (shard, hash) = (&self.shards[shard(hash)], half(hash));
+        let narrow = Key::narrow(prefix);
+        let same = |place: &Place| {
+            place.hash == hash
+                && match narrow {
+                    Some(key) => self.entry(place.id).key == key,
+                    None => self.prefix(place.id) == *prefix,
+                }
         };
-        found.copied()
+        shard.find(spread(hash), same).map(|place| place.id)
     }
 
     /// The entry of a prefix; it is made if need be, and stays only if something is put in.
     pub(super) fn find_or_insert(&mut self, prefix: &IpNet) -> EntryId {
         let hash = hash(self.seed, prefix);
         let narrow = Key::narrow(prefix);
-        let (seed, entries, wide) = (self.seed, &self.entries, &self.wide);
-        let key_of =
-            |id: &EntryId| entries.get(*id).expect("what is in the index is in the table").key;
-        let same = |id: &EntryId| match narrow {
-            Some(key) => key_of(id) == key,
-            None => key_of(id).prefix(wide) == *prefix,
+        let (shard, hash) = (&mut self.shards[shard(hash)], half(hash));
+        let (entries, wide) = (&self.entries, &self.wide);
+        let same = |place: &Place| {
+            let key_of = |id| entries.get(id).expect("what is in the index is in the table").key;
+            place.hash == hash
+                && match narrow {
+                    Some(key) => key_of(place.id) == key,
+                    None => key_of(place.id).prefix(wide) == *prefix,
+                }
         };
-        let hash_of = |id: &EntryId| self::hash(seed, &key_of(id).prefix(wide));
-        let vacant = match self.shards[shard(hash)].entry(hash, same, hash_of) {
-            Slot::Occupied(found) => return *found.get(),
+        let vacant = match shard.entry(spread(hash), same, |place| spread(place.hash)) {
+            Slot::Occupied(found) => return found.get().id,
             Slot::Vacant(vacant) => vacant,
         };
         let id = self.free.pop().unwrap_or_else(|| {
             self.end += 1;
             self.end - 1
         });
-        vacant.insert(id);
+        vacant.insert(Place { hash, id });
         let key = narrow.unwrap_or_else(|| {
             let number = self.wide_free.pop().unwrap_or_else(|| {
                 self.wide_end += 1;
@@ -249,6 +274,12 @@ impl Table {
 
     pub(super) fn prefix(&self, id: EntryId) -> IpNet {
         self.entry(id).key.prefix(&self.wide)
+    }
+
+    /// How many prefixes there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(HashTable::len).sum()
     }
 
     /// Every number of an entry is below this one.
@@ -312,7 +343,8 @@ impl Table {
         }
         let (key, prefix) = (entry.key, self.prefix(id));
         let hash = hash(self.seed, &prefix);
-        if let Ok(found) = self.shards[shard(hash)].find_entry(hash, |other| *other == id) {
+        let shard = &mut self.shards[shard(hash)];
+        if let Ok(found) = shard.find_entry(spread(half(hash)), |place| place.id == id) {
             found.remove();
             if let Some(number) = key.number() {
                 *self.wide.slot(number) = None;

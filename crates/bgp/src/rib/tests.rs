@@ -632,3 +632,81 @@ fn what_is_said_to_or_by_a_peer_that_is_down_or_unknown_is_nothing() {
     }
     assert_eq!(rib.best(&net("10.1.0.0/16")), None);
 }
+
+/// `count` prefixes of length 24 from alpha.
+fn many(count: u32) -> Update {
+    let prefix = |it: u32| IpNet::new(Ipv4Addr::from_bits(it << 8).into(), 24).unwrap();
+    Update::announce(Arc::new(route(&[64501])), (0..count).map(prefix).collect())
+}
+
+#[test]
+fn a_withdrawal_overtakes_a_table_on_its_way() {
+    let mut rib = rib(&[ALPHA]);
+    rib.handle_update(ALPHA, many(20_000));
+    rib.add_peer(BETA, config(BETA));
+    rib.peer_up(BETA, up(BETA));
+    let first = rib.poll_update(BETA).unwrap().announced[0].prefixes.clone();
+    rib.handle_update(ALPHA, Update::withdraw(vec![first[0]]));
+    let mut announced = first.len();
+    let withdrawn = loop {
+        let update = rib.poll_update(BETA).unwrap();
+        announced += update.announced.iter().map(|it| it.prefixes.len()).sum::<usize>();
+        if !update.withdrawn.is_empty() {
+            break update.withdrawn;
+        }
+    };
+    assert_eq!((withdrawn, announced), (vec![first[0]], 4096), "what was ready goes first");
+    let rest = std::iter::from_fn(|| rib.poll_update(BETA));
+    let rest: usize = rest.flat_map(|it| it.announced).map(|it| it.prefixes.len()).sum();
+    assert_eq!(announced + rest, 20_000);
+}
+
+#[test]
+fn a_poll_comes_back_even_if_there_is_nothing_to_tell() {
+    let mut rib = rib(&[ALPHA]);
+    rib.handle_update(ALPHA, many(40_000));
+    rib.add_peer(BETA, PeerConfig { export: Policy::reject_all(), ..config(BETA) });
+    rib.peer_up(BETA, up(BETA));
+    assert_eq!(rib.poll_update(BETA), Some(Update::default()));
+    assert_eq!(told(&mut rib, BETA), ["end of ipv4", "withdraw ", "end of ipv6"]);
+    assert_eq!(rib.poll_update(BETA), None);
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_gone() {
+    let mut rib = rib(&[ALPHA, BETA, CORE]);
+    rib.originate(net("2001:db8:9::/48"), route(&[]));
+    rib.handle_update(ALPHA, many(3000));
+    rib.handle_update(BETA, many(10));
+    for id in [ALPHA, BETA, CORE] {
+        told(&mut rib, id);
+    }
+    fib(&mut rib);
+    rib.withdraw_local(&net("2001:db8:9::/48"));
+    rib.peer_down(ALPHA);
+    rib.remove_peer(CORE);
+    rib.peer_down(BETA);
+    fib(&mut rib);
+    assert_eq!((rib.sets.len(), rib.table.len()), (0, 0));
+}
+
+#[test]
+fn an_export_policy_may_ask_for_the_neighbor_and_set_the_next_hop() {
+    let mut rib = rib(&[ALPHA, BETA, CORE]);
+    let from_alpha = || Match::Neighbor(vec![config(ALPHA).address]);
+    let elsewhere = NextHop::from(ip("192.0.2.77"));
+    let rules = vec![
+        Rule::new(Action::Accept).when(from_alpha()).set(Set::NextHop(elsewhere)),
+        Rule::new(Action::Reject).when(Match::Neighbor(vec![config(CORE).address])),
+        Rule::new(Action::Accept),
+    ];
+    rib.set_export(BETA, Policy { rules });
+    rib.originate(net("10.9.0.0/16"), route(&[]));
+    rib.handle_update(CORE, announce("10.8.0.0/16", route(&[64510])));
+    rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
+    rib.handle_update(ALPHA, announce("2001:db8::/32", route(&[64501])));
+    assert_eq!(
+        told(&mut rib, BETA),
+        ["10.9.0.0/16: [64500] via 192.0.2.254", "10.1.0.0/16: [64500 64501] via 192.0.2.77",]
+    );
+}
