@@ -12,8 +12,7 @@
 //! the table; only a changed import policy, a changed interior or a peer's going down walks it
 //! at once, and a poll looks at a bounded number of prefixes.
 //!
-//! Not here: route reflection (RFC 4456; a received ORIGINATOR_ID is obeyed), confederations
-//! (RFC 5065), IPv4 routes with IPv6 next hops (RFC 8950), roles (RFC 9234; the attribute is
+//! Not here: confederations (RFC 5065), IPv4 routes with IPv6 next hops (RFC 8950), roles (RFC 9234; the attribute is
 //! passed on).
 //!
 //! | module | what it is |
@@ -42,7 +41,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -57,8 +56,8 @@ pub use fib::{FibChange, FibRoute};
 pub use import::Ineligible;
 use interner::{Id, Interner};
 use memo::{Alike, Memo};
-use peer::Peer;
-pub use peer::{Counts, PeerConfig, PeerId, PeerUp};
+pub use peer::{Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
+use peer::{Peer, Reported};
 use session::{Session, Speaker};
 use table::{Best, Context, EntryId, From, Route, Table, Verdict};
 
@@ -72,11 +71,13 @@ pub struct Rib {
     router_id: Ipv4Addr,
     peers: BTreeMap<PeerId, Peer>,
     /// Of each peer: what an export policy may ask while its own peer is being told.
-    addresses: BTreeMap<PeerId, IpAddr>,
+    senders: BTreeMap<PeerId, export::Sender>,
     table: Table,
     sets: Interner<Attributes>,
     igp: Option<HashMap<IpAddr, u32>>,
     fib: fib::Fib,
+    events: VecDeque<Event>,
+    cluster_id: Ipv4Addr,
 }
 
 /// A route as the tables hold it.
@@ -103,18 +104,21 @@ impl Rib {
             local_asn,
             router_id,
             peers: BTreeMap::new(),
-            addresses: BTreeMap::new(),
+            senders: BTreeMap::new(),
             table: Table::default(),
             sets: Interner::default(),
             igp: None,
             fib: fib::Fib::default(),
+            events: VecDeque::new(),
+            cluster_id: router_id,
         }
     }
 
     /// Adds a peer, which is down at first; a peer that had the id is removed.
     pub fn add_peer(&mut self, id: PeerId, config: PeerConfig) {
         self.remove_peer(id);
-        self.addresses.insert(id, config.address);
+        let sender = export::Sender { address: config.address, router_id: None };
+        self.senders.insert(id, sender);
         self.peers.insert(id, Peer::new(config, self.local_asn));
     }
 
@@ -122,7 +126,7 @@ impl Rib {
     pub fn remove_peer(&mut self, id: PeerId) {
         self.peer_down(id);
         self.peers.remove(&id);
-        self.addresses.remove(&id);
+        self.senders.remove(&id);
     }
 
     /// The session with a peer is Established: it is to be told the whole table of each family,
@@ -130,6 +134,9 @@ impl Rib {
     pub fn peer_up(&mut self, id: PeerId, up: PeerUp) {
         self.peer_down(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(sender) = self.senders.get_mut(&id) {
+            sender.router_id = Some(up.router_id);
+        }
         let mut session = Session::new(up);
         for family in session.up.families.clone() {
             session.walk(family, self.table.end(), false);
@@ -144,6 +151,8 @@ impl Rib {
         let Some(session) = peer.session.take() else { return };
         let sent = peer.counts.received;
         peer.counts = Counts::default();
+        peer.reported = Reported::default();
+        self.events.retain(|event| event.peer() != id);
         session.forget(&mut self.table, &mut self.sets);
         if sent == 0 {
             return;
@@ -176,6 +185,30 @@ impl Rib {
             verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
             self.sets.release(received);
         }
+        self.check_limits(id);
+    }
+
+    fn check_limits(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            self.events.extend(peer.check_limits(id));
+        }
+    }
+
+    /// The next event to report.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Replaces the limits of a peer and holds what it has sent against them.
+    pub fn set_limits(&mut self, id: PeerId, limits: Limits) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let judge_anew = peer.limits.as_path_length != limits.as_path_length;
+        peer.limits = limits;
+        peer.reported = Reported::default();
+        if judge_anew {
+            self.judge_anew(id);
+        }
+        self.check_limits(id);
     }
 
     /// A peer asks for all of a family again (RFC 2918 §4).
@@ -210,6 +243,11 @@ impl Rib {
             return;
         }
         peer.config.import = policy;
+        self.judge_anew(id);
+    }
+
+    /// Judges all that a peer sent anew.
+    fn judge_anew(&mut self, id: PeerId) {
         let mut verdicts = Memo::new();
         for entry in self.table.ids() {
             if let Some(Route { received, .. }) = self.table.entry(entry).route(id) {
@@ -230,6 +268,32 @@ impl Rib {
         for family in session.up.families.clone() {
             session.walk(family, self.table.end(), false);
         }
+    }
+
+    /// Makes an iBGP peer our client in route reflection, or not (RFC 4456 §6): its routes go to
+    /// all iBGP peers, and it is told all of theirs. No peer is one at first.
+    pub fn set_client(&mut self, id: PeerId, client: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.ebgp || peer.client == client {
+            return;
+        }
+        peer.client = client;
+        if let Some(session) = &mut peer.session {
+            for family in session.up.families.clone() {
+                session.walk(family, self.table.end(), false);
+            }
+        }
+        for entry in self.table.ids() {
+            if self.table.entry(entry).route(id).is_some() {
+                self.decide(entry);
+            }
+        }
+    }
+
+    /// Our cluster in route reflection, if it is not called by our own router id (RFC 4456 §7).
+    /// To be set before the first peer is up.
+    pub fn set_cluster_id(&mut self, cluster_id: Ipv4Addr) {
+        self.cluster_id = cluster_id;
     }
 
     /// The interior: the cost to each next hop of routes from iBGP peers. A next hop that is not
@@ -255,10 +319,11 @@ impl Rib {
         let peer = self.peers.get_mut(&id)?;
         let session = peer.session.as_mut()?;
         let mut speaker = Speaker {
-            asn: self.local_asn,
+            ours: export::Ours { asn: self.local_asn, cluster_id: self.cluster_id },
             id,
             config: &peer.config,
-            addresses: &self.addresses,
+            client: peer.client,
+            senders: &self.senders,
             table: &mut self.table,
             sets: &mut self.sets,
         };
@@ -370,7 +435,11 @@ impl Rib {
         let prefix = self.table.prefix(entry);
         let alike = (received, peer.config.import.class(&prefix));
         let verdict = verdicts.get(alike).unwrap_or_else(|| {
-            let ours = import::Ours { asn: self.local_asn, router_id: self.router_id };
+            let ours = import::Ours {
+                asn: self.local_asn,
+                router_id: self.router_id,
+                cluster_id: self.cluster_id,
+            };
             let attributes = self.sets.get(received);
             let verdict = ours.import(&prefix, attributes, peer);
             let verdict = Verdict::from(verdict.map(|it| self.sets.intern(it)));
@@ -429,8 +498,9 @@ impl Rib {
             for (peer_id, peer) in &mut self.peers {
                 let Some(session) = &mut peer.session else { continue };
                 if session.negotiated(family) {
-                    let may_tell =
-                        best.is_some_and(|best| export::may_tell(best, *peer_id, peer.ebgp));
+                    let may_tell = best.is_some_and(|best| {
+                        export::may_tell(best, *peer_id, peer.ebgp, peer.client)
+                    });
                     session.touch(&mut self.table, id, may_tell);
                 }
             }

@@ -1,6 +1,6 @@
 //! What a best route becomes for a peer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,9 +15,25 @@ use crate::{Asn, Attributes, Community, Family};
 const PARTIAL: u8 = 0x20;
 
 /// Whether a route of this kind goes to the peer at all: not back to the peer that sent it, nor
-/// from one iBGP peer to another (RFC 4271 §9.2).
-pub(super) fn may_tell(best: Best, id: PeerId, ebgp: bool) -> bool {
-    best.peer() != Some(id) && (ebgp || best.from != From::Ibgp)
+/// from one iBGP peer to another (RFC 4271 §9.2), unless one of the two is our client
+/// (RFC 4456 §6).
+pub(super) fn may_tell(best: Best, id: PeerId, ebgp: bool, client: bool) -> bool {
+    best.peer() != Some(id) && (ebgp || client || best.from != From::Ibgp)
+}
+
+/// Who sent a route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    pub(super) address: IpAddr,
+    /// Its BGP Identifier, while it is up.
+    pub(super) router_id: Option<Ipv4Addr>,
+}
+
+/// Who we are, as far as export asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ours {
+    pub(super) asn: Asn,
+    pub(super) cluster_id: Ipv4Addr,
 }
 
 /// What a peer is told of a best route that [`may_tell`] lets through; `None`: nothing. In order:
@@ -30,16 +46,19 @@ pub(super) fn may_tell(best: Best, id: PeerId, ebgp: bool) -> bool {
 ///    CLUSTER_LIST; within ours, LOCAL_PREF always (RFC 4271 §§5.1.2, 5.1.5).
 /// 5. Next hop: what the policy set; else our own address, except for a learnt route to an iBGP
 ///    peer that is not to have it (RFC 4271 §5.1.3).
-/// 6. Attributes that we do not know are marked Partial (RFC 4271 §9).
+/// 6. A reflected route says who brought it into the AS and that it went through our cluster; its
+///    next hop stays (RFC 4456 §§8, 10).
+/// 7. Attributes that we do not know are marked Partial (RFC 4271 §9).
 pub(super) fn export(
-    local_asn: Asn,
+    ours: Ours,
     prefix: &IpNet,
-    (from, neighbor): (From, Option<IpAddr>),
+    (from, sender): (From, Option<Sender>),
     attributes: &Arc<Attributes>,
     config: &PeerConfig,
     up: &PeerUp,
 ) -> Option<Arc<Attributes>> {
-    let ebgp = config.asn != local_asn;
+    let ebgp = config.asn != ours.asn;
+    let reflected = !ebgp && matches!(from, From::Ibgp | From::Client);
     let local = from == From::Local;
     let kept_within = |community| attributes.has_community(community);
     if kept_within(Community::NO_ADVERTISE) {
@@ -52,12 +71,12 @@ pub(super) fn export(
     if ebgp && !local && attributes.med.is_some() {
         Arc::make_mut(&mut attributes).med = None;
     }
-    let facts = RouteFacts { local, neighbor };
+    let facts = RouteFacts { local, neighbor: sender.map(|sender| sender.address) };
     let learnt_next_hop = attributes.next_hop;
-    let mut attributes = config.export.evaluate(prefix, &facts, &attributes, local_asn)?;
+    let mut attributes = config.export.evaluate(prefix, &facts, &attributes, ours.asn)?;
     let told = Arc::make_mut(&mut attributes);
     if ebgp {
-        told.as_path.prepend(local_asn, 1);
+        told.as_path.prepend(ours.asn, 1);
         told.local_pref = None;
         told.originator_id = None;
         told.cluster_list.clear();
@@ -69,11 +88,17 @@ pub(super) fn export(
         if told.next_hop.address.is_ipv4() != (family == Family::Ipv4Unicast) {
             return None;
         }
-    } else if ebgp || local || config.next_hop_self {
+    } else if ebgp || local || (config.next_hop_self && !reflected) {
         told.next_hop = up.next_hop_self(family)?;
     } else {
         // The link of the one who announced it is not the peer's (RFC 2545 §3).
         told.next_hop.link_local = None;
+    }
+    if reflected {
+        if told.originator_id.is_none() {
+            told.originator_id = sender.and_then(|sender| sender.router_id);
+        }
+        told.cluster_list.insert(0, ours.cluster_id);
     }
     if !local {
         told.unknown.iter_mut().for_each(|unknown| unknown.flags |= PARTIAL);

@@ -45,6 +45,54 @@ pub struct PeerUp {
     pub families: Vec<Family>,
 }
 
+/// How much is taken from a peer; by default everything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// From this many received prefixes on there is a warning, once until they are fewer again.
+    pub warn_at: Option<usize>,
+    /// More received prefixes than these ask for the end of the session (RFC 4486 §4: Cease,
+    /// Maximum Number of Prefixes Reached).
+    pub prefixes: Option<usize>,
+    /// A longer path, as the decision process counts it, makes a route ineligible.
+    pub as_path_length: Option<usize>,
+}
+
+/// What the tables report; the caller decides what becomes of the session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The peer sent as many prefixes as [`Limits::warn_at`] says.
+    PrefixWarning {
+        /// Who.
+        peer: PeerId,
+        /// How many it has sent.
+        received: usize,
+    },
+    /// The peer sent more than [`Limits::prefixes`]: its session is to be ended, once.
+    PrefixLimit {
+        /// Who.
+        peer: PeerId,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Event {
+    /// The peer that it is about.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::PrefixWarning { peer, .. } | Self::PrefixLimit { peer, .. } => *peer,
+        }
+    }
+}
+
+/// Which of a peer's events have been reported.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reported {
+    warning: bool,
+    limit: bool,
+}
+
 /// How many routes a peer sent and was told.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
@@ -64,12 +112,39 @@ pub(super) struct Peer {
     pub(super) session: Option<Session>,
     /// Of what it sent; what it was told is counted in the session.
     pub(super) counts: Counts,
+    pub(super) limits: Limits,
+    pub(super) reported: Reported,
+    /// An iBGP peer whose routes are reflected to all iBGP peers, and who is told all of theirs
+    /// (RFC 4456 §6).
+    pub(super) client: bool,
 }
 
 impl Peer {
     pub(super) fn new(config: PeerConfig, local_asn: Asn) -> Self {
         let ebgp = config.asn != local_asn;
-        Self { config, ebgp, session: None, counts: Counts::default() }
+        Self {
+            config,
+            ebgp,
+            session: None,
+            counts: Counts::default(),
+            limits: Limits::default(),
+            reported: Reported::default(),
+            client: false,
+        }
+    }
+
+    /// What is to be reported of the number of prefixes received, if it was not yet.
+    pub(super) fn check_limits(&mut self, peer: PeerId) -> Option<Event> {
+        let received = self.counts.received;
+        let warned = self.limits.warn_at.is_some_and(|at| received >= at);
+        let exceeded = self.limits.prefixes.filter(|limit| received > *limit);
+        let before = self.reported;
+        // What was exceeded stays reported until the session has ended.
+        self.reported = Reported { warning: warned, limit: before.limit || exceeded.is_some() };
+        if let Some(limit) = exceeded.filter(|_| !before.limit) {
+            return Some(Event::PrefixLimit { peer, limit });
+        }
+        (warned && !before.warning).then_some(Event::PrefixWarning { peer, received })
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -7,19 +7,18 @@
 //! So a whole table on its way never holds up a change.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::export;
+use super::export::{self, Sender};
 use super::interner::{Id, Interner};
 use super::memo::{Alike, Memo};
 use super::paged::Paged;
 use super::peer::{PeerConfig, PeerId, PeerUp};
 use super::table::{EntryId, From, Table};
 use crate::message::Update;
-use crate::{Asn, Attributes, Family};
+use crate::{Attributes, Family};
 
 /// How many prefixes one [`Update`] holds at most.
 const PREFIXES_PER_UPDATE: usize = 1000;
@@ -60,11 +59,11 @@ enum Walk {
 
 /// What telling a peer takes besides its session.
 pub(super) struct Speaker<'a> {
-    pub(super) asn: Asn,
+    pub(super) ours: export::Ours,
     pub(super) id: PeerId,
     pub(super) config: &'a PeerConfig,
-    /// Those of all peers.
-    pub(super) addresses: &'a BTreeMap<PeerId, IpAddr>,
+    pub(super) client: bool,
+    pub(super) senders: &'a BTreeMap<PeerId, Sender>,
     pub(super) table: &'a mut Table,
     pub(super) sets: &'a mut Interner<Attributes>,
 }
@@ -300,9 +299,9 @@ impl Batch {
         up: &PeerUp,
         speaker: &mut Speaker<'_>,
     ) -> Option<Id> {
-        let Speaker { asn, config, sets, .. } = speaker;
+        let Speaker { ours, config, sets, .. } = speaker;
         let best = speaker.table.entry(id).best()?;
-        if !export::may_tell(best, speaker.id, config.asn != *asn) {
+        if !export::may_tell(best, speaker.id, config.asn != ours.asn, speaker.client) {
             return None;
         }
         let class = config.export.class(prefix);
@@ -310,9 +309,9 @@ impl Batch {
         if let Some(known) = self.exported.get(alike) {
             return known;
         }
-        let neighbor = best.peer().and_then(|peer| speaker.addresses.get(&peer)).copied();
-        let attributes =
-            export::export(*asn, prefix, (best.from, neighbor), sets.get(best.set), config, up);
+        let sender = best.peer().and_then(|peer| speaker.senders.get(&peer)).copied();
+        let learnt = sets.get(best.set);
+        let attributes = export::export(*ours, prefix, (best.from, sender), learnt, config, up);
         let wanted = attributes.map(|attributes| sets.intern(attributes));
         self.exported.put(alike, wanted);
         wanted

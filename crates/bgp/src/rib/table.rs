@@ -117,6 +117,8 @@ pub(super) enum From {
     Local,
     Ebgp,
     Ibgp,
+    /// An iBGP peer whose routes we reflect to all others (RFC 4456 §6).
+    Client,
 }
 
 /// What a decision depends on besides the routes.
@@ -371,8 +373,11 @@ impl Table {
                 routes[select(&candidates)?.best]
             }
         };
-        let ebgp = context.peers.get(&best.peer).is_some_and(|peer| peer.ebgp);
-        let from = if ebgp { From::Ebgp } else { From::Ibgp };
+        let from = match context.peers.get(&best.peer) {
+            Some(peer) if peer.ebgp => From::Ebgp,
+            Some(peer) if peer.client => From::Client,
+            _ => From::Ibgp,
+        };
         Some(Best { peer: best.peer, from, set: best.set() })
     }
 

@@ -710,3 +710,111 @@ fn an_export_policy_may_ask_for_the_neighbor_and_set_the_next_hop() {
         ["10.9.0.0/16: [64500] via 192.0.2.254", "10.1.0.0/16: [64500 64501] via 192.0.2.77",]
     );
 }
+
+#[test]
+fn limits_on_prefixes_are_reported_once_on_each_side_of_the_threshold() {
+    let mut rib = rib(&[ALPHA]);
+    let limits = Limits { warn_at: Some(3), prefixes: Some(4), as_path_length: None };
+    rib.set_limits(ALPHA, limits);
+    let events = |rib: &mut Rib| std::iter::from_fn(|| rib.poll_event()).collect::<Vec<_>>();
+    let warning = |received| Event::PrefixWarning { peer: ALPHA, received };
+    let limit = |limit| Event::PrefixLimit { peer: ALPHA, limit };
+    let withdrawn = Update::withdraw(vec![net("0.0.2.0/24")]);
+    // (what came, what is reported)
+    for (update, reported) in [
+        (many(2), vec![]),
+        (many(3), vec![warning(3)]),
+        (many(3), vec![]),
+        (withdrawn.clone(), vec![]),
+        (many(4), vec![warning(4)]),
+        (many(5), vec![limit(4)]),
+        (many(6), vec![]),
+    ] {
+        rib.handle_update(ALPHA, update);
+        assert_eq!(events(&mut rib), reported, "{:?}", rib.counts(ALPHA));
+    }
+    rib.peer_down(ALPHA);
+    rib.peer_up(ALPHA, up(ALPHA));
+    rib.handle_update(ALPHA, many(5));
+    assert_eq!(events(&mut rib), [limit(4)], "a new session is a new start");
+    rib.set_limits(ALPHA, Limits { prefixes: Some(2), ..limits });
+    assert_eq!(events(&mut rib), [limit(2)]);
+}
+
+#[test]
+fn a_path_longer_than_the_limit_is_not_eligible() {
+    let mut rib = rib(&[ALPHA]);
+    let limit = |length| Limits { as_path_length: Some(length), ..Limits::default() };
+    rib.set_limits(ALPHA, limit(2));
+    rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501, 64510])));
+    rib.handle_update(ALPHA, announce("10.2.0.0/16", route(&[64501, 64510, 64511])));
+    assert_eq!(fib(&mut rib), ["10.1.0.0/16 via 192.0.2.1 eBGP 1"]);
+    assert_eq!(
+        explanation(&rib, "10.2.0.0/16"),
+        "10.2.0.0/16\n  alpha: not eligible: the path is longer than the limit"
+    );
+    rib.set_limits(ALPHA, limit(3));
+    assert_eq!(fib(&mut rib), ["10.2.0.0/16 via 192.0.2.1 eBGP 1"]);
+    rib.set_limits(ALPHA, limit(1));
+    assert_eq!(fib(&mut rib), ["10.1.0.0/16 gone", "10.2.0.0/16 gone"]);
+}
+
+#[test]
+fn a_reflector_passes_on_what_clients_and_for_clients() {
+    let other = PeerId(5);
+    let mut rib = rib(&[ALPHA, CORE, EDGE, other]);
+    rib.set_client(CORE, true);
+    rib.set_client(ALPHA, true);
+    assert_eq!(told(&mut rib, ALPHA), NOTHING, "an eBGP peer is no client");
+    // From the client to the others, from another to the client.
+    rib.handle_update(CORE, announce("10.1.0.0/16", route(&[64510])));
+    rib.handle_update(EDGE, announce("10.2.0.0/16", route(&[64510])));
+    let reflected = |prefix: &str, from: &str| {
+        vec![format!(
+            "{prefix}: [64510] via 10.0.0.3 pref 100 originator {from} cluster 10.0.0.254"
+        )]
+    };
+    assert_eq!(told(&mut rib, CORE), reflected("10.2.0.0/16", "0.0.0.4"));
+    assert_eq!(told(&mut rib, EDGE), reflected("10.1.0.0/16", "0.0.0.3"));
+    assert_eq!(told(&mut rib, other), reflected("10.1.0.0/16", "0.0.0.3"));
+    assert_eq!(
+        told(&mut rib, ALPHA),
+        ["10.1.0.0/16 10.2.0.0/16: [64500 64510] via 192.0.2.254"],
+        "neither attribute leaves the AS"
+    );
+
+    rib.set_client(CORE, false);
+    assert_eq!(told(&mut rib, CORE), ["withdraw 10.2.0.0/16"]);
+    assert_eq!(told(&mut rib, EDGE), ["withdraw 10.1.0.0/16"]);
+    assert_eq!(told(&mut rib, ALPHA), NOTHING);
+    rib.set_client(EDGE, true);
+    assert_eq!(told(&mut rib, CORE), reflected("10.2.0.0/16", "0.0.0.4"));
+    let withdrawn = vec!["withdraw 10.1.0.0/16".to_owned()];
+    assert_eq!(told(&mut rib, other), [withdrawn, reflected("10.2.0.0/16", "0.0.0.4")].concat());
+}
+
+#[test]
+fn a_reflected_route_keeps_its_originator_next_hop_and_way() {
+    let mut rib = rib(&[CORE]);
+    rib.add_peer(EDGE, PeerConfig { next_hop_self: true, ..config(EDGE) });
+    rib.set_client(EDGE, true);
+    rib.set_cluster_id(Ipv4Addr::new(9, 9, 9, 9));
+    rib.peer_up(EDGE, up(EDGE));
+    told(&mut rib, EDGE);
+    let attributes = |cluster| Attributes {
+        originator_id: Some(Ipv4Addr::new(1, 1, 1, 1)),
+        cluster_list: vec![cluster],
+        ..route(&[64510])
+    };
+    rib.handle_update(CORE, announce("10.1.0.0/16", attributes(Ipv4Addr::new(2, 2, 2, 2))));
+    rib.handle_update(CORE, announce("10.2.0.0/16", attributes(Ipv4Addr::new(9, 9, 9, 9))));
+    assert_eq!(
+        told(&mut rib, EDGE),
+        ["10.1.0.0/16: [64510] via 10.0.0.3 pref 100 originator 1.1.1.1 cluster 9.9.9.9 \
+          cluster 2.2.2.2"]
+    );
+    assert_eq!(
+        explanation(&rib, "10.2.0.0/16"),
+        "10.2.0.0/16\n  core: not eligible: it went through our cluster already"
+    );
+}
