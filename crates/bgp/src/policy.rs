@@ -6,14 +6,19 @@
 pub mod relation;
 
 mod evaluate;
+mod path_pattern;
 mod prefix_pattern;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
 use ipnet::IpNet;
 
-use crate::{Asn, Community, Family, LargeCommunity};
+use crate::{Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Origin};
 
+pub use path_pattern::{NotAPathPattern, PathPattern};
 pub use prefix_pattern::NotAPrefixPattern;
 
 /// Ordered rules; a route that no rule accepts is rejected.
@@ -56,10 +61,26 @@ pub enum Match {
     Community(Vec<Community>),
     /// The route carries any of these.
     LargeCommunity(Vec<LargeCommunity>),
+    /// The route carries any of these.
+    ExtendedCommunity(Vec<ExtendedCommunity>),
+    /// Any of the patterns fits the path.
+    AsPath(Vec<PathPattern>),
+    /// The path's length, as the decision process counts it, is within these bounds.
+    AsPathLength(RangeInclusive<usize>),
     /// The AS is anywhere in the path.
     AsPathContains(Asn),
     /// The path's last AS is this.
     OriginAs(Asn),
+    /// ORIGIN is this.
+    Origin(Origin),
+    /// LOCAL_PREF is within these bounds; a route without it counts as 100.
+    LocalPref(RangeInclusive<u32>),
+    /// MULTI_EXIT_DISC is within these bounds; a route without it counts as 0.
+    Med(RangeInclusive<u32>),
+    /// The next hop is in any of these prefixes.
+    NextHop(Vec<IpNet>),
+    /// The neighbor that sent the route has any of these addresses.
+    Neighbor(Vec<IpAddr>),
     /// This speaker originates the route itself.
     Local,
 }
@@ -88,6 +109,21 @@ pub enum Set {
     Med(Option<u32>),
     /// Prepend our own ASN so many times beyond the usual once (export), or the neighbor's (import).
     Prepend(u8),
+    /// Set ORIGIN.
+    Origin(Origin),
+    /// Set the next hop. On export it stands in place of our own address; routes of the other
+    /// family are then not sent.
+    NextHop(NextHop),
+    /// Put these in place of all communities.
+    ReplaceCommunities(Vec<Community>),
+    /// Put these in place of all extended communities.
+    ReplaceExtendedCommunities(Vec<ExtendedCommunity>),
+    /// Put these in place of all large communities.
+    ReplaceLargeCommunities(Vec<LargeCommunity>),
+    /// Add an extended community.
+    AddExtendedCommunity(ExtendedCommunity),
+    /// Remove an extended community.
+    DeleteExtendedCommunity(ExtendedCommunity),
     /// Add a community.
     AddCommunity(Community),
     /// Remove a community.
@@ -108,6 +144,17 @@ pub enum Set {
 pub struct RouteFacts {
     /// This speaker originates the route itself.
     pub local: bool,
+    /// The address of the neighbor that sent it.
+    pub neighbor: Option<IpAddr>,
+}
+
+/// All that a policy sees of a prefix: two prefixes of one class it treats alike.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PrefixClass {
+    /// Which of the policy's conditions on prefixes hold, a bit for each in their order.
+    Conditions(u64),
+    /// There are more such conditions than bits: each prefix is a class of its own.
+    Alone(IpNet),
 }
 
 impl Policy {

@@ -9,19 +9,22 @@
 //! Routes are kept as received beside what import policy made of them, so that a changed policy
 //! needs no new session (soft reconfiguration), and [`Rib::explain`] can say what was refused
 //! and why. The work that a route causes depends on the number of peers, never on the size of
-//! the table; only a changed policy, a changed interior or a peer's going up or down walks it.
+//! the table; only a changed import policy, a changed interior or a peer's going down walks it
+//! at once, and a poll looks at a bounded number of prefixes.
 //!
-//! Not here: route reflection (RFC 4456; a received ORIGINATOR_ID is obeyed), confederations
-//! (RFC 5065), IPv4 routes with IPv6 next hops (RFC 8950), roles (RFC 9234; the attribute is
+//! Not here: confederations (RFC 5065), IPv4 routes with IPv6 next hops (RFC 8950), roles (RFC 9234; the attribute is
 //! passed on).
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `import` | what a received route is before it may become best |
 //! | `export` | what a best route becomes for a peer |
-//! | `peer` | a peer, and what it was and is still to be told |
+//! | `peer` | a peer by configuration |
+//! | `session` | what a peer was and is still to be told |
 //! | `table` | prefixes, their routes and the best |
-//! | `interner` | one copy of equal attributes |
+//! | `interner` | one copy of equal attributes, known by number |
+//! | `paged` | vectors that grow without moving |
+//! | `memo` | results for routes that are alike |
 //! | `fib` | what the forwarding table was and is still to be told |
 //! | `explain` | why a route is best |
 
@@ -30,13 +33,15 @@ mod export;
 mod fib;
 mod import;
 mod interner;
+mod memo;
+mod paged;
 mod peer;
-mod queue;
+mod session;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -49,10 +54,15 @@ use crate::{Asn, Attributes, Family};
 pub use explain::{ExplainedRoute, Explanation, Outcome};
 pub use fib::{FibChange, FibRoute};
 pub use import::Ineligible;
-use interner::Interner;
-use peer::{Advertised, Peer, Session};
-pub use peer::{Counts, PeerConfig, PeerId, PeerUp};
-use table::{Best, Context, Route, Table};
+use interner::{Id, Interner};
+use memo::{Alike, Memo};
+pub use peer::{Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
+use peer::{Peer, Reported};
+use session::{Session, Speaker};
+use table::{Best, Context, EntryId, From, Route, Table, Verdict};
+
+/// After so many stages without anything to tell, a poll comes back.
+const STAGES_PER_POLL: usize = 8;
 
 /// The routing tables of one speaker.
 #[derive(Clone, Debug)]
@@ -60,10 +70,14 @@ pub struct Rib {
     local_asn: Asn,
     router_id: Ipv4Addr,
     peers: BTreeMap<PeerId, Peer>,
+    /// Of each peer: what an export policy may ask while its own peer is being told.
+    senders: BTreeMap<PeerId, export::Sender>,
     table: Table,
-    interner: Interner,
+    sets: Interner<Attributes>,
     igp: Option<HashMap<IpAddr, u32>>,
     fib: fib::Fib,
+    events: VecDeque<Event>,
+    cluster_id: Ipv4Addr,
 }
 
 /// A route as the tables hold it.
@@ -90,16 +104,21 @@ impl Rib {
             local_asn,
             router_id,
             peers: BTreeMap::new(),
+            senders: BTreeMap::new(),
             table: Table::default(),
-            interner: Interner::default(),
+            sets: Interner::default(),
             igp: None,
             fib: fib::Fib::default(),
+            events: VecDeque::new(),
+            cluster_id: router_id,
         }
     }
 
     /// Adds a peer, which is down at first; a peer that had the id is removed.
     pub fn add_peer(&mut self, id: PeerId, config: PeerConfig) {
         self.remove_peer(id);
+        let sender = export::Sender { address: config.address, router_id: None };
+        self.senders.insert(id, sender);
         self.peers.insert(id, Peer::new(config, self.local_asn));
     }
 
@@ -107,6 +126,7 @@ impl Rib {
     pub fn remove_peer(&mut self, id: PeerId) {
         self.peer_down(id);
         self.peers.remove(&id);
+        self.senders.remove(&id);
     }
 
     /// The session with a peer is Established: it is to be told the whole table of each family,
@@ -114,9 +134,12 @@ impl Rib {
     pub fn peer_up(&mut self, id: PeerId, up: PeerUp) {
         self.peer_down(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(sender) = self.senders.get_mut(&id) {
+            sender.router_id = Some(up.router_id);
+        }
         let mut session = Session::new(up);
         for family in session.up.families.clone() {
-            session.queue_family(family, self.table.best_prefixes(), false);
+            session.walk(family, self.table.end(), false);
             session.queue_end_of_rib(family);
         }
         peer.session = Some(session);
@@ -125,14 +148,21 @@ impl Rib {
     /// The session with a peer has ended: its routes are gone (RFC 4271 §8.2.2).
     pub fn peer_down(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.session.take().is_none() {
+        let Some(session) = peer.session.take() else { return };
+        let sent = peer.counts.received;
+        peer.counts = Counts::default();
+        peer.reported = Reported::default();
+        self.events.retain(|event| event.peer() != id);
+        session.forget(&mut self.table, &mut self.sets);
+        if sent == 0 {
             return;
         }
-        peer.counts = Counts::default();
-        for prefix in self.table.remove_peer(id) {
-            self.decide(&prefix);
+        for entry in self.table.ids() {
+            if let Some(old) = self.table.entry_mut(entry).remove(id) {
+                self.decide(entry);
+                self.release(old);
+            }
         }
-        self.interner.sweep();
     }
 
     /// Takes in what a peer sent. Nothing happens if it is not up; prefixes of families that it
@@ -140,25 +170,53 @@ impl Rib {
     pub fn handle_update(&mut self, id: PeerId, update: Update) {
         let Some(peer) = self.peers.get(&id) else { return };
         let Some(session) = &peer.session else { return };
-        let families = session.up.families.clone();
-        let negotiated = |prefix: &IpNet| families.contains(&Family::of(prefix));
+        let negotiated = Family::ALL.map(|family| session.negotiated(family));
+        let negotiated = |prefix: &IpNet| negotiated[Family::of(prefix) as usize];
         for prefix in update.withdrawn.iter().map(IpNet::trunc).filter(negotiated) {
             self.withdraw(id, &prefix);
         }
         for announcement in update.announced {
             let received = self.sanitized(id, announcement.attributes);
+            let mut verdicts = Memo::new();
             for prefix in announcement.prefixes.iter().map(IpNet::trunc).filter(negotiated) {
-                self.announce(id, prefix, &received);
+                let entry = self.table.find_or_insert(&prefix);
+                self.announce(id, entry, received, &mut verdicts);
             }
+            verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
+            self.sets.release(received);
         }
+        self.check_limits(id);
+    }
+
+    fn check_limits(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            self.events.extend(peer.check_limits(id));
+        }
+    }
+
+    /// The next event to report.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Replaces the limits of a peer and holds what it has sent against them.
+    pub fn set_limits(&mut self, id: PeerId, limits: Limits) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let judge_anew = peer.limits.as_path_length != limits.as_path_length;
+        peer.limits = limits;
+        peer.reported = Reported::default();
+        if judge_anew {
+            self.judge_anew(id);
+        }
+        self.check_limits(id);
     }
 
     /// A peer asks for all of a family again (RFC 2918 §4).
     pub fn handle_refresh(&mut self, id: PeerId, family: Family) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
-        if session.up.families.contains(&family) {
-            session.queue_family(family, self.table.best_prefixes(), true);
+        if session.negotiated(family) {
+            session.walk(family, self.table.end(), true);
         }
     }
 
@@ -166,17 +224,15 @@ impl Rib {
     /// next hop, whatever it is in `attributes`.
     pub fn originate(&mut self, prefix: IpNet, attributes: Attributes) {
         let prefix = prefix.trunc();
-        let attributes = self.interner.intern(Arc::new(attributes));
-        if self.table.set_local(prefix, Some(attributes)) {
-            self.decide(&prefix);
-        }
+        let set = self.sets.intern(Arc::new(attributes));
+        let entry = self.table.find_or_insert(&prefix);
+        self.set_local(entry, Some(set));
     }
 
     /// Originates a prefix no longer.
     pub fn withdraw_local(&mut self, prefix: &IpNet) {
-        let prefix = prefix.trunc();
-        if self.table.set_local(prefix, None) {
-            self.decide(&prefix);
+        if let Some(entry) = self.table.find(&prefix.trunc()) {
+            self.set_local(entry, None);
         }
     }
 
@@ -187,14 +243,18 @@ impl Rib {
             return;
         }
         peer.config.import = policy;
-        let received: Vec<_> = self
-            .table
-            .received(id)
-            .map(|(prefix, route)| (prefix, Arc::clone(&route.received)))
-            .collect();
-        for (prefix, attributes) in received {
-            self.announce(id, prefix, &attributes);
+        self.judge_anew(id);
+    }
+
+    /// Judges all that a peer sent anew.
+    fn judge_anew(&mut self, id: PeerId) {
+        let mut verdicts = Memo::new();
+        for entry in self.table.ids() {
+            if let Some(Route { received, .. }) = self.table.entry(entry).route(id) {
+                self.announce(id, entry, received, &mut verdicts);
+            }
         }
+        verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
     }
 
     /// Replaces a peer's export policy; the peer is told what differs.
@@ -206,8 +266,34 @@ impl Rib {
         peer.config.export = policy;
         let Some(session) = &mut peer.session else { return };
         for family in session.up.families.clone() {
-            session.queue_family(family, self.table.best_prefixes(), false);
+            session.walk(family, self.table.end(), false);
         }
+    }
+
+    /// Makes an iBGP peer our client in route reflection, or not (RFC 4456 §6): its routes go to
+    /// all iBGP peers, and it is told all of theirs. No peer is one at first.
+    pub fn set_client(&mut self, id: PeerId, client: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.ebgp || peer.client == client {
+            return;
+        }
+        peer.client = client;
+        if let Some(session) = &mut peer.session {
+            for family in session.up.families.clone() {
+                session.walk(family, self.table.end(), false);
+            }
+        }
+        for entry in self.table.ids() {
+            if self.table.entry(entry).route(id).is_some() {
+                self.decide(entry);
+            }
+        }
+    }
+
+    /// Our cluster in route reflection, if it is not called by our own router id (RFC 4456 §7).
+    /// To be set before the first peer is up.
+    pub fn set_cluster_id(&mut self, cluster_id: Ipv4Addr) {
+        self.cluster_id = cluster_id;
     }
 
     /// The interior: the cost to each next hop of routes from iBGP peers. A next hop that is not
@@ -217,69 +303,87 @@ impl Rib {
             return;
         }
         self.igp = igp;
-        for prefix in self.table.prefixes().copied().collect::<Vec<_>>() {
-            self.decide(&prefix);
+        for entry in self.table.ids() {
+            if !self.table.entry(entry).routes().is_empty() {
+                self.decide(entry);
+            }
         }
     }
 
     /// The next piece for a peer's wire: withdrawals first, then announcements packed by equal
     /// attributes, of one family each, then End-of-RIB. `None`: the peer knows all.
+    ///
+    /// A poll takes about as long as a look at some ten thousand prefixes. If there was nothing
+    /// to tell in as many, what comes is an [`Update`] that says nothing; poll again.
     pub fn poll_update(&mut self, id: PeerId) -> Option<Update> {
         let peer = self.peers.get_mut(&id)?;
         let session = peer.session.as_mut()?;
-        loop {
-            if let Some(update) = session.staged.pop_front() {
+        let mut speaker = Speaker {
+            ours: export::Ours { asn: self.local_asn, cluster_id: self.cluster_id },
+            id,
+            config: &peer.config,
+            client: peer.client,
+            senders: &self.senders,
+            table: &mut self.table,
+            sets: &mut self.sets,
+        };
+        for _ in 0..STAGES_PER_POLL {
+            if let Some(update) = session.pop_staged() {
                 return Some(update);
             }
-            if session.queue.is_empty() {
+            if session.is_settled() {
                 return None;
             }
-            let (table, interner) = (&self.table, &mut self.interner);
-            session.stage(|prefix, up| {
-                let best = table.best(prefix)?;
-                let attributes =
-                    export::export(self.local_asn, prefix, best, id, &peer.config, up)?;
-                Some(Advertised { attributes: interner.intern(attributes), from: best.peer })
-            });
+            session.stage(&mut speaker);
         }
+        session.pop_staged().or_else(|| (!session.is_settled()).then(Update::default))
     }
 
     /// The next change for the forwarding table. `None`: it is as it should be.
     pub fn poll_fib(&mut self) -> Option<FibChange> {
-        self.fib.poll(|prefix| {
-            let best = self.table.best(prefix)?;
-            let next_hop = best.attributes.next_hop;
-            Some(FibRoute { next_hop, ebgp: best.ebgp, peer: best.peer? })
+        let sets = &self.sets;
+        self.fib.poll(&mut self.table, |best| {
+            let next_hop = sets.get(best.set).next_hop;
+            Some(FibRoute { next_hop, ebgp: best.from == From::Ebgp, peer: best.peer()? })
         })
     }
 
     /// The best route for a prefix.
     pub fn best(&self, prefix: &IpNet) -> Option<RouteView<'_>> {
         let prefix = prefix.trunc();
-        let Best { peer, attributes, .. } = self.table.best(&prefix)?;
-        Some(RouteView { prefix, attributes, peer: *peer, best: true, ineligible: None })
+        let best = self.table.entry(self.table.find(&prefix)?).best()?;
+        let attributes = self.sets.get(best.set);
+        Some(RouteView { prefix, attributes, peer: best.peer(), best: true, ineligible: None })
     }
 
     /// Every route of the table, by prefix, then our own before those of peers by their ids.
     pub fn routes(&self) -> impl Iterator<Item = RouteView<'_>> {
-        self.table.views(self.context())
+        let some =
+            |id, entry: &table::Entry| !entry.routes().is_empty() || self.table.local(id).is_some();
+        self.table.views(self.table.sorted(some), self.context())
     }
 
     /// Every route that a peer sent.
     pub fn received(&self, id: PeerId) -> impl Iterator<Item = RouteView<'_>> {
-        self.routes().filter(move |route| route.peer == Some(id))
+        let ids = self.table.sorted(|_, entry| entry.route(id).is_some());
+        self.table.views(ids, self.context()).filter(move |route| route.peer == Some(id))
     }
 
-    /// Every route that a peer was told, by prefix, with the attributes that it was told.
+    /// Every route that a peer was told, by prefix, with the attributes that it was told. The
+    /// peer named is that of the route which is best now.
     pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = RouteView<'_>> {
         let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
-        let told = session.into_iter().flat_map(|session| &session.advertised);
-        told.map(|(prefix, advertised)| RouteView {
-            prefix: *prefix,
-            attributes: &advertised.attributes,
-            peer: advertised.from,
-            best: true,
-            ineligible: None,
+        session.into_iter().flat_map(|session| {
+            let ids = self.table.sorted(|id, _| session.told(id).is_some());
+            ids.into_iter().filter_map(|id| {
+                Some(RouteView {
+                    prefix: self.table.prefix(id),
+                    attributes: self.sets.get(session.told(id)?),
+                    peer: self.table.entry(id).best().and_then(Best::peer),
+                    best: true,
+                    ineligible: None,
+                })
+            })
         })
     }
 
@@ -291,55 +395,116 @@ impl Rib {
     /// Every candidate for a prefix and why the best is best; `None` if there is no route.
     pub fn explain(&self, prefix: &IpNet) -> Option<Explanation> {
         let prefix = prefix.trunc();
-        let entry = self.table.entry(&prefix)?;
-        Some(explain::explain(prefix, entry, self.context()))
+        let id = self.table.find(&prefix)?;
+        let (local, entry) = (self.table.local(id), self.table.entry(id));
+        if local.is_none() && entry.routes().is_empty() {
+            return None;
+        }
+        Some(explain::explain(prefix, local, entry, self.context()))
     }
 
     /// What a decision depends on besides the routes.
     const fn context(&self) -> Context<'_> {
-        Context { peers: &self.peers, igp: self.igp.as_ref() }
+        Context { peers: &self.peers, igp: self.igp.as_ref(), sets: &self.sets }
     }
 
     /// The attributes as they are kept, without what a peer in another AS has no say in.
-    fn sanitized(&mut self, id: PeerId, attributes: Arc<Attributes>) -> Arc<Attributes> {
+    fn sanitized(&mut self, id: PeerId, attributes: Arc<Attributes>) -> Id {
         let ebgp = self.peers.get(&id).is_some_and(|peer| peer.ebgp);
-        self.interner.intern(if ebgp { import::without_internal(attributes) } else { attributes })
+        self.sets.intern(if ebgp { import::without_internal(attributes) } else { attributes })
     }
 
-    fn announce(&mut self, id: PeerId, prefix: IpNet, received: &Arc<Attributes>) {
+    /// Puts in our own route, which is held, or takes it out.
+    fn set_local(&mut self, entry: EntryId, local: Option<Id>) {
+        let old = self.table.set_local(entry, local);
+        self.decide(entry);
+        if let Some(old) = old {
+            self.sets.release(old);
+        }
+    }
+
+    /// Takes in a peer's route, or judges it anew.
+    fn announce(
+        &mut self,
+        id: PeerId,
+        entry: EntryId,
+        received: Id,
+        verdicts: &mut Memo<Alike<Id>, Verdict>,
+    ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let ours = import::Ours { asn: self.local_asn, router_id: self.router_id };
-        let verdict = ours.import(&prefix, received, peer).map(|it| self.interner.intern(it));
-        peer.counts.accepted += usize::from(verdict.is_ok());
-        let route = Route { peer: id, received: Arc::clone(received), verdict };
-        match self.table.insert(prefix, route) {
-            Some(old) => peer.counts.accepted -= usize::from(old.verdict.is_ok()),
+        let prefix = self.table.prefix(entry);
+        let alike = (received, peer.config.import.class(&prefix));
+        let verdict = verdicts.get(alike).unwrap_or_else(|| {
+            let ours = import::Ours {
+                asn: self.local_asn,
+                router_id: self.router_id,
+                cluster_id: self.cluster_id,
+            };
+            let attributes = self.sets.get(received);
+            let verdict = ours.import(&prefix, attributes, peer);
+            let verdict = Verdict::from(verdict.map(|it| self.sets.intern(it)));
+            verdicts.put(alike, verdict);
+            verdict
+        });
+        self.sets.hold(received);
+        if let Ok(set) = verdict.get() {
+            self.sets.hold(set);
+            peer.counts.accepted += 1;
+        }
+        let old = self.table.entry_mut(entry).insert(Route { peer: id, received, verdict });
+        match old {
+            Some(old) => peer.counts.accepted -= usize::from(old.verdict.get().is_ok()),
             None => peer.counts.received += 1,
         }
-        self.decide(&prefix);
+        self.decide(entry);
+        if let Some(old) = old {
+            self.release(old);
+        }
     }
 
     fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {
-        let Some(old) = self.table.remove(prefix, id) else { return };
+        let Some(entry) = self.table.find(prefix) else { return };
+        let Some(old) = self.table.entry_mut(entry).remove(id) else { return };
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.counts.received -= 1;
-            peer.counts.accepted -= usize::from(old.verdict.is_ok());
+            peer.counts.accepted -= usize::from(old.verdict.get().is_ok());
         }
-        self.decide(prefix);
+        self.decide(entry);
+        self.release(old);
+    }
+
+    /// Lets go of what a route that is no more in the table held.
+    fn release(&mut self, route: Route) {
+        self.sets.release(route.received);
+        if let Ok(set) = route.verdict.get() {
+            self.sets.release(set);
+        }
     }
 
     /// Selects the best route anew; if it is another, everyone concerned is to be told.
-    fn decide(&mut self, prefix: &IpNet) {
-        let context = Context { peers: &self.peers, igp: self.igp.as_ref() };
-        if !self.table.decide(prefix, context) {
-            return;
-        }
-        self.fib.touch(*prefix);
-        let family = Family::of(prefix);
-        for session in self.peers.values_mut().filter_map(|peer| peer.session.as_mut()) {
-            if session.up.families.contains(&family) {
-                session.queue_prefix(*prefix, false);
+    fn decide(&mut self, id: EntryId) {
+        let best = self.table.select(id, self.context());
+        let entry = self.table.entry_mut(id);
+        let family = entry.family();
+        let old = entry.replace_best(best);
+        if best != old {
+            if let Some(best) = best {
+                self.sets.hold(best.set);
+            }
+            if let Some(old) = old {
+                self.sets.release(old.set);
+            }
+            self.fib.touch(&mut self.table, id);
+            for (peer_id, peer) in &mut self.peers {
+                let Some(session) = &mut peer.session else { continue };
+                if session.negotiated(family) {
+                    let may_tell = best.is_some_and(|best| {
+                        export::may_tell(best, *peer_id, peer.ebgp, peer.client)
+                    });
+                    session.touch(&mut self.table, id, may_tell);
+                }
             }
         }
+        self.table.tidy(id);
     }
 }

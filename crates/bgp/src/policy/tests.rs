@@ -22,7 +22,7 @@ fn route() -> Attributes {
     }
 }
 
-const LEARNT: RouteFacts = RouteFacts { local: false };
+const LEARNT: RouteFacts = RouteFacts { local: false, neighbor: None };
 
 fn evaluate(policy: &Policy, facts: RouteFacts, attributes: Attributes) -> Option<Attributes> {
     let prefix = "10.2.0.0/16".parse().unwrap();
@@ -60,7 +60,7 @@ fn a_route_that_no_rule_accepts_is_rejected() {
 
 #[test]
 fn matches() {
-    let local = RouteFacts { local: true };
+    let local = RouteFacts { local: true, neighbor: None };
     let prefixes =
         |texts: &[&str]| Match::Prefix(texts.iter().map(|text| text.parse().unwrap()).collect());
     let other = Community(64501 << 16 | 2);
@@ -200,11 +200,117 @@ fn export_by_relation_sends_customers_all_and_others_what_earns() {
         let foreign = large("64501:1:1");
         let large_communities = tags.into_iter().chain([foreign]).collect();
         let tagged = Attributes { large_communities, ..route() };
-        let facts = RouteFacts { local: from.is_none() };
+        let facts = RouteFacts { local: from.is_none(), neighbor: None };
         let untagged = Attributes { large_communities: vec![foreign], ..route() };
         let expected = sent.then_some(untagged);
         assert_eq!(evaluate(&export_policy(to, US), facts, tagged), expected, "{from:?} → {to:?}");
     }
     let untagged = Attributes { large_communities: vec![], ..route() };
     assert_eq!(evaluate(&export_policy(Provider, US), LEARNT, untagged), None);
+}
+
+#[test]
+fn every_condition_on_a_route_holds_for_what_it_names_and_for_nothing_else() {
+    let extended = |last: u8| ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, last]);
+    let attributes = Attributes {
+        origin: Origin::Egp,
+        local_pref: Some(150),
+        extended_communities: vec![extended(1)],
+        ..route()
+    };
+    let plain = Attributes { med: None, ..route() };
+    let neighbor: IpAddr = "192.0.2.1".parse().unwrap();
+    let facts = RouteFacts { local: false, neighbor: Some(neighbor) };
+    let path = |text: &str| Match::AsPath(vec!["^9$".parse().unwrap(), text.parse().unwrap()]);
+    let net = |text: &str| text.parse::<IpNet>().unwrap();
+    for (condition, route, holds) in [
+        (path("^64501 .* [64503-64510]$"), &attributes, true),
+        (path("^64502"), &attributes, false),
+        (Match::AsPathLength(0..=3), &attributes, true),
+        (Match::AsPathLength(0..=2), &attributes, false),
+        (Match::ExtendedCommunity(vec![extended(0), extended(1)]), &attributes, true),
+        (Match::ExtendedCommunity(vec![extended(0)]), &attributes, false),
+        (Match::Origin(Origin::Egp), &attributes, true),
+        (Match::Origin(Origin::Igp), &attributes, false),
+        (Match::LocalPref(150..=150), &attributes, true),
+        (Match::LocalPref(0..=149), &attributes, false),
+        (Match::LocalPref(100..=100), &plain, true),
+        (Match::Med(7..=7), &attributes, true),
+        (Match::Med(8..=u32::MAX), &attributes, false),
+        (Match::Med(0..=0), &plain, true),
+        (Match::NextHop(vec![net("10.0.0.0/8"), net("192.0.2.0/24")]), &attributes, true),
+        (Match::NextHop(vec![net("10.0.0.0/8")]), &attributes, false),
+        (Match::Neighbor(vec![neighbor]), &attributes, true),
+        (Match::Neighbor(vec!["192.0.2.2".parse().unwrap()]), &attributes, false),
+    ] {
+        let policy = Policy { rules: vec![Rule::new(Action::Accept).when(condition.clone())] };
+        assert_eq!(evaluate(&policy, facts, route.clone()).is_some(), holds, "{condition:?}");
+    }
+}
+
+#[test]
+fn communities_of_each_kind_are_added_deleted_and_replaced() {
+    let extended = |last: u8| ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, last]);
+    let next_hop = NextHop::from("192.0.2.9".parse::<IpAddr>().unwrap());
+    let before = Attributes { extended_communities: vec![extended(1), extended(3)], ..route() };
+    for (set, after) in [
+        (
+            Set::Origin(Origin::Incomplete),
+            Attributes { origin: Origin::Incomplete, ..before.clone() },
+        ),
+        (Set::NextHop(next_hop), Attributes { next_hop, ..before.clone() }),
+        (
+            Set::ReplaceCommunities(vec![Community(2), Community(1), Community(2)]),
+            Attributes { communities: vec![Community(1), Community(2)], ..before.clone() },
+        ),
+        (
+            Set::ReplaceExtendedCommunities(vec![]),
+            Attributes { extended_communities: vec![], ..before.clone() },
+        ),
+        (
+            Set::ReplaceLargeCommunities(vec![large("2:1:1"), large("1:1:1")]),
+            Attributes {
+                large_communities: vec![large("1:1:1"), large("2:1:1")],
+                ..before.clone()
+            },
+        ),
+        (
+            Set::AddExtendedCommunity(extended(2)),
+            Attributes {
+                extended_communities: vec![extended(1), extended(2), extended(3)],
+                ..before.clone()
+            },
+        ),
+        (Set::AddExtendedCommunity(extended(1)), before.clone()),
+        (
+            Set::DeleteExtendedCommunity(extended(1)),
+            Attributes { extended_communities: vec![extended(3)], ..before.clone() },
+        ),
+        (Set::DeleteExtendedCommunity(extended(2)), before.clone()),
+    ] {
+        let policy = Policy { rules: vec![Rule::new(Action::Accept).set(set.clone())] };
+        assert_eq!(evaluate(&policy, LEARNT, before.clone()), Some(after), "{set:?}");
+    }
+}
+
+#[test]
+fn prefixes_of_one_class_hold_the_same_conditions() {
+    let pattern = |text: &str| Match::Prefix(vec![text.parse().unwrap()]);
+    let rule = || Rule::new(Action::Accept);
+    let policy = Policy {
+        rules: vec![
+            rule().when(pattern("10.0.0.0/8+")).when(Match::Local),
+            rule().when(Match::Family(Family::Ipv6Unicast)),
+            rule().when(pattern("10.1.0.0/16+")),
+        ],
+    };
+    for (prefix, bits) in
+        [("10.0.0.0/8", 0b001), ("10.1.2.0/24", 0b101), ("11.0.0.0/8", 0), ("2001:db8::/32", 0b010)]
+    {
+        assert_eq!(policy.class(&prefix.parse().unwrap()), PrefixClass::Conditions(bits));
+    }
+    let many = |count| Policy { rules: vec![rule().when(pattern("10.0.0.0/8")); count] };
+    let prefix: IpNet = "10.0.0.0/8".parse().unwrap();
+    assert_eq!(many(64).class(&prefix), PrefixClass::Conditions(u64::MAX));
+    assert_eq!(many(65).class(&prefix), PrefixClass::Alone(prefix));
 }

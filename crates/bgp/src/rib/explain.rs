@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::import::Ineligible;
+use super::interner::Id;
 use super::peer::PeerId;
 use super::table::{Context, Entry, Route};
 use crate::Attributes;
@@ -57,21 +58,26 @@ pub enum Outcome {
     Ineligible(Ineligible),
 }
 
-pub(super) fn explain(prefix: IpNet, entry: &Entry, context: Context<'_>) -> Explanation {
+pub(super) fn explain(
+    prefix: IpNet,
+    local: Option<Id>,
+    entry: &Entry,
+    context: Context<'_>,
+) -> Explanation {
     let name = |route: &Route| {
         context.peers.get(&route.peer).map(|peer| peer.config.name.clone()).unwrap_or_default()
     };
     let explained = |route: &Route, outcome| ExplainedRoute {
         peer: Some(route.peer),
         name: name(route),
-        received: Arc::clone(&route.received),
-        attributes: Arc::clone(route.attributes()),
+        received: Arc::clone(context.sets.get(route.received)),
+        attributes: Arc::clone(context.sets.get(route.set())),
         outcome,
     };
     let mut candidates = Vec::new();
     let mut contenders = Vec::new();
     let mut ineligible = Vec::new();
-    if let Some(attributes) = &entry.local {
+    if let Some(attributes) = local.map(|set| context.sets.get(set)) {
         candidates.push(Candidate { attributes, source: Source::Local });
         contenders.push(ExplainedRoute {
             peer: None,
@@ -81,7 +87,7 @@ pub(super) fn explain(prefix: IpNet, entry: &Entry, context: Context<'_>) -> Exp
             outcome: Outcome::Best,
         });
     }
-    for route in &entry.routes {
+    for route in entry.routes() {
         match route.candidate(context) {
             Ok(candidate) => {
                 candidates.push(candidate);

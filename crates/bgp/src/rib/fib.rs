@@ -1,11 +1,13 @@
 //! What the forwarding table was told and is still to be told.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::interner::Interner;
 use super::peer::PeerId;
-use super::queue::PrefixQueue;
+use super::table::{Best, EntryId, Table};
 use crate::NextHop;
 
 /// A change for the forwarding table.
@@ -19,7 +21,7 @@ pub struct FibChange {
 
 /// Where the packets of a prefix go. Prefixes that this speaker originates are not in the
 /// forwarding table: it delivers them itself.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FibRoute {
     /// The next hop of the best route; from an iBGP peer it may be some hops away.
     pub next_hop: NextHop,
@@ -29,33 +31,46 @@ pub struct FibRoute {
     pub peer: PeerId,
 }
 
+/// The routes are few: each is kept once, and entries know it by number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fib {
-    installed: HashMap<IpNet, FibRoute>,
-    queue: PrefixQueue,
+    routes: Interner<FibRoute>,
+    queue: VecDeque<EntryId>,
 }
 
 impl Fib {
     /// The prefix's best route is another than it was.
-    pub(super) fn touch(&mut self, prefix: IpNet) {
-        self.queue.push(prefix);
+    pub(super) fn touch(&mut self, table: &mut Table, id: EntryId) {
+        if table.entry_mut(id).mark_for_fib() {
+            self.queue.push_back(id);
+        }
     }
 
-    /// The next change, given what each prefix should now have.
+    /// The next change, given what a prefix with this best route should have.
     pub(super) fn poll(
         &mut self,
-        wanted: impl Fn(&IpNet) -> Option<FibRoute>,
+        table: &mut Table,
+        wanted: impl Fn(Best) -> Option<FibRoute>,
     ) -> Option<FibChange> {
-        while let Some(prefix) = self.queue.pop() {
-            let route = wanted(&prefix);
-            let installed = match route {
-                Some(route) => self.installed.insert(prefix, route),
-                None => self.installed.remove(&prefix),
-            };
-            if installed != route {
+        while let Some(id) = self.queue.pop_front() {
+            let prefix = table.prefix(id);
+            let entry = table.entry_mut(id);
+            entry.unmark_for_fib();
+            let route = entry.best().and_then(&wanted);
+            let known = entry.installed;
+            let changed = known.map(|known| **self.routes.get(known)) != route;
+            if changed {
+                entry.installed = route.map(|route| self.routes.intern(Arc::new(route)));
+                if let Some(known) = known {
+                    self.routes.release(known);
+                }
+            }
+            table.tidy(id);
+            if changed {
                 return Some(FibChange { prefix, route });
             }
         }
+        self.queue.shrink_to(1024);
         None
     }
 }

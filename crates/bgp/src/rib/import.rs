@@ -21,6 +21,10 @@ pub enum Ineligible {
     FirstAs,
     /// Its next hop is our own address (RFC 4271 §6.3).
     NextHopIsOurs,
+    /// Its CLUSTER_LIST has our cluster (RFC 4456 §8).
+    ClusterLoop,
+    /// Its path is longer than the limit for the peer.
+    AsPathTooLong,
     /// The import policy rejects it.
     Policy,
     /// The interior has no way to its next hop (RFC 4271 §9.1.2).
@@ -31,6 +35,7 @@ pub enum Ineligible {
 pub(super) struct Ours {
     pub(super) asn: Asn,
     pub(super) router_id: Ipv4Addr,
+    pub(super) cluster_id: Ipv4Addr,
 }
 
 impl Ours {
@@ -49,6 +54,9 @@ impl Ours {
         if received.originator_id == Some(self.router_id) {
             return Err(Ineligible::OriginatorLoop);
         }
+        if received.cluster_list.contains(&self.cluster_id) {
+            return Err(Ineligible::ClusterLoop);
+        }
         let must_be_first = peer.ebgp && config.enforce_first_as;
         if must_be_first && received.as_path.first() != Some(config.asn) {
             return Err(Ineligible::FirstAs);
@@ -57,10 +65,11 @@ impl Ours {
         if up.is_some_and(|up| up.is_ours(received.next_hop.address)) {
             return Err(Ineligible::NextHopIsOurs);
         }
-        config
-            .import
-            .evaluate(prefix, &RouteFacts { local: false }, received, config.asn)
-            .ok_or(Ineligible::Policy)
+        if peer.limits.as_path_length.is_some_and(|limit| received.as_path.length() > limit) {
+            return Err(Ineligible::AsPathTooLong);
+        }
+        let facts = RouteFacts { local: false, neighbor: Some(config.address) };
+        config.import.evaluate(prefix, &facts, received, config.asn).ok_or(Ineligible::Policy)
     }
 }
 
@@ -79,6 +88,20 @@ pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attribute
     attributes
 }
 
+impl Ineligible {
+    /// Every reason, in the order of their declaration.
+    pub(super) const ALL: [Self; 8] = [
+        Self::AsLoop,
+        Self::OriginatorLoop,
+        Self::FirstAs,
+        Self::NextHopIsOurs,
+        Self::ClusterLoop,
+        Self::AsPathTooLong,
+        Self::Policy,
+        Self::Unreachable,
+    ];
+}
+
 impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -86,6 +109,8 @@ impl fmt::Display for Ineligible {
             Self::OriginatorLoop => "we originated it ourselves",
             Self::FirstAs => "the path does not start with the peer's AS",
             Self::NextHopIsOurs => "the next hop is our own address",
+            Self::ClusterLoop => "it went through our cluster already",
+            Self::AsPathTooLong => "the path is longer than the limit",
             Self::Policy => "rejected by import policy",
             Self::Unreachable => "the next hop is unreachable",
         })

@@ -1,21 +1,10 @@
-//! A peer, and what it was and is still to be told.
+//! A peer by configuration, and what a session says of it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use crate::message::{Announcement, Update};
+use super::session::Session;
 use crate::policy::Policy;
-use crate::{Asn, Attributes, Family, NextHop};
-
-/// How many prefixes one [`Update`] holds at most.
-const PREFIXES_PER_UPDATE: usize = 1000;
-
-/// How many prefixes are looked at in one go: enough to pack them well, few enough that what
-/// changes meanwhile need not wait behind a whole table.
-const PREFIXES_PER_STAGE: usize = 16_384;
+use crate::{Asn, Family, NextHop};
 
 /// A peer's name within the tables; the caller chooses it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,6 +45,54 @@ pub struct PeerUp {
     pub families: Vec<Family>,
 }
 
+/// How much is taken from a peer; by default everything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// From this many received prefixes on there is a warning, once until they are fewer again.
+    pub warn_at: Option<usize>,
+    /// More received prefixes than these ask for the end of the session (RFC 4486 §4: Cease,
+    /// Maximum Number of Prefixes Reached).
+    pub prefixes: Option<usize>,
+    /// A longer path, as the decision process counts it, makes a route ineligible.
+    pub as_path_length: Option<usize>,
+}
+
+/// What the tables report; the caller decides what becomes of the session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The peer sent as many prefixes as [`Limits::warn_at`] says.
+    PrefixWarning {
+        /// Who.
+        peer: PeerId,
+        /// How many it has sent.
+        received: usize,
+    },
+    /// The peer sent more than [`Limits::prefixes`]: its session is to be ended, once.
+    PrefixLimit {
+        /// Who.
+        peer: PeerId,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Event {
+    /// The peer that it is about.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::PrefixWarning { peer, .. } | Self::PrefixLimit { peer, .. } => *peer,
+        }
+    }
+}
+
+/// Which of a peer's events have been reported.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reported {
+    warning: bool,
+    limit: bool,
+}
+
 /// How many routes a peer sent and was told.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
@@ -75,43 +112,43 @@ pub(super) struct Peer {
     pub(super) session: Option<Session>,
     /// Of what it sent; what it was told is counted in the session.
     pub(super) counts: Counts,
-}
-
-/// What lasts as long as a peer is up.
-#[derive(Clone, Debug)]
-pub(super) struct Session {
-    pub(super) up: PeerUp,
-    /// The Adj-RIB-Out: what the peer knows once it has read all that is staged.
-    pub(super) advertised: BTreeMap<IpNet, Advertised>,
-    pub(super) queue: VecDeque<Item>,
-    /// The prefixes in the queue; true: the peer is to be told even what it knows.
-    waiting: HashMap<IpNet, bool>,
-    /// Worked out and ready for the wire.
-    pub(super) staged: VecDeque<Update>,
-}
-
-/// Something to look at before the peer knows all.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Item {
-    Prefix(IpNet),
-    EndOfRib(Family),
-}
-
-/// What a peer was told about a prefix.
-#[derive(Clone, Debug)]
-pub(super) struct Advertised {
-    pub(super) attributes: Arc<Attributes>,
-    pub(super) from: Option<PeerId>,
+    pub(super) limits: Limits,
+    pub(super) reported: Reported,
+    /// An iBGP peer whose routes are reflected to all iBGP peers, and who is told all of theirs
+    /// (RFC 4456 §6).
+    pub(super) client: bool,
 }
 
 impl Peer {
     pub(super) fn new(config: PeerConfig, local_asn: Asn) -> Self {
         let ebgp = config.asn != local_asn;
-        Self { config, ebgp, session: None, counts: Counts::default() }
+        Self {
+            config,
+            ebgp,
+            session: None,
+            counts: Counts::default(),
+            limits: Limits::default(),
+            reported: Reported::default(),
+            client: false,
+        }
+    }
+
+    /// What is to be reported of the number of prefixes received, if it was not yet.
+    pub(super) fn check_limits(&mut self, peer: PeerId) -> Option<Event> {
+        let received = self.counts.received;
+        let warned = self.limits.warn_at.is_some_and(|at| received >= at);
+        let exceeded = self.limits.prefixes.filter(|limit| received > *limit);
+        let before = self.reported;
+        // What was exceeded stays reported until the session has ended.
+        self.reported = Reported { warning: warned, limit: before.limit || exceeded.is_some() };
+        if let Some(limit) = exceeded.filter(|_| !before.limit) {
+            return Some(Event::PrefixLimit { peer, limit });
+        }
+        (warned && !before.warning).then_some(Event::PrefixWarning { peer, received })
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let advertised = self.session.as_ref().map_or(0, |session| session.advertised.len());
+        let advertised = self.session.as_ref().map_or(0, Session::advertised);
         Counts { advertised, ..self.counts }
     }
 }
@@ -129,96 +166,5 @@ impl PeerUp {
             .filter(of_family)
             .or(self.next_hop_other.filter(of_family))
             .map(NextHop::from)
-    }
-}
-
-impl Session {
-    pub(super) fn new(up: PeerUp) -> Self {
-        Self {
-            up,
-            advertised: BTreeMap::new(),
-            queue: VecDeque::new(),
-            waiting: HashMap::new(),
-            staged: VecDeque::new(),
-        }
-    }
-
-    /// The prefix is to be looked at; with `again`, told even if the peer knows.
-    pub(super) fn queue_prefix(&mut self, prefix: IpNet, again: bool) {
-        if let Some(waiting) = self.waiting.get_mut(&prefix) {
-            *waiting |= again;
-        } else {
-            self.waiting.insert(prefix, again);
-            self.queue.push_back(Item::Prefix(prefix));
-        }
-    }
-
-    /// All prefixes of a family are to be looked at.
-    pub(super) fn queue_family<'a>(
-        &mut self,
-        family: Family,
-        prefixes: impl Iterator<Item = &'a IpNet>,
-        again: bool,
-    ) {
-        for prefix in prefixes.filter(|prefix| Family::of(prefix) == family) {
-            self.queue_prefix(*prefix, again);
-        }
-    }
-
-    /// Behind all that is queued now, the End-of-RIB marker.
-    pub(super) fn queue_end_of_rib(&mut self, family: Family) {
-        self.queue.push_back(Item::EndOfRib(family));
-    }
-
-    /// Looks at what is queued, up to a marker or a stage's fill, and stages what the peer does
-    /// not know yet. `wanted` says what it should know about a prefix,
-    /// in interned attributes.
-    pub(super) fn stage(&mut self, mut wanted: impl FnMut(&IpNet, &PeerUp) -> Option<Advertised>) {
-        let mut withdrawn: [Vec<IpNet>; 2] = Default::default();
-        let mut announced: Vec<(Arc<Attributes>, Vec<IpNet>)> = Vec::new();
-        let mut groups: HashMap<(Family, *const Attributes), usize> = HashMap::new();
-        let mut end_of_rib = None;
-        for _ in 0..PREFIXES_PER_STAGE {
-            let prefix = match self.queue.pop_front() {
-                Some(Item::Prefix(prefix)) => prefix,
-                Some(Item::EndOfRib(family)) => {
-                    end_of_rib = Some(family);
-                    break;
-                }
-                None => break,
-            };
-            let again = self.waiting.remove(&prefix).unwrap_or(false);
-            let family = Family::of(&prefix);
-            let Some(told) = wanted(&prefix, &self.up) else {
-                if self.advertised.remove(&prefix).is_some() {
-                    withdrawn[family as usize].push(prefix);
-                }
-                continue;
-            };
-            let attributes = Arc::clone(&told.attributes);
-            let known = self.advertised.insert(prefix, told);
-            if !again && known.is_some_and(|known| known.attributes == attributes) {
-                continue;
-            }
-            let index = *groups.entry((family, Arc::as_ptr(&attributes))).or_insert_with(|| {
-                announced.push((attributes, Vec::new()));
-                announced.len() - 1
-            });
-            announced[index].1.push(prefix);
-        }
-        for prefixes in withdrawn.iter().flat_map(|prefixes| prefixes.chunks(PREFIXES_PER_UPDATE)) {
-            self.staged.push_back(Update { withdrawn: prefixes.to_vec(), ..Update::default() });
-        }
-        for (attributes, prefixes) in announced {
-            for prefixes in prefixes.chunks(PREFIXES_PER_UPDATE) {
-                let attributes = Arc::clone(&attributes);
-                let announcement = Announcement { attributes, prefixes: prefixes.to_vec() };
-                self.staged
-                    .push_back(Update { announced: vec![announcement], ..Update::default() });
-            }
-        }
-        if end_of_rib.is_some() {
-            self.staged.push_back(Update { end_of_rib, ..Update::default() });
-        }
     }
 }

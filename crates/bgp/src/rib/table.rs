@@ -1,50 +1,124 @@
 //! Prefixes, their routes and the best of them: the Adj-RIBs-In and the Loc-RIB in one.
+//!
+//! Each prefix has one entry of forty octets, known by a number as long as anyone remembers the
+//! prefix. Routes name their attributes by number too. Entries stand in the order of arrival;
+//! what is to be read by people is sorted when it is asked for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::RouteView;
 use super::import::Ineligible;
+use super::interner::{Id, Interner};
+use super::paged::Paged;
 use super::peer::{Peer, PeerId};
-use crate::Attributes;
 use crate::decision::{Candidate, Source, select};
+use crate::{Attributes, Family};
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Table {
-    entries: BTreeMap<IpNet, Entry>,
+/// Each part of the index grows on its own, and so in short steps.
+const SHARDS: usize = 64;
+
+/// The number of an entry.
+pub(super) type EntryId = u32;
+
+/// Where an entry is, and half of its prefix's hash: a growing index need not look at entries
+/// all over the table.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    id: EntryId,
 }
 
-/// All that is known of a prefix; at least one route, or a best one that has just gone.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    entries: Paged<Entry>,
+    /// How many entries there are and were at most.
+    end: EntryId,
+    free: Vec<EntryId>,
+    shards: Box<[HashTable<Place>]>,
+    seed: u64,
+    /// The few prefixes that do not fit into a [`Key`].
+    wide: Paged<Option<IpNet>>,
+    wide_end: u32,
+    wide_free: Vec<u32>,
+    /// Our own routes.
+    local: HashMap<EntryId, Id>,
+}
+
+/// All that is known of a prefix: routes, or what someone still believes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
-    /// Our own route.
-    pub(super) local: Option<Arc<Attributes>>,
-    /// By peer; each has at most one.
-    pub(super) routes: Vec<Route>,
-    pub(super) best: Option<Best>,
+    key: Key,
+    routes: Routes,
+    best: Option<Id>,
+    best_peer: u32,
+    best_from: From,
+    flags: u8,
+    /// How many peers have something to do with the prefix besides sending it: they were told
+    /// of it, or are to look at it.
+    pins: u16,
+    /// What the forwarding table was told.
+    pub(super) installed: Option<Id>,
+}
+
+/// This speaker originates the prefix.
+const LOCAL: u8 = 1;
+/// The forwarding table is to look at the prefix.
+const FIB_WAITS: u8 = 2;
+/// The entry stands for no prefix.
+const FREE: u8 = 4;
+
+/// An IPv4 prefix, or the number of any other.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Key(u64);
+
+/// Routes by peer; each has at most one. Most prefixes have one route, at least at a site.
+#[derive(Clone, Debug, Default)]
+enum Routes {
+    #[default]
+    None,
+    One(Route),
+    #[expect(clippy::box_collection, reason = "entries are small: it is 8 octets instead of 24")]
+    Many(Box<Vec<Route>>),
 }
 
 /// A route that a peer sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
     pub(super) peer: PeerId,
     /// Before import policy.
-    pub(super) received: Arc<Attributes>,
+    pub(super) received: Id,
     /// After import policy, or why not.
-    pub(super) verdict: Result<Arc<Attributes>, Ineligible>,
+    pub(super) verdict: Verdict,
 }
 
+/// The attributes of an eligible route, or why it is not, in four octets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Verdict(u32);
+
 /// The best route for a prefix.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Best {
-    /// Who sent it; `None`: it is our own.
-    pub(super) peer: Option<PeerId>,
-    /// The peer is in another AS.
-    pub(super) ebgp: bool,
-    pub(super) attributes: Arc<Attributes>,
+    /// Who sent it, unless it is our own.
+    peer: PeerId,
+    pub(super) from: From,
+    pub(super) set: Id,
+}
+
+/// Whose a route is.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(super) enum From {
+    #[default]
+    Local,
+    Ebgp,
+    Ibgp,
+    /// An iBGP peer whose routes we reflect to all others (RFC 4456 §6).
+    Client,
 }
 
 /// What a decision depends on besides the routes.
@@ -52,141 +126,425 @@ pub(super) struct Best {
 pub(super) struct Context<'a> {
     pub(super) peers: &'a BTreeMap<PeerId, Peer>,
     pub(super) igp: Option<&'a HashMap<IpAddr, u32>>,
+    pub(super) sets: &'a Interner<Attributes>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            entries: Paged::default(),
+            end: 0,
+            free: Vec::new(),
+            shards: vec![HashTable::new(); SHARDS].into_boxed_slice(),
+            seed: RandomState::new().hash_one(0),
+            wide: Paged::default(),
+            wide_end: 0,
+            wide_free: Vec::new(),
+            local: HashMap::new(),
+        }
+    }
+}
+
+impl Key {
+    const WIDE: u64 = 1 << 63;
+
+    fn narrow(prefix: &IpNet) -> Option<Self> {
+        let IpNet::V4(prefix) = prefix else { return None };
+        Some(Self(u64::from(prefix.addr().to_bits()) << 8 | u64::from(prefix.prefix_len())))
+    }
+
+    const fn wide(number: u32) -> Self {
+        Self(Self::WIDE | number as u64)
+    }
+
+    const fn number(self) -> Option<u32> {
+        #[expect(clippy::cast_possible_truncation, reason = "it was one of 32 bits")]
+        if self.0 & Self::WIDE == 0 { None } else { Some(self.0 as u32) }
+    }
+
+    const fn family(self) -> Family {
+        if self.0 & Self::WIDE == 0 { Family::Ipv4Unicast } else { Family::Ipv6Unicast }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes it apart as it was put together")]
+    fn prefix(self, wide: &Paged<Option<IpNet>>) -> IpNet {
+        if let Some(number) = self.number() {
+            return wide.get(number).copied().flatten().expect("an entry's prefix is kept");
+        }
+        let address = Ipv4Addr::from_bits((self.0 >> 8) as u32);
+        Ipv4Net::new(address, self.0 as u8).expect("it was the length of a prefix").into()
+    }
+}
+
+/// Both halves of the product of two numbers, one over the other.
+#[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Nobody but us knows the seed, so that nobody can choose prefixes that collide.
+#[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+fn hash(seed: u64, prefix: &IpNet) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    match prefix {
+        IpNet::V4(prefix) => {
+            let bits = u64::from(prefix.addr().to_bits()) << 8 | u64::from(prefix.prefix_len());
+            fold(bits ^ seed, ODD ^ seed.rotate_left(32))
+        }
+        IpNet::V6(prefix) => {
+            let bits = prefix.addr().to_bits();
+            let high = fold((bits >> 64) as u64 ^ seed, ODD);
+            fold(bits as u64 ^ high ^ seed.rotate_left(17), ODD ^ u64::from(prefix.prefix_len()))
+        }
+    }
+}
+
+const fn shard(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}
+
+/// The half of the hash that is kept.
+#[expect(clippy::cast_possible_truncation, reason = "half of it is enough")]
+const fn half(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// All bits of an index's hash from the half that is kept.
+const fn spread(half: u32) -> u64 {
+    (half as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Table {
-    pub(super) fn entry(&self, prefix: &IpNet) -> Option<&Entry> {
-        self.entries.get(prefix)
+    /// The entry of a prefix.
+    pub(super) fn find(&self, prefix: &IpNet) -> Option<EntryId> {
+        let hash = hash(self.seed, prefix);
+        let (shard, hash) = (&self.shards[shard(hash)], half(hash));
+        let narrow = Key::narrow(prefix);
+        let same = |place: &Place| {
+            place.hash == hash
+                && match narrow {
+                    Some(key) => self.entry(place.id).key == key,
+                    None => self.prefix(place.id) == *prefix,
+                }
+        };
+        shard.find(spread(hash), same).map(|place| place.id)
     }
 
-    pub(super) fn best(&self, prefix: &IpNet) -> Option<&Best> {
-        self.entries.get(prefix)?.best.as_ref()
+    /// The entry of a prefix; it is made if need be, and stays only if something is put in.
+    pub(super) fn find_or_insert(&mut self, prefix: &IpNet) -> EntryId {
+        let hash = hash(self.seed, prefix);
+        let narrow = Key::narrow(prefix);
+        let (shard, hash) = (&mut self.shards[shard(hash)], half(hash));
+        let (entries, wide) = (&self.entries, &self.wide);
+        let same = |place: &Place| {
+            let key_of = |id| entries.get(id).expect("what is in the index is in the table").key;
+            place.hash == hash
+                && match narrow {
+                    Some(key) => key_of(place.id) == key,
+                    None => key_of(place.id).prefix(wide) == *prefix,
+                }
+        };
+        let vacant = match shard.entry(spread(hash), same, |place| spread(place.hash)) {
+            Slot::Occupied(found) => return found.get().id,
+            Slot::Vacant(vacant) => vacant,
+        };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.end += 1;
+            self.end - 1
+        });
+        vacant.insert(Place { hash, id });
+        let key = narrow.unwrap_or_else(|| {
+            let number = self.wide_free.pop().unwrap_or_else(|| {
+                self.wide_end += 1;
+                self.wide_end - 1
+            });
+            *self.wide.slot(number) = Some(*prefix);
+            Key::wide(number)
+        });
+        *self.entries.slot(id) = Entry { key, ..Entry::default() };
+        id
     }
 
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = &IpNet> {
-        self.entries.keys()
+    pub(super) fn entry(&self, id: EntryId) -> &Entry {
+        self.entries.get(id).expect("only numbers of entries go about")
     }
 
-    /// The prefixes that have a best route.
-    pub(super) fn best_prefixes(&self) -> impl Iterator<Item = &IpNet> {
-        self.entries.iter().filter(|(_, entry)| entry.best.is_some()).map(|(prefix, _)| prefix)
+    pub(super) fn entry_mut(&mut self, id: EntryId) -> &mut Entry {
+        self.entries.slot(id)
     }
 
-    /// What a peer sent, as received.
-    pub(super) fn received(&self, peer: PeerId) -> impl Iterator<Item = (IpNet, &Route)> {
-        self.entries.iter().filter_map(move |(prefix, entry)| {
-            entry.place(peer).ok().map(|at| (*prefix, &entry.routes[at]))
-        })
+    pub(super) fn prefix(&self, id: EntryId) -> IpNet {
+        self.entry(id).key.prefix(&self.wide)
     }
 
-    /// Puts in our own route or takes it out; whether that changes anything. The best route is
-    /// not selected anew: that is [`decide`](Self::decide), after this and the three below.
-    pub(super) fn set_local(&mut self, prefix: IpNet, local: Option<Arc<Attributes>>) -> bool {
-        if local.is_none() && !self.entries.contains_key(&prefix) {
-            return false;
+    /// How many prefixes there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(HashTable::len).sum()
+    }
+
+    /// Every number of an entry is below this one.
+    pub(super) const fn end(&self) -> EntryId {
+        self.end
+    }
+
+    /// Every number; the entries of some are empty.
+    pub(super) const fn ids(&self) -> std::ops::Range<EntryId> {
+        0..self.end
+    }
+
+    /// The entries that hold for `wanted`, by prefix.
+    pub(super) fn sorted(&self, wanted: impl Fn(EntryId, &Entry) -> bool) -> Vec<EntryId> {
+        let mut ids: Vec<(IpNet, EntryId)> = self
+            .ids()
+            .filter(|id| wanted(*id, self.entry(*id)))
+            .map(|id| (self.prefix(id), id))
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Our own route.
+    pub(super) fn local(&self, id: EntryId) -> Option<Id> {
+        if self.entry(id).flags & LOCAL == 0 { None } else { self.local.get(&id).copied() }
+    }
+
+    /// Puts in our own route or takes it out; the one that was there.
+    pub(super) fn set_local(&mut self, id: EntryId, local: Option<Id>) -> Option<Id> {
+        let entry = self.entries.slot(id);
+        if let Some(set) = local {
+            entry.flags |= LOCAL;
+            self.local.insert(id, set)
+        } else {
+            entry.flags &= !LOCAL;
+            self.local.remove(&id)
         }
-        let entry = self.entries.entry(prefix).or_default();
-        let changes = entry.local != local;
-        entry.local = local;
-        changes
     }
 
-    /// Puts in a peer's route; the one that it replaces.
-    pub(super) fn insert(&mut self, prefix: IpNet, route: Route) -> Option<Route> {
-        let entry = self.entries.entry(prefix).or_default();
-        match entry.place(route.peer) {
-            Ok(at) => Some(std::mem::replace(&mut entry.routes[at], route)),
-            Err(at) => {
-                entry.routes.insert(at, route);
-                None
+    /// A peer has something to do with the prefix.
+    pub(super) fn pin(&mut self, id: EntryId) {
+        let pins = &mut self.entries.slot(id).pins;
+        *pins = pins.saturating_add(1);
+    }
+
+    /// A peer has nothing to do with the prefix any more.
+    pub(super) fn unpin(&mut self, id: EntryId) {
+        let pins = &mut self.entries.slot(id).pins;
+        if *pins < u16::MAX {
+            *pins -= 1;
+        }
+        self.tidy(id);
+    }
+
+    /// Takes the entry away if there is nothing in it and nobody remembers it.
+    pub(super) fn tidy(&mut self, id: EntryId) {
+        let entry = self.entry(id);
+        if !entry.is_forgotten() {
+            return;
+        }
+        let (key, prefix) = (entry.key, self.prefix(id));
+        let hash = hash(self.seed, &prefix);
+        let shard = &mut self.shards[shard(hash)];
+        if let Ok(found) = shard.find_entry(spread(half(hash)), |place| place.id == id) {
+            found.remove();
+            if let Some(number) = key.number() {
+                *self.wide.slot(number) = None;
+                self.wide_free.push(number);
             }
+            self.entries.slot(id).flags = FREE;
+            self.free.push(id);
         }
     }
 
-    /// Takes out a peer's route.
-    pub(super) fn remove(&mut self, prefix: &IpNet, peer: PeerId) -> Option<Route> {
-        let entry = self.entries.get_mut(prefix)?;
-        let at = entry.place(peer).ok()?;
-        Some(entry.routes.remove(at))
-    }
-
-    /// Takes out all routes of a peer; their prefixes.
-    pub(super) fn remove_peer(&mut self, peer: PeerId) -> Vec<IpNet> {
-        let mut touched = Vec::new();
-        for (prefix, entry) in &mut self.entries {
-            if let Ok(at) = entry.place(peer) {
-                entry.routes.remove(at);
-                touched.push(*prefix);
+    /// The best of an entry's routes.
+    pub(super) fn select(&self, id: EntryId, context: Context<'_>) -> Option<Best> {
+        if let Some(set) = self.local(id) {
+            return Some(Best { peer: PeerId(0), from: From::Local, set });
+        }
+        let best = match self.entry(id).routes() {
+            [] => return None,
+            [route] => route.candidate(context).ok().map(|_| route)?,
+            routes => {
+                let (routes, candidates): (Vec<&Route>, Vec<Candidate<'_>>) = routes
+                    .iter()
+                    .filter_map(|route| Some((route, route.candidate(context).ok()?)))
+                    .unzip();
+                routes[select(&candidates)?.best]
             }
-        }
-        touched
-    }
-
-    /// Selects the best route of a prefix; whether it is another than before.
-    pub(super) fn decide(&mut self, prefix: &IpNet, context: Context<'_>) -> bool {
-        let Some(entry) = self.entries.get_mut(prefix) else { return false };
-        let best = entry.select(context);
-        let changed = best != entry.best;
-        entry.best = best;
-        if entry.local.is_none() && entry.routes.is_empty() {
-            self.entries.remove(prefix);
-        }
-        changed
+        };
+        let from = match context.peers.get(&best.peer) {
+            Some(peer) if peer.ebgp => From::Ebgp,
+            Some(peer) if peer.client => From::Client,
+            _ => From::Ibgp,
+        };
+        Some(Best { peer: best.peer, from, set: best.set() })
     }
 
     /// Every route, by prefix, our own first, then by peer.
-    pub(super) fn views<'a>(&'a self, context: Context<'a>) -> impl Iterator<Item = RouteView<'a>> {
-        self.entries.iter().flat_map(move |(prefix, entry)| {
-            let best = entry.best.as_ref().map(|best| best.peer);
-            let view = move |peer, attributes, ineligible| RouteView {
-                prefix: *prefix,
-                attributes,
+    pub(super) fn views<'a>(
+        &'a self,
+        ids: Vec<EntryId>,
+        context: Context<'a>,
+    ) -> impl Iterator<Item = RouteView<'a>> {
+        ids.into_iter().flat_map(move |id| {
+            let (prefix, entry) = (self.prefix(id), self.entry(id));
+            let best = entry.best().map(Best::peer);
+            let view = move |peer, set, ineligible| RouteView {
+                prefix,
+                attributes: context.sets.get(set),
                 peer,
                 best: best == Some(peer),
                 ineligible,
             };
-            let local = entry.local.iter().map(move |attributes| view(None, attributes, None));
-            local.chain(entry.routes.iter().map(move |route| {
+            let local = self.local(id).into_iter().map(move |set| view(None, set, None));
+            local.chain(entry.routes().iter().map(move |route| {
                 let ineligible = route.candidate(context).err();
-                view(Some(route.peer), route.attributes(), ineligible)
+                view(Some(route.peer), route.set(), ineligible)
             }))
         })
     }
 }
 
+impl Best {
+    /// Who sent it; `None`: it is our own.
+    pub(super) fn peer(self) -> Option<PeerId> {
+        (self.from != From::Local).then_some(self.peer)
+    }
+}
+
 impl Entry {
-    /// Where a peer's route is, or would be.
-    fn place(&self, peer: PeerId) -> Result<usize, usize> {
-        self.routes.binary_search_by_key(&peer, |route| route.peer)
+    pub(super) const fn family(&self) -> Family {
+        self.key.family()
     }
 
-    fn select(&self, context: Context<'_>) -> Option<Best> {
-        if let Some(attributes) = &self.local {
-            return Some(Best { peer: None, ebgp: false, attributes: Arc::clone(attributes) });
+    pub(super) fn best(&self) -> Option<Best> {
+        self.best.map(|set| Best { peer: PeerId(self.best_peer), from: self.best_from, set })
+    }
+
+    /// Puts another in the place of the best; the one that was there.
+    pub(super) fn replace_best(&mut self, best: Option<Best>) -> Option<Best> {
+        let old = self.best();
+        self.best = best.map(|best| best.set);
+        if let Some(best) = best {
+            (self.best_peer, self.best_from) = (best.peer.0, best.from);
         }
-        let (routes, candidates): (Vec<&Route>, Vec<Candidate<'_>>) = self
-            .routes
-            .iter()
-            .filter_map(|route| Some((route, route.candidate(context).ok()?)))
-            .unzip();
-        let best = routes[select(&candidates)?.best];
-        Some(Best {
-            peer: Some(best.peer),
-            ebgp: context.peers.get(&best.peer).is_some_and(|peer| peer.ebgp),
-            attributes: Arc::clone(best.attributes()),
+        old
+    }
+
+    /// Whether it was not marked before.
+    pub(super) fn mark_for_fib(&mut self) -> bool {
+        let new = self.flags & FIB_WAITS == 0;
+        self.flags |= FIB_WAITS;
+        new
+    }
+
+    pub(super) fn unmark_for_fib(&mut self) {
+        self.flags &= !FIB_WAITS;
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.pins == 0
+            && self.flags == 0
+            && self.installed.is_none()
+            && matches!(self.routes, Routes::None)
+    }
+
+    /// By peer.
+    pub(super) fn routes(&self) -> &[Route] {
+        match &self.routes {
+            Routes::None => &[],
+            Routes::One(route) => std::slice::from_ref(route),
+            Routes::Many(routes) => routes,
+        }
+    }
+
+    /// What a peer sent.
+    pub(super) fn route(&self, peer: PeerId) -> Option<Route> {
+        let routes = self.routes();
+        routes.binary_search_by_key(&peer, |route| route.peer).ok().map(|at| routes[at])
+    }
+
+    /// Puts in a peer's route; the one that it replaces.
+    pub(super) fn insert(&mut self, route: Route) -> Option<Route> {
+        match &mut self.routes {
+            Routes::None => {
+                self.routes = Routes::One(route);
+                None
+            }
+            Routes::One(other) if other.peer == route.peer => Some(std::mem::replace(other, route)),
+            Routes::One(other) => {
+                let mut routes = vec![*other, route];
+                routes.sort_unstable_by_key(|route| route.peer);
+                self.routes = Routes::Many(Box::new(routes));
+                None
+            }
+            Routes::Many(routes) => {
+                match routes.binary_search_by_key(&route.peer, |route| route.peer) {
+                    Ok(at) => Some(std::mem::replace(&mut routes[at], route)),
+                    Err(at) => {
+                        routes.insert(at, route);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes out a peer's route.
+    pub(super) fn remove(&mut self, peer: PeerId) -> Option<Route> {
+        match &mut self.routes {
+            Routes::None => None,
+            Routes::One(route) => {
+                let route = *route;
+                (route.peer == peer).then(|| {
+                    self.routes = Routes::None;
+                    route
+                })
+            }
+            Routes::Many(routes) => {
+                let at = routes.binary_search_by_key(&peer, |route| route.peer).ok()?;
+                let route = routes.remove(at);
+                if let [last] = routes[..] {
+                    self.routes = Routes::One(last);
+                }
+                Some(route)
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// Numbers from here on are reasons.
+    const REASONS: u32 = Id::MAX + 1;
+
+    /// The attributes' number, or why there are none.
+    pub(super) fn get(self) -> Result<Id, Ineligible> {
+        match Id::new(self.0).filter(|_| self.0 < Self::REASONS) {
+            Some(set) => Ok(set),
+            None => Err(Ineligible::ALL[(self.0 - Self::REASONS) as usize]),
+        }
+    }
+}
+
+impl std::convert::From<Result<Id, Ineligible>> for Verdict {
+    fn from(verdict: Result<Id, Ineligible>) -> Self {
+        Self(match verdict {
+            Ok(set) => set.number(),
+            Err(why) => Self::REASONS + why as u32,
         })
     }
 }
 
 impl Route {
     /// After import policy; as received if it did not get that far.
-    pub(super) fn attributes(&self) -> &Arc<Attributes> {
-        self.verdict.as_ref().unwrap_or(&self.received)
+    pub(super) fn set(&self) -> Id {
+        self.verdict.get().unwrap_or(self.received)
     }
 
     /// The route as the decision process sees it, or why it does not.
-    pub(super) fn candidate(&self, context: Context<'_>) -> Result<Candidate<'_>, Ineligible> {
-        let attributes = self.verdict.as_ref().map_err(|why| *why)?;
+    pub(super) fn candidate<'a>(&self, context: Context<'a>) -> Result<Candidate<'a>, Ineligible> {
+        let attributes = context.sets.get(self.verdict.get()?);
         let peer = context.peers.get(&self.peer);
         let (peer, session) = peer
             .and_then(|peer| Some((peer, peer.session.as_ref()?)))
@@ -205,5 +563,54 @@ impl Route {
             igp_cost,
         };
         Ok(Candidate { attributes, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_forty_octets() {
+        assert_eq!((size_of::<Route>(), size_of::<Entry>()), (12, 40));
+    }
+
+    #[test]
+    fn each_prefix_has_one_entry_until_nobody_remembers_it() {
+        let mut table = Table::default();
+        let prefixes: Vec<IpNet> = [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.0.0.0/9",
+            "255.255.255.255/32",
+            "::/0",
+            "2001:db8::/32",
+        ]
+        .map(|prefix| prefix.parse().unwrap())
+        .to_vec();
+        let ids: Vec<EntryId> = prefixes.iter().map(|it| table.find_or_insert(it)).collect();
+        for (prefix, id) in prefixes.iter().zip(&ids) {
+            assert_eq!((table.find(prefix), table.prefix(*id)), (Some(*id), *prefix));
+            assert_eq!(table.entry(*id).family(), Family::of(prefix));
+            assert_eq!(table.find_or_insert(prefix), *id);
+            table.pin(*id);
+            table.pin(*id);
+            table.unpin(*id);
+            assert_eq!(table.find(prefix), Some(*id));
+            table.unpin(*id);
+            assert_eq!(table.find(prefix), None);
+            table.tidy(*id);
+        }
+        let again: std::collections::BTreeSet<EntryId> =
+            prefixes.iter().map(|it| table.find_or_insert(it)).collect();
+        assert_eq!(again, ids.into_iter().collect(), "their places are used again, each once");
+    }
+
+    #[test]
+    fn a_verdict_says_what_was_put_in() {
+        let all = Ineligible::ALL.map(Err).into_iter();
+        for verdict in all.chain([1, 2, Id::MAX].map(|number| Ok(Id::new(number).unwrap()))) {
+            assert_eq!(Verdict::from(verdict).get(), verdict);
+        }
     }
 }

@@ -467,6 +467,17 @@ fn an_explanation_names_every_candidate_and_the_step() {
            alpha: not eligible: our AS is in the path"
     );
     assert_eq!(rib.explain(&net("10.2.0.0/16")), None);
+    let whole = rib.explain(&net("10.1.0.0/16")).unwrap().to_string();
+    assert_eq!(
+        whole.lines().take(5).collect::<Vec<_>>(),
+        [
+            "10.1.0.0/16: 4 routes",
+            "* beta: path 64502 64511, origin IGP, next hop 192.0.2.2",
+            "      best",
+            "  core: path 64510 64511, origin IGP, next hop 10.0.0.3",
+            "      lost to beta by eBGP over iBGP: iBGP against eBGP",
+        ]
+    );
 }
 
 #[test]
@@ -620,4 +631,190 @@ fn what_is_said_to_or_by_a_peer_that_is_down_or_unknown_is_nothing() {
         rib.remove_peer(id);
     }
     assert_eq!(rib.best(&net("10.1.0.0/16")), None);
+}
+
+/// `count` prefixes of length 24 from alpha.
+fn many(count: u32) -> Update {
+    let prefix = |it: u32| IpNet::new(Ipv4Addr::from_bits(it << 8).into(), 24).unwrap();
+    Update::announce(Arc::new(route(&[64501])), (0..count).map(prefix).collect())
+}
+
+#[test]
+fn a_withdrawal_overtakes_a_table_on_its_way() {
+    let mut rib = rib(&[ALPHA]);
+    rib.handle_update(ALPHA, many(20_000));
+    rib.add_peer(BETA, config(BETA));
+    rib.peer_up(BETA, up(BETA));
+    let first = rib.poll_update(BETA).unwrap().announced[0].prefixes.clone();
+    rib.handle_update(ALPHA, Update::withdraw(vec![first[0]]));
+    let mut announced = first.len();
+    let withdrawn = loop {
+        let update = rib.poll_update(BETA).unwrap();
+        announced += update.announced.iter().map(|it| it.prefixes.len()).sum::<usize>();
+        if !update.withdrawn.is_empty() {
+            break update.withdrawn;
+        }
+    };
+    assert_eq!((withdrawn, announced), (vec![first[0]], 4096), "what was ready goes first");
+    let rest = std::iter::from_fn(|| rib.poll_update(BETA));
+    let rest: usize = rest.flat_map(|it| it.announced).map(|it| it.prefixes.len()).sum();
+    assert_eq!(announced + rest, 20_000);
+}
+
+#[test]
+fn a_poll_comes_back_even_if_there_is_nothing_to_tell() {
+    let mut rib = rib(&[ALPHA]);
+    rib.handle_update(ALPHA, many(40_000));
+    rib.add_peer(BETA, PeerConfig { export: Policy::reject_all(), ..config(BETA) });
+    rib.peer_up(BETA, up(BETA));
+    assert_eq!(rib.poll_update(BETA), Some(Update::default()));
+    assert_eq!(told(&mut rib, BETA), ["end of ipv4", "withdraw ", "end of ipv6"]);
+    assert_eq!(rib.poll_update(BETA), None);
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_gone() {
+    let mut rib = rib(&[ALPHA, BETA, CORE]);
+    rib.originate(net("2001:db8:9::/48"), route(&[]));
+    rib.handle_update(ALPHA, many(3000));
+    rib.handle_update(BETA, many(10));
+    for id in [ALPHA, BETA, CORE] {
+        told(&mut rib, id);
+    }
+    fib(&mut rib);
+    rib.withdraw_local(&net("2001:db8:9::/48"));
+    rib.peer_down(ALPHA);
+    rib.remove_peer(CORE);
+    rib.peer_down(BETA);
+    fib(&mut rib);
+    assert_eq!((rib.sets.len(), rib.table.len()), (0, 0));
+}
+
+#[test]
+fn an_export_policy_may_ask_for_the_neighbor_and_set_the_next_hop() {
+    let mut rib = rib(&[ALPHA, BETA, CORE]);
+    let from_alpha = || Match::Neighbor(vec![config(ALPHA).address]);
+    let elsewhere = NextHop::from(ip("192.0.2.77"));
+    let rules = vec![
+        Rule::new(Action::Accept).when(from_alpha()).set(Set::NextHop(elsewhere)),
+        Rule::new(Action::Reject).when(Match::Neighbor(vec![config(CORE).address])),
+        Rule::new(Action::Accept),
+    ];
+    rib.set_export(BETA, Policy { rules });
+    rib.originate(net("10.9.0.0/16"), route(&[]));
+    rib.handle_update(CORE, announce("10.8.0.0/16", route(&[64510])));
+    rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
+    rib.handle_update(ALPHA, announce("2001:db8::/32", route(&[64501])));
+    assert_eq!(
+        told(&mut rib, BETA),
+        ["10.9.0.0/16: [64500] via 192.0.2.254", "10.1.0.0/16: [64500 64501] via 192.0.2.77",]
+    );
+}
+
+#[test]
+fn limits_on_prefixes_are_reported_once_on_each_side_of_the_threshold() {
+    let mut rib = rib(&[ALPHA]);
+    let limits = Limits { warn_at: Some(3), prefixes: Some(4), as_path_length: None };
+    rib.set_limits(ALPHA, limits);
+    let events = |rib: &mut Rib| std::iter::from_fn(|| rib.poll_event()).collect::<Vec<_>>();
+    let warning = |received| Event::PrefixWarning { peer: ALPHA, received };
+    let limit = |limit| Event::PrefixLimit { peer: ALPHA, limit };
+    let withdrawn = Update::withdraw(vec![net("0.0.2.0/24")]);
+    // (what came, what is reported)
+    for (update, reported) in [
+        (many(2), vec![]),
+        (many(3), vec![warning(3)]),
+        (many(3), vec![]),
+        (withdrawn.clone(), vec![]),
+        (many(4), vec![warning(4)]),
+        (many(5), vec![limit(4)]),
+        (many(6), vec![]),
+    ] {
+        rib.handle_update(ALPHA, update);
+        assert_eq!(events(&mut rib), reported, "{:?}", rib.counts(ALPHA));
+    }
+    rib.peer_down(ALPHA);
+    rib.peer_up(ALPHA, up(ALPHA));
+    rib.handle_update(ALPHA, many(5));
+    assert_eq!(events(&mut rib), [limit(4)], "a new session is a new start");
+    rib.set_limits(ALPHA, Limits { prefixes: Some(2), ..limits });
+    assert_eq!(events(&mut rib), [limit(2)]);
+}
+
+#[test]
+fn a_path_longer_than_the_limit_is_not_eligible() {
+    let mut rib = rib(&[ALPHA]);
+    let limit = |length| Limits { as_path_length: Some(length), ..Limits::default() };
+    rib.set_limits(ALPHA, limit(2));
+    rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501, 64510])));
+    rib.handle_update(ALPHA, announce("10.2.0.0/16", route(&[64501, 64510, 64511])));
+    assert_eq!(fib(&mut rib), ["10.1.0.0/16 via 192.0.2.1 eBGP 1"]);
+    assert_eq!(
+        explanation(&rib, "10.2.0.0/16"),
+        "10.2.0.0/16\n  alpha: not eligible: the path is longer than the limit"
+    );
+    rib.set_limits(ALPHA, limit(3));
+    assert_eq!(fib(&mut rib), ["10.2.0.0/16 via 192.0.2.1 eBGP 1"]);
+    rib.set_limits(ALPHA, limit(1));
+    assert_eq!(fib(&mut rib), ["10.1.0.0/16 gone", "10.2.0.0/16 gone"]);
+}
+
+#[test]
+fn a_reflector_passes_on_what_clients_and_for_clients() {
+    let other = PeerId(5);
+    let mut rib = rib(&[ALPHA, CORE, EDGE, other]);
+    rib.set_client(CORE, true);
+    rib.set_client(ALPHA, true);
+    assert_eq!(told(&mut rib, ALPHA), NOTHING, "an eBGP peer is no client");
+    // From the client to the others, from another to the client.
+    rib.handle_update(CORE, announce("10.1.0.0/16", route(&[64510])));
+    rib.handle_update(EDGE, announce("10.2.0.0/16", route(&[64510])));
+    let reflected = |prefix: &str, from: &str| {
+        vec![format!(
+            "{prefix}: [64510] via 10.0.0.3 pref 100 originator {from} cluster 10.0.0.254"
+        )]
+    };
+    assert_eq!(told(&mut rib, CORE), reflected("10.2.0.0/16", "0.0.0.4"));
+    assert_eq!(told(&mut rib, EDGE), reflected("10.1.0.0/16", "0.0.0.3"));
+    assert_eq!(told(&mut rib, other), reflected("10.1.0.0/16", "0.0.0.3"));
+    assert_eq!(
+        told(&mut rib, ALPHA),
+        ["10.1.0.0/16 10.2.0.0/16: [64500 64510] via 192.0.2.254"],
+        "neither attribute leaves the AS"
+    );
+
+    rib.set_client(CORE, false);
+    assert_eq!(told(&mut rib, CORE), ["withdraw 10.2.0.0/16"]);
+    assert_eq!(told(&mut rib, EDGE), ["withdraw 10.1.0.0/16"]);
+    assert_eq!(told(&mut rib, ALPHA), NOTHING);
+    rib.set_client(EDGE, true);
+    assert_eq!(told(&mut rib, CORE), reflected("10.2.0.0/16", "0.0.0.4"));
+    let withdrawn = vec!["withdraw 10.1.0.0/16".to_owned()];
+    assert_eq!(told(&mut rib, other), [withdrawn, reflected("10.2.0.0/16", "0.0.0.4")].concat());
+}
+
+#[test]
+fn a_reflected_route_keeps_its_originator_next_hop_and_way() {
+    let mut rib = rib(&[CORE]);
+    rib.add_peer(EDGE, PeerConfig { next_hop_self: true, ..config(EDGE) });
+    rib.set_client(EDGE, true);
+    rib.set_cluster_id(Ipv4Addr::new(9, 9, 9, 9));
+    rib.peer_up(EDGE, up(EDGE));
+    told(&mut rib, EDGE);
+    let attributes = |cluster| Attributes {
+        originator_id: Some(Ipv4Addr::new(1, 1, 1, 1)),
+        cluster_list: vec![cluster],
+        ..route(&[64510])
+    };
+    rib.handle_update(CORE, announce("10.1.0.0/16", attributes(Ipv4Addr::new(2, 2, 2, 2))));
+    rib.handle_update(CORE, announce("10.2.0.0/16", attributes(Ipv4Addr::new(9, 9, 9, 9))));
+    assert_eq!(
+        told(&mut rib, EDGE),
+        ["10.1.0.0/16: [64510] via 10.0.0.3 pref 100 originator 1.1.1.1 cluster 9.9.9.9 \
+          cluster 2.2.2.2"]
+    );
+    assert_eq!(
+        explanation(&rib, "10.2.0.0/16"),
+        "10.2.0.0/16\n  core: not eligible: it went through our cluster already"
+    );
 }

@@ -20,6 +20,7 @@ enum Step {
     Originate { prefix: usize, variant: usize },
     WithdrawLocal { prefix: usize },
     SetIgp { interior: usize },
+    SetClient { peer: usize, client: bool },
     Refresh { peer: usize, family: usize },
     PollUpdate { peer: usize },
     PollFib,
@@ -42,6 +43,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(prefix, variant)| Step::Originate { prefix, variant }),
         2 => prefix.prop_map(|prefix| Step::WithdrawLocal { prefix }),
         1 => (0..4_usize).prop_map(|interior| Step::SetIgp { interior }),
+        1 => (peer.clone(), any::<bool>())
+            .prop_map(|(peer, client)| Step::SetClient { peer, client }),
         1 => (peer.clone(), 0..2_usize).prop_map(|(peer, family)| Step::Refresh { peer, family }),
         4 => peer.prop_map(|peer| Step::PollUpdate { peer }),
         4 => Just(Step::PollFib),
@@ -131,6 +134,7 @@ struct World {
     up: [bool; 4],
     sent: [BTreeMap<IpNet, Attributes>; 4],
     policies: [(usize, usize); 4],
+    clients: [bool; 4],
     local: BTreeMap<IpNet, Attributes>,
     interior: usize,
     receivers: [Receiver; 4],
@@ -148,6 +152,7 @@ impl World {
             up: [false; 4],
             sent: Default::default(),
             policies: [(0, 0); 4],
+            clients: [false; 4],
             local: BTreeMap::new(),
             interior: 0,
             receivers: Default::default(),
@@ -201,6 +206,10 @@ impl World {
                 self.interior = which;
                 self.rib.set_igp(interior(which));
             }
+            Step::SetClient { peer, client } => {
+                self.clients[peer] = client;
+                self.rib.set_client(PEERS[peer], client);
+            }
             Step::Refresh { peer, family } => {
                 self.receivers[peer].refreshed = true;
                 let family = [Family::Ipv4Unicast, Family::Ipv6Unicast][family];
@@ -249,6 +258,7 @@ impl World {
             let (import, export) = self.policies[peer];
             world.step(&Step::SetImport { peer, policy: import });
             world.step(&Step::SetExport { peer, policy: export });
+            world.step(&Step::SetClient { peer, client: self.clients[peer] });
             if self.up[peer] {
                 world.step(&Step::Up { peer });
             }

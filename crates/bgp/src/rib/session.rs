@@ -1,0 +1,349 @@
+//! What a peer was told and is still to be told.
+//!
+//! For each prefix that concerns the peer there are four octets: which attributes it was told
+//! (its Adj-RIB-Out), and whether the prefix waits to be looked at. What waits goes in this
+//! order: prefixes that the peer may have to be told are gone, then those that changed, then the
+//! walks through the whole table, which begin where a session, a policy or a ROUTE-REFRESH does.
+//! So a whole table on its way never holds up a change.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::export::{self, Sender};
+use super::interner::{Id, Interner};
+use super::memo::{Alike, Memo};
+use super::paged::Paged;
+use super::peer::{PeerConfig, PeerId, PeerUp};
+use super::table::{EntryId, From, Table};
+use crate::message::Update;
+use crate::{Attributes, Family};
+
+/// How many prefixes one [`Update`] holds at most.
+const PREFIXES_PER_UPDATE: usize = 1000;
+
+/// How many prefixes are looked at in one go: enough to pack them well, few enough to take about
+/// a millisecond.
+const PREFIXES_PER_STAGE: u32 = 4096;
+
+/// What lasts as long as a peer is up.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) up: PeerUp,
+    told: Paged<Told>,
+    advertised: usize,
+    urgent: VecDeque<EntryId>,
+    changed: VecDeque<EntryId>,
+    walks: VecDeque<Walk>,
+    /// Worked out and ready for the wire.
+    staged: VecDeque<Update>,
+}
+
+/// Which attributes a peer was told for a prefix, below; whether the prefix waits, above.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Told(u32);
+
+/// A way through the whole table, or its end.
+#[derive(Clone, Copy, Debug)]
+enum Walk {
+    Family {
+        family: Family,
+        next: EntryId,
+        end: EntryId,
+        /// The peer is told even what it knows.
+        again: bool,
+    },
+    EndOfRib(Family),
+}
+
+/// What telling a peer takes besides its session.
+pub(super) struct Speaker<'a> {
+    pub(super) ours: export::Ours,
+    pub(super) id: PeerId,
+    pub(super) config: &'a PeerConfig,
+    pub(super) client: bool,
+    pub(super) senders: &'a BTreeMap<PeerId, Sender>,
+    pub(super) table: &'a mut Table,
+    pub(super) sets: &'a mut Interner<Attributes>,
+}
+
+/// All of a best route but its prefix.
+type Learnt = (Id, From, Option<PeerId>, Family);
+
+/// What one stage found out.
+struct Batch {
+    withdrawn: [Vec<IpNet>; 2],
+    announced: Vec<(Id, Vec<IpNet>)>,
+    groups: Memo<(Family, Id), usize>,
+    exported: Memo<Alike<Learnt>, Option<Id>>,
+}
+
+impl Told {
+    const URGENT: u32 = Id::MAX + 1;
+    const CHANGED: u32 = Self::URGENT << 1;
+
+    const fn set(self) -> Option<Id> {
+        Id::new(self.0 & Id::MAX)
+    }
+
+    const fn with_set(self, set: Option<Id>) -> Self {
+        let number = match set {
+            Some(set) => set.number(),
+            None => 0,
+        };
+        Self(self.0 & !Id::MAX | number)
+    }
+}
+
+impl Session {
+    pub(super) fn new(up: PeerUp) -> Self {
+        Self {
+            up,
+            told: Paged::default(),
+            advertised: 0,
+            urgent: VecDeque::new(),
+            changed: VecDeque::new(),
+            walks: VecDeque::new(),
+            staged: VecDeque::new(),
+        }
+    }
+
+    /// How many routes the peer was told.
+    pub(super) const fn advertised(&self) -> usize {
+        self.advertised
+    }
+
+    /// The attributes that the peer was told for a prefix.
+    pub(super) fn told(&self, id: EntryId) -> Option<Id> {
+        self.told.get(id)?.set()
+    }
+
+    pub(super) fn negotiated(&self, family: Family) -> bool {
+        self.up.families.contains(&family)
+    }
+
+    /// The best route of a prefix of a negotiated family is another; `may_tell`: the peer may be
+    /// told of it, if policy agrees.
+    pub(super) fn touch(&mut self, table: &mut Table, id: EntryId, may_tell: bool) {
+        let known = self.told.get(id).copied().unwrap_or_default();
+        let (flag, queue) = if may_tell {
+            (Told::CHANGED, &mut self.changed)
+        } else if known.set().is_some() {
+            (Told::URGENT, &mut self.urgent)
+        } else {
+            // What waits already will be found gone.
+            return;
+        };
+        if known.0 & flag != 0 {
+            return;
+        }
+        if known == Told::default() {
+            table.pin(id);
+        }
+        self.told.slot(id).0 |= flag;
+        queue.push_back(id);
+    }
+
+    /// All prefixes of a family are to be looked at; with `again`, told even if the peer knows.
+    pub(super) fn walk(&mut self, wanted: Family, end_of_table: EntryId, again: bool) {
+        for walk in &mut self.walks {
+            if let Walk::Family { family, next, end, again: also } = walk
+                && *family == wanted
+            {
+                (*next, *end, *also) = (0, end_of_table, *also || again);
+                return;
+            }
+        }
+        self.walks.push_back(Walk::Family { family: wanted, next: 0, end: end_of_table, again });
+    }
+
+    /// Behind all walks, the End-of-RIB marker.
+    pub(super) fn queue_end_of_rib(&mut self, family: Family) {
+        self.walks.push_back(Walk::EndOfRib(family));
+    }
+
+    /// The next piece that is ready.
+    pub(super) fn pop_staged(&mut self) -> Option<Update> {
+        self.staged.pop_front()
+    }
+
+    /// Nothing is ready and nothing waits.
+    pub(super) fn is_settled(&self) -> bool {
+        self.staged.is_empty()
+            && self.urgent.is_empty()
+            && self.changed.is_empty()
+            && self.walks.is_empty()
+    }
+
+    /// Looks at some of what waits and stages what the peer does not know yet.
+    pub(super) fn stage(&mut self, speaker: &mut Speaker<'_>) {
+        let mut batch = Batch::new();
+        let mut left = PREFIXES_PER_STAGE;
+        while left > 0 {
+            let (id, flag) = match self.urgent.pop_front() {
+                Some(id) => (id, Told::URGENT),
+                None => match self.changed.pop_front() {
+                    Some(id) => (id, Told::CHANGED),
+                    None => break,
+                },
+            };
+            left -= 1;
+            self.tell(id, flag, false, &mut batch, speaker);
+        }
+        self.urgent.shrink_to(PREFIXES_PER_STAGE as usize);
+        if self.changed.is_empty() {
+            self.changed.shrink_to(PREFIXES_PER_STAGE as usize);
+        }
+        if left == PREFIXES_PER_STAGE
+            && let Some(walk) = self.walks.pop_front()
+        {
+            self.walk_on(walk, &mut batch, speaker);
+        }
+        batch.finish(&mut self.staged, speaker.sets);
+    }
+
+    /// One stage of a walk; the entries within it go by prefix.
+    fn walk_on(&mut self, walk: Walk, batch: &mut Batch, speaker: &mut Speaker<'_>) {
+        let (wanted, next, end, again) = match walk {
+            Walk::Family { family, next, end, again } => (family, next, end, again),
+            Walk::EndOfRib(family) => {
+                self.staged.push_back(Update::end_of_rib(family));
+                return;
+            }
+        };
+        let until = end.min(next + PREFIXES_PER_STAGE);
+        let table = &speaker.table;
+        let told_of = |id: &EntryId| {
+            let entry = table.entry(*id);
+            entry.best().is_some() && entry.family() == wanted
+        };
+        let mut ids: Vec<(IpNet, EntryId)> =
+            (next..until).filter(told_of).map(|id| (table.prefix(id), id)).collect();
+        ids.sort_unstable();
+        for (_, id) in ids {
+            self.tell(id, 0, again, batch, speaker);
+        }
+        if until < end {
+            self.walks.push_front(Walk::Family { family: wanted, next: until, end, again });
+        }
+    }
+
+    /// Compares what the peer should know of a prefix with what it knows.
+    fn tell(
+        &mut self,
+        id: EntryId,
+        flag: u32,
+        again: bool,
+        batch: &mut Batch,
+        speaker: &mut Speaker<'_>,
+    ) {
+        let prefix = speaker.table.prefix(id);
+        let before = self.told.get(id).copied().unwrap_or_default();
+        let known = before.set();
+        let wanted = batch.wanted(id, &prefix, &self.up, speaker);
+        if known != wanted {
+            if let Some(set) = wanted {
+                speaker.sets.hold(set);
+                self.advertised += 1;
+            }
+            if let Some(set) = known {
+                speaker.sets.release(set);
+                self.advertised -= 1;
+            }
+        }
+        match wanted {
+            Some(set) if again || known != wanted => batch.announce(prefix, set),
+            None if known.is_some() => {
+                batch.withdrawn[Family::of(&prefix) as usize].push(prefix);
+            }
+            _ => {}
+        }
+        let after = Told(before.0 & !flag).with_set(wanted);
+        if after != before {
+            *self.told.slot(id) = after;
+        }
+        match (before == Told::default(), after == Told::default()) {
+            (true, false) => speaker.table.pin(id),
+            (false, true) => speaker.table.unpin(id),
+            _ => {}
+        }
+    }
+
+    /// The session has ended: nothing of it holds any prefix or attributes.
+    pub(super) fn forget(self, table: &mut Table, sets: &mut Interner<Attributes>) {
+        for (id, told) in self.told.iter().filter(|(_, told)| **told != Told::default()) {
+            if let Some(set) = told.set() {
+                sets.release(set);
+            }
+            table.unpin(id);
+        }
+    }
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            withdrawn: Default::default(),
+            announced: Vec::new(),
+            groups: Memo::new(),
+            exported: Memo::new(),
+        }
+    }
+
+    /// What the peer should know of a prefix; the batch holds it.
+    fn wanted(
+        &mut self,
+        id: EntryId,
+        prefix: &IpNet,
+        up: &PeerUp,
+        speaker: &mut Speaker<'_>,
+    ) -> Option<Id> {
+        let Speaker { ours, config, sets, .. } = speaker;
+        let best = speaker.table.entry(id).best()?;
+        if !export::may_tell(best, speaker.id, config.asn != ours.asn, speaker.client) {
+            return None;
+        }
+        let class = config.export.class(prefix);
+        let alike = ((best.set, best.from, best.peer(), Family::of(prefix)), class);
+        if let Some(known) = self.exported.get(alike) {
+            return known;
+        }
+        let sender = best.peer().and_then(|peer| speaker.senders.get(&peer)).copied();
+        let learnt = sets.get(best.set);
+        let attributes = export::export(*ours, prefix, (best.from, sender), learnt, config, up);
+        let wanted = attributes.map(|attributes| sets.intern(attributes));
+        self.exported.put(alike, wanted);
+        wanted
+    }
+
+    fn announce(&mut self, prefix: IpNet, set: Id) {
+        let key = (Family::of(&prefix), set);
+        let index = self.groups.get(key).unwrap_or_else(|| {
+            self.announced.push((set, Vec::with_capacity(16)));
+            self.groups.put(key, self.announced.len() - 1);
+            self.announced.len() - 1
+        });
+        self.announced[index].1.push(prefix);
+    }
+
+    /// Stages what was found, withdrawals first.
+    fn finish(self, staged: &mut VecDeque<Update>, sets: &mut Interner<Attributes>) {
+        for prefixes in
+            self.withdrawn.iter().flat_map(|prefixes| prefixes.chunks(PREFIXES_PER_UPDATE))
+        {
+            staged.push_back(Update::withdraw(prefixes.to_vec()));
+        }
+        for (set, prefixes) in self.announced {
+            let attributes = sets.get(set);
+            if prefixes.len() <= PREFIXES_PER_UPDATE {
+                staged.push_back(Update::announce(Arc::clone(attributes), prefixes));
+                continue;
+            }
+            for prefixes in prefixes.chunks(PREFIXES_PER_UPDATE) {
+                staged.push_back(Update::announce(Arc::clone(attributes), prefixes.to_vec()));
+            }
+        }
+        self.exported.release(sets, |exported| exported);
+    }
+}
