@@ -24,6 +24,8 @@ use crate::run::log_to_stderr;
 const DEFAULT_FLEET: &str = include_str!("../../../../examples/fleet.toml");
 /// How long the clients may take to be answered before the lab says who is not.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same if nothing in the lab serves what the clients ask.
+const NOBODY_SERVES: Duration = Duration::from_secs(3);
 /// How long one client may take to answer for the table.
 const ANSWER: Duration = Duration::from_secs(1);
 
@@ -149,8 +151,9 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
     // Not by its name: /run is another one in here, and the file may have been replaced.
     let program = PathBuf::from("/proc/self/exe");
     let name = ground.plan.name.clone();
-    let options =
-        Options { plan: ground.plan, fleet: ground.fleet, fleet_file, program, patience: PATIENCE };
+    let served = ground.fleet.services.iter().any(|service| service.builtin.is_some());
+    let patience = if served { PATIENCE } else { NOBODY_SERVES };
+    let options = Options { plan: ground.plan, fleet: ground.fleet, fleet_file, program, patience };
     let live = std::io::stderr().is_terminal();
     let mut last = String::new();
     let lab = running::boot(options, |progress| {

@@ -29,7 +29,15 @@ pub fn build(world: &World, fleet: &Fleet) -> Result<Plan, Vec<PlanError>> {
     if !nowhere.is_empty() {
         return Err(nowhere.into_iter().map(PlanError::NoPlace).collect());
     }
-    build_for(world, &tenants)
+    let mut plan = build_for(world, &tenants)?;
+    for service in fleet.services.iter().filter(|service| service.builtin.is_none()) {
+        plan.notes.push(format!(
+            "service `{}` is not built in: nothing serves it in the lab unless you start it \
+             (`anycast lab exec SITE -- …`), so prefixes that need it stay withdrawn",
+            service.name
+        ));
+    }
+    Ok(plan)
 }
 
 /// The same, for sites as the plan needs to know them.
