@@ -80,6 +80,7 @@ fn speak(routes: usize) -> Result<(), Failure> {
         import: Policy::accept_all(),
         export: Policy::reject_all(),
         next_hop_self: false,
+        bfd: None,
     };
     let config = Config {
         local_asn: Asn(SPEAKER.1),

@@ -120,6 +120,8 @@ pub(crate) enum Shown {
     Sites,
     /// BGP neighbors and their sessions.
     Neighbors,
+    /// BFD sessions with neighbors.
+    Bfd,
     /// The routing table.
     Routes,
     /// Services, their checks, and which prefixes are announced.

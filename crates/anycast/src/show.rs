@@ -36,6 +36,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
     let target = match arguments.what {
         Shown::Sites => "/v1/sites".to_owned(),
         Shown::Neighbors => "/v1/neighbors".to_owned(),
+        Shown::Bfd => "/v1/bfd".to_owned(),
         Shown::Routes if arguments.explain => {
             let report: Value = client.get(&format!("/v1/explain{query}")).await?;
             if arguments.json {
@@ -56,6 +57,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
     match arguments.what {
         Shown::Sites => sites(&client.get::<Vec<SiteRow>>(&target).await?),
         Shown::Neighbors => neighbors(&client.get::<Vec<Value>>(&target).await?),
+        Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
         Shown::Routes => routes(&client.get::<Vec<Value>>(&target).await?, arguments.all),
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
         Shown::Events => events(&client.get::<Vec<SiteEvent>>(&target).await?),
@@ -108,6 +110,7 @@ fn neighbors(neighbors: &[Value]) {
             text(row, "address"),
             text(row, "asn"),
             text(row, "state"),
+            text(row, "bfd"),
             span(row["since_seconds"].as_f64().unwrap_or_default()),
             text(row, "received"),
             text(row, "accepted"),
@@ -121,10 +124,56 @@ fn neighbors(neighbors: &[Value]) {
             "ADDRESS",
             "ASN",
             "STATE",
+            "BFD",
             "SINCE",
             "RECEIVED",
             "ACCEPTED",
             "ADVERTISED",
+            "LAST ERROR",
+        ],
+        rows.collect(),
+    );
+}
+
+fn bfd(sessions: &[Value]) {
+    let time = |row: &Value, field: &str| match row[field].as_f64() {
+        Some(milliseconds) => format!("{milliseconds} ms"),
+        None => String::new(),
+    };
+    let rows = sessions.iter().map(|row| {
+        vec![
+            text(row, "neighbor"),
+            text(row, "address"),
+            if row["multihop"] == true { "multi" } else { "single" }.to_owned(),
+            text(row, "state"),
+            row["up_seconds"].as_f64().map(span).unwrap_or_default(),
+            text(row, "remote_state"),
+            time(row, "interval_ms"),
+            time(row, "detection_ms"),
+            text(row, "packets_in"),
+            text(row, "packets_out"),
+            text(row, "packets_dropped"),
+            text(row, "downs"),
+            match text(row, "send_error") {
+                error if error.is_empty() => text(row, "last_down"),
+                error => format!("cannot send: {error}"),
+            },
+        ]
+    });
+    table::print(
+        &[
+            "NEIGHBOR",
+            "ADDRESS",
+            "HOPS",
+            "STATE",
+            "UP FOR",
+            "NEIGHBOR SAYS",
+            "INTERVAL",
+            "DEAD AFTER",
+            "IN",
+            "OUT",
+            "DROPPED",
+            "FAILED",
             "LAST ERROR",
         ],
         rows.collect(),

@@ -32,8 +32,8 @@ pub use anycast_bgp::policy::relation::Relation;
 pub use city::City;
 pub use file::{ReadError, read};
 pub use model::{
-    Builtin, Check, Coordinates, ExportPolicy, Fleet, ImportPolicy, NamedPolicy, Neighbor, Prefix,
-    Probe, Service, Site, Transport,
+    Bfd, Builtin, Check, Coordinates, ExportPolicy, Fleet, ImportPolicy, NamedPolicy, Neighbor,
+    Prefix, Probe, Service, Site, Transport,
 };
 pub use problem::{Problem, Severity, Span};
 pub use report::{Report, parse, render, to_json};

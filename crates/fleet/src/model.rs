@@ -2,6 +2,7 @@
 //! defaults filled in. The site daemon, the lab and the planner start from these.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -222,6 +223,24 @@ pub struct Neighbor {
     pub password_file: Option<PathBuf>,
     /// Never dial, only listen.
     pub passive: bool,
+    /// How BFD watches it (RFC 5880); `None`: not at all.
+    pub bfd: Option<Bfd>,
+}
+
+/// How BFD watches a neighbor.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bfd {
+    /// Between packets, in either direction; at least 10 ms.
+    pub interval: Duration,
+    /// Packets in a row that must be missing.
+    pub multiplier: NonZeroU8,
+}
+
+impl Bfd {
+    /// The silence after which a neighbor of the same numbers counts as dead.
+    pub fn detection_time(&self) -> Duration {
+        self.interval * u32::from(self.multiplier.get())
+    }
 }
 
 /// What is taken from a neighbor.

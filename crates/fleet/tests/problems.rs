@@ -566,6 +566,39 @@ const SESSIONS: &[Row] = &[
         &[(A, "asn = 64501\nhold-time = \"2s\"")],
         &[(E, "hold-time", "\"2s\"")],
     ),
+    (
+        "BFD faster than can be kept",
+        &[(A, "asn = 64501\nbfd = { interval = \"9ms\" }")],
+        &[(E, "bad-value", "\"9ms\"")],
+    ),
+    ("BFD as fast as can be", &[(A, "asn = 64501\nbfd = { interval = \"10ms\" }")], &[]),
+    (
+        "BFD slower than ten seconds",
+        &[(A, "asn = 64501\nhold-time = \"0s\"\nbfd = { interval = \"10001ms\" }")],
+        &[(W, "bfd-slow", "{ interval = \"10001ms\" }")],
+    ),
+    (
+        "BFD of ten seconds",
+        &[(A, "asn = 64501\nhold-time = \"0s\"\nbfd = { interval = \"10s\" }")],
+        &[],
+    ),
+    (
+        "BFD slower than the hold time",
+        &[(A, "asn = 64501\nhold-time = \"9s\"\nbfd = { interval = \"3s\" }")],
+        &[(W, "bfd-slow", "{ interval = \"3s\" }")],
+    ),
+    (
+        "BFD of no packets",
+        &[(A, "asn = 64501\nbfd = { multiplier = 0 }")],
+        &[(E, "bad-value", "0")],
+    ),
+    (
+        "BFD of one packet",
+        &[(A, "asn = 64501\nbfd = { multiplier = 1 }")],
+        &[(W, "bfd-one-packet", "{ multiplier = 1 }")],
+    ),
+    ("BFD as usual", &[(A, "asn = 64501\nbfd = true")], &[]),
+    ("BFD as a word", &[(A, "asn = 64501\nbfd = \"yes\"")], &[(E, "wrong-type", "\"yes\"")]),
     ("a hold time of three seconds", &[(A, "asn = 64501\nhold-time = \"3s\"")], &[]),
     ("no hold time", &[(A, "asn = 64501\nhold-time = \"0s\"")], &[]),
     (

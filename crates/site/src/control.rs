@@ -96,6 +96,7 @@ pub(crate) async fn serve(
         .route("/v1/services", get(services))
         .route("/v1/events", get(events))
         .route("/v1/neighbors", get(neighbors))
+        .route("/v1/bfd", get(bfd))
         .route("/v1/routes", get(routes))
         .route("/v1/explain", get(explain))
         .route("/v1/prepend", post(prepend))
@@ -143,6 +144,10 @@ async fn events(State(api): State<Api>) -> Response {
 
 async fn neighbors(State(api): State<Api>) -> Response {
     Json(api.speaker.neighbors().await).into_response()
+}
+
+async fn bfd(State(api): State<Api>) -> Response {
+    Json(api.speaker.bfd().await).into_response()
 }
 
 async fn routes(State(api): State<Api>, Query(query): Query<PrefixQuery>) -> Response {

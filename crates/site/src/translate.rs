@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
 use anycast_fleet::{Fleet, Neighbor, Probe, Service, Site};
-use anycast_speaker::{Here, Offer, Password, Speaker};
+use anycast_speaker::{Bfd, Here, Offer, Password, Speaker};
 
 use crate::check::{Check, Kind};
 use crate::daemon::Error;
@@ -54,6 +54,7 @@ fn speaker_neighbor(
         import: neighbor.import_policy(fleet),
         export: neighbor.export_policy(fleet, 0),
         next_hop_self: true,
+        bfd: neighbor.bfd.map(|bfd| Bfd { interval: bfd.interval, multiplier: bfd.multiplier }),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,19 @@ pub struct Neighbor {
     pub export: Policy,
     /// iBGP: announce ourselves as next hop of what others told us.
     pub next_hop_self: bool,
+    /// Notice by BFD when it has died: over a single hop (RFC 5881), with `multihop` over several
+    /// (RFC 5883).
+    pub bfd: Option<Bfd>,
+}
+
+/// How soon BFD notices that a neighbor has died: after `interval` × `multiplier`, if the neighbor
+/// has the same numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bfd {
+    /// Between packets, in either direction.
+    pub interval: Duration,
+    /// Packets in a row that must be missing.
+    pub multiplier: NonZeroU8,
 }
 
 /// A secret that no log or table can show.

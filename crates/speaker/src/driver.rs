@@ -6,16 +6,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anycast_bfd::Event as BfdEvent;
 use anycast_bgp::IpNet;
+use anycast_bgp::iana::cease_subcode;
 use anycast_bgp::message::Message;
 use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
+use crate::bfd::{self, BfdStatus};
 use crate::config::{Config, Igp, Neighbor};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
 use crate::handle::{ADMINISTRATIVE_RESET, Command, Handle};
@@ -45,6 +48,21 @@ pub enum BindError {
     /// The kernel's routing table.
     #[error("cannot open a netlink socket for the kernel's routes: {0}")]
     Netlink(io::Error),
+    /// A socket for BFD.
+    #[error("cannot open a socket for BFD at {address}: {source}{}", bfd_advice(.source))]
+    Bfd {
+        /// Where it listens or sends to.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn bfd_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (another BFD daemon such as bfdd or BIRD runs here?)",
+        _ => "",
+    }
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -110,9 +128,11 @@ impl Speaker {
         } else {
             None
         };
+        let bfd = bfd::Engine::open(&config.neighbors, config.place.as_ref())
+            .map_err(|error| BindError::Bfd { address: error.address, source: error.source })?;
         let handle = Handle::new(command_sender);
         let events = (events, event_sender);
-        let driver = Driver::new(config, kernel, watchers, events, commands, reports);
+        let driver = Driver::new(config, kernel, bfd, watchers, events, commands, reports);
         Ok(Self { driver, handle })
     }
 
@@ -171,6 +191,14 @@ pub(crate) struct Peer {
     interface: Option<u32>,
 }
 
+/// The thread of BFD.
+enum BfdThread {
+    /// No neighbor has BFD, or the thread could not be started.
+    None,
+    Opened(bfd::Engine),
+    Running(bfd::Running),
+}
+
 /// The state that commands look into.
 pub(crate) struct Driver {
     pub(crate) peers: Vec<Peer>,
@@ -178,6 +206,10 @@ pub(crate) struct Driver {
     pub(crate) igp: Option<Igp>,
     config: Config,
     kernel: Option<Kernel>,
+    bfd: BfdThread,
+    bfd_events: mpsc::UnboundedReceiver<(usize, BfdEvent)>,
+    /// Its own, unbounded: the thread of BFD must never wait for the driver.
+    bfd_sender: mpsc::UnboundedSender<(usize, BfdEvent)>,
     /// Interfaces that are down, and whether the kernel keeps the routes over them.
     down: HashMap<u32, bool>,
     /// Those who accept connections and watch interfaces: ended with the driver.
@@ -199,11 +231,13 @@ impl Driver {
     fn new(
         config: Config,
         kernel: Option<Kernel>,
+        bfd: Option<bfd::Engine>,
         watchers: JoinSet<()>,
         (events, event_sender): (mpsc::Receiver<Event>, mpsc::Sender<Event>),
         commands: mpsc::UnboundedReceiver<Command>,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
     ) -> Self {
+        let (bfd_sender, bfd_events) = mpsc::unbounded_channel();
         let mut rib = Rib::new(config.local_asn, config.router_id);
         let peers = config.neighbors.iter().enumerate().map(|(index, neighbor)| {
             rib.add_peer(
@@ -240,6 +274,9 @@ impl Driver {
             igp: None,
             config,
             kernel,
+            bfd: bfd.map_or(BfdThread::None, BfdThread::Opened),
+            bfd_events,
+            bfd_sender,
             down: HashMap::new(),
             watchers,
             connections: JoinSet::new(),
@@ -264,6 +301,7 @@ impl Driver {
                 })
             });
         }
+        self.start_bfd();
         let now = self.now();
         for peer in &mut self.peers {
             peer.session.handle_start(now);
@@ -285,6 +323,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => command(&mut self),
+                Some((index, event)) = self.bfd_events.recv() => self.handle_bfd(index, event),
                 Some(event) = self.events.recv() => self.handle_event(event),
                 () = sleep => {}
             }
@@ -311,6 +350,7 @@ impl Driver {
         }
         // The sockets are closed when this returns, so that the next speaker can listen.
         self.watchers.shutdown().await;
+        self.bfd = BfdThread::None;
         // What was said last, a Cease, is on its way when this returns.
         while self.connections.join_next().await.is_some() {}
         if let Some(kernel) = self.kernel.take() {
@@ -545,16 +585,20 @@ impl Driver {
             if let (Some(kernel), false) = (&self.kernel, keeps_routes) {
                 kernel.refresh();
             }
-            let now = self.now();
             for index in concerned {
-                let peer = &mut self.peers[index];
-                if !peer.established && peer.is_closed() {
-                    // Attempts while it was down say nothing about now: no more waiting.
-                    peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
-                    peer.session.handle_start(now);
-                    self.perform_actions(index);
-                }
+                self.try_again_at_once(index);
             }
+        }
+    }
+
+    /// The way to a neighbor is there again: attempts while it was not say nothing about now.
+    fn try_again_at_once(&mut self, index: usize) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        if !peer.established && peer.is_closed() {
+            peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
+            peer.session.handle_start(now);
+            self.perform_actions(index);
         }
     }
 
@@ -571,6 +615,54 @@ impl Driver {
         }
         self.perform_actions(index);
         self.peers[index].cause = None;
+    }
+
+    fn start_bfd(&mut self) {
+        let BfdThread::Opened(engine) = std::mem::replace(&mut self.bfd, BfdThread::None) else {
+            return;
+        };
+        let sender = self.bfd_sender.clone();
+        let started = engine.start(move |peer, event| {
+            // A driver that has ended needs to know nothing more.
+            let _ = sender.send((peer, event));
+        });
+        match started {
+            Ok(running) => self.bfd = BfdThread::Running(running),
+            Err(error) => warn!("BFD does not run, so a dead neighbor is seen late: {error}"),
+        }
+    }
+
+    /// The BFD sessions by the index of their neighbor, if there are any.
+    pub(crate) fn bfd_status(&self) -> Option<oneshot::Receiver<Vec<(usize, BfdStatus)>>> {
+        match &self.bfd {
+            BfdThread::Running(running) => Some(running.status()),
+            BfdThread::Opened(_) | BfdThread::None => None,
+        }
+    }
+
+    /// A neighbor that BFD calls dead loses its session at once (RFC 5882 §4.2). One whose operator
+    /// ended BFD does not: that says nothing of the path (RFC 5882 §3.2).
+    fn handle_bfd(&mut self, index: usize, event: BfdEvent) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        let name = &peer.neighbor.name;
+        match event {
+            BfdEvent::Up => {
+                info!(neighbor = name, "BFD is Up");
+                self.try_again_at_once(index);
+            }
+            BfdEvent::AdminDown => info!(neighbor = name, "BFD was ended by an operator"),
+            BfdEvent::Down(diagnostic) if peer.established => {
+                peer.cause = Some(format!("BFD Down: {diagnostic}"));
+                // RFC 9384.
+                peer.session.handle_stop(now, cease_subcode::BFD_DOWN, "");
+                self.perform_actions(index);
+                self.peers[index].cause = None;
+                self.peers[index].session.handle_start(now);
+                self.perform_actions(index);
+            }
+            BfdEvent::Down(diagnostic) => info!(neighbor = name, "BFD is Down: {diagnostic}"),
+        }
     }
 
     fn accepted(&mut self, stream: TcpStream, from: IpAddr) {

@@ -1,5 +1,6 @@
 //! Telling and asking a running speaker.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anycast_bgp::policy::Policy;
@@ -9,6 +10,7 @@ use anycast_bgp::{Asn, Attributes, IpNet};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bfd::BfdStatus;
 use crate::config::Igp;
 use crate::driver::{Driver, peer_id};
 
@@ -63,6 +65,9 @@ pub struct NeighborStatus {
     pub enabled: bool,
     /// Why the session last ended.
     pub last_down: Option<String>,
+    /// The state of its BFD session by RFC 5880's name, if it has one.
+    #[serde(default)]
+    pub bfd: Option<String>,
 }
 
 /// One row of `show routes`.
@@ -174,7 +179,8 @@ impl Handle {
 
     /// Every neighbor, in the order of the configuration.
     pub async fn neighbors(&self) -> Vec<NeighborStatus> {
-        self.ask(|driver| {
+        let bfd = self.bfd_by_neighbor().await;
+        self.ask(move |driver| {
             let now = driver.now();
             let rib = &driver.rib;
             let rows = driver.peers.iter().enumerate().map(|(index, peer)| {
@@ -204,12 +210,26 @@ impl Handle {
                         (Some(down), Some(since)) => Some(format!("{down}; since then: {since}")),
                         (one, other) => one.clone().or_else(|| other.clone()),
                     },
+                    bfd: bfd.get(&index).map(|status| status.state.clone()),
                 }
             });
             rows.collect()
         })
         .await
         .unwrap_or_default()
+    }
+
+    /// Every BFD session, in the order of the neighbors.
+    pub async fn bfd(&self) -> Vec<BfdStatus> {
+        self.bfd_by_neighbor().await.into_values().collect()
+    }
+
+    /// The BFD sessions by the index of their neighbor.
+    async fn bfd_by_neighbor(&self) -> BTreeMap<usize, BfdStatus> {
+        match self.ask(|driver| driver.bfd_status()).await.flatten() {
+            Some(answer) => answer.await.unwrap_or_default().into_iter().collect(),
+            None => BTreeMap::new(),
+        }
     }
 
     /// How many sessions are Established, of how many.

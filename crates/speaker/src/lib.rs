@@ -1,7 +1,7 @@
 //! Drives the pure [`anycast_bgp`] on real sockets and puts routes in the kernel.
 //!
 //! One task owns the sessions and the tables of one speaker; each TCP connection has a task that
-//! only moves octets. A site runs one speaker; the lab runs one for each of its routers, each in
+//! only moves octets, and BFD has a thread of its own. A site runs one speaker; the lab runs one for each of its routers, each in
 //! a network namespace of its own (see [`Place`]).
 
 #![allow(
@@ -10,14 +10,17 @@
     reason = "floor 2: this crate is where BGP meets clocks and sockets"
 )]
 
+mod bfd;
 mod config;
 mod connection;
 mod driver;
 mod handle;
 mod kernel;
 mod monitor;
+mod sched;
 mod sockopt;
 
-pub use config::{Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
+pub use bfd::BfdStatus;
+pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
 pub use driver::{BindError, Speaker, SpeakerEvent};
 pub use handle::{ExplainReport, ExplainRow, Handle, NeighborStatus, RouteRow};

@@ -39,6 +39,7 @@ fn neighbor(address: Ipv4Addr, port: u16, asn: Asn) -> Neighbor {
         import: Policy::accept_all(),
         export: Policy::accept_all(),
         next_hop_self: false,
+        bfd: None,
     }
 }
 

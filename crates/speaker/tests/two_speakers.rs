@@ -47,6 +47,7 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
         import: Policy::accept_all(),
         export: Policy::accept_all(),
         next_hop_self: false,
+        bfd: None,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod program;
 
+mod bfd;
 mod check;
 mod interop;
 mod lab;

@@ -1,12 +1,17 @@
 //! Rules about sites and their neighbors.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
+use std::time::Duration;
 
 use anycast_bgp::Family;
 
 use crate::problem::{Problem, Problems, suggestion};
 use crate::read::{Draft, Placed, SiteDraft, family_of};
 use crate::{ExportPolicy, ImportPolicy, Neighbor};
+
+/// Above this, BFD is no longer about noticing fast.
+const BFD_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 pub(super) fn lint(draft: &Draft, problems: &Problems) {
     for site in &draft.sites {
@@ -23,6 +28,7 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
             it_knows_the_next_hop(neighbor, problems);
             someone_dials(neighbor, site, problems);
             relations_are_between_networks(neighbor, site, problems);
+            bfd_is_worth_having(neighbor, problems);
         }
     }
     every_policy_is_used(draft, problems);
@@ -276,6 +282,33 @@ fn relations_are_between_networks(
             )
             .also(neighbor.at.of("asn"), "our own number")
             .help("Remove `relation`, or correct `asn`."),
+        );
+    }
+}
+
+fn bfd_is_worth_having(neighbor: &Placed<Neighbor>, problems: &Problems) {
+    let Placed { value, at } = neighbor;
+    let Some(bfd) = value.bfd else { return };
+    let detection = bfd.detection_time();
+    if bfd.interval > BFD_INTERVAL_MAX
+        || (!value.hold_time.is_zero() && detection >= value.hold_time)
+    {
+        let message = format!(
+            "BFD finds `{}` dead after {} s, the hold timer after {} s",
+            value.name,
+            detection.as_secs_f64(),
+            value.hold_time.as_secs(),
+        );
+        problems.add(
+            Problem::warning("bfd-slow", at.of("bfd"), message)
+                .help("Choose a shorter `interval`; 300 ms × 3 is usual, 50 ms × 3 is fast."),
+        );
+    }
+    if bfd.multiplier == NonZeroU8::MIN {
+        let message = format!("one lost packet ends the session with `{}`", value.name);
+        problems.add(
+            Problem::warning("bfd-one-packet", at.of("bfd"), message)
+                .help("Choose a `multiplier` of 3, and a shorter `interval` if need be."),
         );
     }
 }

@@ -1,6 +1,7 @@
 //! `[site.NAME]` and its `[site.NAME.neighbor.NAME]`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::city;
 use crate::problem::Problem;
 use crate::section::{Fault, Section};
 use crate::value;
-use crate::{Coordinates, ExportPolicy, ImportPolicy, Neighbor, Site};
+use crate::{Bfd, Coordinates, ExportPolicy, ImportPolicy, Neighbor, Site};
 
 /// The port that IANA assigned to BGP.
 const BGP_PORT: u16 = 179;
@@ -22,6 +23,10 @@ const BGP_PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(90);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 const STOP_WAIT: Duration = Duration::from_secs(1);
+const BFD_INTERVAL: Duration = Duration::from_millis(300);
+const BFD_MULTIPLIER: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
+/// Less cannot be kept by a daemon that shares its machine.
+const BFD_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 const RELATIONS: &[(&str, Relation)] =
     &[("provider", Relation::Provider), ("peer", Relation::Peer), ("customer", Relation::Customer)];
@@ -116,6 +121,7 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
     let ttl_security = section.get("ttl-security", value::boolean).unwrap_or(false);
     let password_file = section.get("password-file", value::text).map(PathBuf::from);
     let passive = section.get("passive", value::boolean).unwrap_or(false);
+    let bfd = read_bfd(&mut section);
 
     // iBGP peers need not be on a common link, and nothing limits how far they are.
     let far = asn == Some(own) && !ttl_security;
@@ -141,9 +147,40 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
         ttl_security,
         password_file,
         passive,
+        bfd,
     });
     let at = section.finish();
     neighbor.map(|value| Placed { value, at })
+}
+
+/// `bfd = true`, or a table that says how.
+fn read_bfd(section: &mut Section<'_>) -> Option<Bfd> {
+    let defaults = Bfd { interval: BFD_INTERVAL, multiplier: BFD_MULTIPLIER };
+    // The outer `None`: a table.
+    let switch = section.get("bfd", |value| match value {
+        DeValue::Boolean(on) => Ok(Some(*on)),
+        DeValue::Table(_) => Ok(None),
+        other => Err(Fault::wrong_type("true, false or a table", other)),
+    })?;
+    if let Some(on) = switch {
+        return on.then_some(defaults);
+    }
+    let mut table = section.table("bfd")?;
+    let interval = table.get("interval", bfd_interval).unwrap_or(defaults.interval);
+    let multiplier = table.get("multiplier", value::number(1..=u8::MAX));
+    let multiplier = multiplier.and_then(NonZeroU8::new).unwrap_or(defaults.multiplier);
+    table.finish();
+    Some(Bfd { interval, multiplier })
+}
+
+fn bfd_interval(value: &DeValue<'_>) -> Result<Duration, Fault> {
+    let interval = value::duration(value)?;
+    if interval < BFD_INTERVAL_MIN {
+        let help = "Write at least \"10ms\": with a multiplier of 3 that finds a dead neighbor in \
+                    30 ms.";
+        return Err(Fault::value("is shorter than can be kept", help));
+    }
+    Ok(interval)
 }
 
 /// What the file says, else the family of the session's own addresses.

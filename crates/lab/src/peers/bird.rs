@@ -58,6 +58,9 @@ fn text(view: &View<'_>) -> String {
         }
         out.push_str("}\n");
     }
+    if view.sessions.iter().any(|session| session.neighbor.bfd.is_some()) {
+        out.push_str("protocol bfd { }\n");
+    }
     out.push_str(FILTERS);
     for session in &view.sessions {
         write_session(&mut out, session);
@@ -114,6 +117,14 @@ fn write_session(out: &mut String, session: &Session<'_>) {
     }
     if neighbor.gtsm {
         out.push_str("  ttl security on;\n");
+    }
+    if let Some(bfd) = neighbor.bfd {
+        let _ = writeln!(
+            out,
+            "  bfd {{ interval {} ms; multiplier {}; }};",
+            bfd.interval.as_millis(),
+            bfd.multiplier
+        );
     }
     if let Some(password) = &session.password {
         let _ = writeln!(out, "  password \"{password}\";");

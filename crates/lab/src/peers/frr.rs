@@ -1,6 +1,7 @@
-//! FRRouting (https://docs.frrouting.org): zebra puts routes into the kernel, bgpd speaks BGP.
+//! FRRouting (https://docs.frrouting.org): zebra puts routes into the kernel, bgpd speaks BGP, and
+//! bfdd BFD where a site wants it.
 //!
-//! Both change to a user of their own and have to be kept from it.
+//! All change to a user of their own and have to be kept from it.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -12,15 +13,21 @@ use super::{File, Peer, Run, Session, View, command, shown};
 
 pub(super) const PROGRAM: &str = "/usr/lib/frr/bgpd";
 const ZEBRA: &str = "/usr/lib/frr/zebra";
+const BFDD: &str = "/usr/lib/frr/bfdd";
 
 pub(super) fn configure(view: &View<'_>, dir: &Path) -> Peer {
     let socket = dir.join("zserv.api");
     let mut peer = Peer { files: Vec::new(), commands: Vec::new() };
-    for (program, name, content, ready) in [
-        (ZEBRA, "zebra", zebra(view), Some(socket.clone())),
-        (PROGRAM, "bgpd", bgpd(view), Some(dir.join("bgpd.vty"))),
-    ] {
+    let bfd = view.sessions.iter().any(|session| session.neighbor.bfd.is_some());
+    let bfdd = || (BFDD, "bfdd", hostname(view), dir.join("bfdd.vty"));
+    let daemons = [
+        Some((ZEBRA, "zebra", zebra(view), socket.clone())),
+        bfd.then(bfdd),
+        Some((PROGRAM, "bgpd", bgpd(view), dir.join("bgpd.vty"))),
+    ];
+    for (program, name, content, ready) in daemons.into_iter().flatten() {
         let config = dir.join(format!("{name}.conf"));
+        let control = shown(&dir.join("bfdd.sock"));
         let argv = [
             program,
             "-f",
@@ -39,7 +46,9 @@ pub(super) fn configure(view: &View<'_>, dir: &Path) -> Peer {
             "--log-level",
             "warnings",
         ];
-        let mut daemon = command(&argv, Run::Daemon { ready });
+        let more: &[&str] = if program == BFDD { &["--bfdctl", &control] } else { &[] };
+        let argv = [&argv, more].concat();
+        let mut daemon = command(&argv, Run::Daemon { ready: Some(ready) });
         daemon.keep_user = true;
         peer.commands.push(daemon);
         peer.files.push(File { path: config, content });
@@ -49,17 +58,18 @@ pub(super) fn configure(view: &View<'_>, dir: &Path) -> Peer {
 
 fn zebra(view: &View<'_>) -> String {
     // The lab has set the addresses and turned forwarding on.
-    format!(
-        "hostname {}\nip nht resolve-via-default\nipv6 nht resolve-via-default\n",
-        view.node.name
-    )
+    hostname(view) + "ip nht resolve-via-default\nipv6 nht resolve-via-default\n"
+}
+
+fn hostname(view: &View<'_>) -> String {
+    format!("hostname {}\n", view.node.name)
 }
 
 fn bgpd(view: &View<'_>) -> String {
     let router = view.router;
     // bgpd takes a policy for absent, and so refuses all, until some seconds after it appeared:
     // they come first.
-    let mut out = format!("hostname {}\n", view.node.name);
+    let mut out = hostname(view);
     write_policies(&mut out, router.asn.0);
     let _ = write!(
         out,
@@ -111,6 +121,12 @@ fn write_session(out: &mut String, session: &Session<'_>) {
             writeln!(out, " neighbor {at} ttl-security hops {}", session.multihop().unwrap_or(1));
     } else if let Some(hops) = session.multihop() {
         let _ = writeln!(out, " neighbor {at} ebgp-multihop {hops}");
+    }
+    if let Some(bfd) = neighbor.bfd {
+        // What bgpd takes; of the two ends the slower decides.
+        let interval = bfd.interval.as_millis().clamp(50, 60_000);
+        let multiplier = bfd.multiplier.get().max(2);
+        let _ = writeln!(out, " neighbor {at} bfd {multiplier} {interval} {interval}");
     }
     if let Some(password) = &session.password {
         let _ = writeln!(out, " neighbor {at} password {password}");

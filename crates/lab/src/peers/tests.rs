@@ -34,6 +34,7 @@ const FLEET: &str = r#"
     export = "fleet"
     ttl-security = true
     password-file = "PASSWORD"
+    bfd = { interval = "50ms", multiplier = 4 }
     [site.fra.neighbor.far]
     address = "198.51.100.200"
     local-address = "198.51.100.201"
@@ -41,6 +42,7 @@ const FLEET: &str = r#"
     asn = 64497
     relation = "provider"
     export = "fleet"
+    bfd = true
 "#;
 
 /// A transit AS `middle` with a provider, a peer, a customer and a site, and a customer `leaf`
@@ -142,7 +144,7 @@ fn check_command(command: &Command) -> Vec<String> {
         gobgp::PROGRAM => (vec!["-d", "-f"], arg(1)),
         exabgp::PROGRAM => (vec!["--validate"], arg(0)),
         openbgpd::PROGRAM => (vec!["-n", "-f"], arg(2)),
-        // zebra and bgpd of FRR.
+        // FRR's.
         _ => (vec!["-C", "-f"], arg(1)),
     };
     let flags = flags.into_iter().map(str::to_owned);

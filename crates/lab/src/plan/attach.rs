@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::addresses::{Between, between, other_of_pair};
 use super::build::{BGP_PORT, Builder, default_route, nearest, session_name};
 use super::tenant::{Tenant, TenantNeighbor};
-use super::{Implementation, NeighborPlan, NodeKind, PlanError};
+use super::{BfdPlan, Implementation, NeighborPlan, NodeKind, PlanError};
 
 impl Builder<'_> {
     pub(super) fn attach_sites(&mut self) {
@@ -95,6 +95,9 @@ impl Builder<'_> {
             multihop: neighbor.multihop,
             gtsm: neighbor.gtsm,
             next_hop_self: false,
+            bfd: neighbor
+                .bfd
+                .map(|bfd| BfdPlan { interval: bfd.interval, multiplier: bfd.multiplier }),
             link: Some(link),
         };
         let implementation = self.router(router).implementation;

@@ -418,6 +418,7 @@ impl<'a> Builder<'a> {
                 multihop: None,
                 gtsm: false,
                 next_hop_self: relation.is_none(),
+                bfd: None,
                 link,
             };
             self.router_mut(node).neighbors.push(neighbor);

@@ -15,6 +15,7 @@ mod tenant;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -215,8 +216,19 @@ pub struct NeighborPlan {
     pub gtsm: bool,
     /// Put our own address into what we pass on: always on iBGP.
     pub next_hop_self: bool,
+    /// Watch it by BFD (RFC 5880).
+    pub bfd: Option<BfdPlan>,
     /// The link it goes over: index into [`Plan::links`]; `None` is iBGP, which the IGP carries.
     pub link: Option<usize>,
+}
+
+/// How BFD watches a neighbor, as the fleet file says it for the other end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct BfdPlan {
+    /// Between packets, in either direction.
+    pub interval: Duration,
+    /// Packets in a row that must be missing.
+    pub multiplier: NonZeroU8,
 }
 
 /// A route that the lab itself puts into a node.

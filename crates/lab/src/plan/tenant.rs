@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::{Asn, Family};
-use anycast_fleet::{Fleet, ImportPolicy};
+use anycast_fleet::{Bfd, Fleet, ImportPolicy};
 
 use super::Place;
 
@@ -49,6 +49,8 @@ pub struct TenantNeighbor {
     pub password_file: Option<PathBuf>,
     /// What the site is to the neighbor.
     pub relation: Relation,
+    /// RFC 5880.
+    pub bfd: Option<Bfd>,
 }
 
 impl Tenant {
@@ -81,6 +83,7 @@ impl Tenant {
                     Some(Relation::Peer) => Relation::Peer,
                     Some(Relation::Provider) | None => Relation::Customer,
                 },
+                bfd: neighbor.bfd,
             });
             tenants.push(Self {
                 name: site.name.clone(),

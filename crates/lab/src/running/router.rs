@@ -8,7 +8,9 @@ use anycast_bgp::IpNet;
 use anycast_bgp::policy::Policy;
 use anycast_bgp::policy::relation::{Relation, export_policy, import_policy};
 use anycast_bgp::{Asn, Attributes};
-use anycast_speaker::{BindError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker};
+use anycast_speaker::{
+    Bfd, BindError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker,
+};
 use tokio::task::JoinHandle;
 
 use crate::netns::NetNs;
@@ -129,6 +131,7 @@ fn neighbor(asn: Asn, plan: &NeighborPlan, ours: bool) -> Neighbor {
         import,
         export,
         next_hop_self: plan.next_hop_self,
+        bfd: plan.bfd.map(|bfd| Bfd { interval: bfd.interval, multiplier: bfd.multiplier }),
     }
 }
 

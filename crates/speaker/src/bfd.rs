@@ -1,0 +1,228 @@
+//! BFD sessions with neighbors (RFC 5880 to 5883) on real sockets.
+//!
+//! All of a speaker's sessions live in one thread of their own that does nothing else: it takes
+//! no lock, never waits for the driver and writes no log, so nothing that the process does
+//! elsewhere can make a neighbor miss our packets, or us miss its. A speaker without BFD has no
+//! such thread.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `engine` | the thread: its loop, and which session a packet is for |
+//! | `socket` | the sockets, with ports and TTLs as [`anycast_bfd::udp`] wants them |
+
+mod engine;
+mod socket;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anycast_bfd::{Event, Session};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::config::{Bfd, Neighbor, Place};
+use engine::{Command, Loop, Served};
+use socket::{Receiver, Sender};
+
+/// One row of `show bfd`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct BfdStatus {
+    /// The operator's name for the neighbor.
+    pub neighbor: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Our address, if it must be a certain one.
+    pub local_address: Option<IpAddr>,
+    /// Over several hops (RFC 5883), else over one (RFC 5881).
+    pub multihop: bool,
+    /// The session's state by RFC 5880's name.
+    pub state: String,
+    /// Seconds since it is Up, if it is.
+    pub up_seconds: Option<f64>,
+    /// What the neighbor says of its own state, unless it is silent.
+    pub remote_state: Option<String>,
+    /// Our packets' interval before jitter, in milliseconds, while they go out periodically.
+    pub interval_ms: Option<f64>,
+    /// The silence after which the neighbor counts as dead, in milliseconds, once it was heard.
+    pub detection_ms: Option<f64>,
+    /// Our name for the session.
+    pub local_discriminator: u32,
+    /// The neighbor's name for it.
+    pub remote_discriminator: Option<u32>,
+    /// Packets taken.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Packets that were for this session and were dropped: malformed, or with a TTL that says
+    /// that they come from further than the neighbor is.
+    pub packets_dropped: u64,
+    /// How often the session came Up.
+    pub ups: u64,
+    /// How often it then failed.
+    pub downs: u64,
+    /// Why it last failed or was ended after it was Up.
+    pub last_down: Option<String>,
+    /// Why our last packet could not be sent, if so.
+    pub send_error: Option<String>,
+}
+
+/// A speaker could not open a socket for BFD.
+#[derive(Debug)]
+pub(crate) struct OpenError {
+    pub(crate) address: SocketAddr,
+    pub(crate) source: io::Error,
+}
+
+/// The sessions with their sockets, before their thread is started.
+pub(crate) struct Engine {
+    receivers: Vec<Receiver>,
+    sessions: Vec<Served>,
+}
+
+impl Engine {
+    /// Opens the sockets of those `neighbors` that have BFD; `None` if there are none.
+    pub(crate) fn open(
+        neighbors: &[Neighbor],
+        place: &dyn Place,
+    ) -> Result<Option<Self>, OpenError> {
+        let with_bfd: Vec<(usize, &Neighbor, Bfd)> = neighbors
+            .iter()
+            .enumerate()
+            .filter_map(|(peer, neighbor)| Some((peer, neighbor, neighbor.bfd?)))
+            .collect();
+        if with_bfd.is_empty() {
+            return Ok(None);
+        }
+        let random = RandomState::new();
+        let mut taken = HashSet::new();
+        let sessions = with_bfd.iter().map(|(peer, neighbor, bfd)| {
+            let name = discriminator(&random, &mut taken);
+            Served::open(*peer, neighbor, *bfd, name, random.hash_one(name), place)
+        });
+        let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
+        let receivers = socket::listening_addresses(&sessions)
+            .into_iter()
+            .map(|address| {
+                Receiver::open(address, place).map_err(|source| OpenError { address, source })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Self { receivers, sessions }))
+    }
+
+    /// Starts the thread; `report` is called in it and must not wait.
+    ///
+    /// # Errors
+    /// The kernel gives no thread or no eventfd.
+    pub(crate) fn start(
+        self,
+        report: impl Fn(usize, Event) + Send + 'static,
+    ) -> io::Result<Running> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let wake = Arc::new(wake);
+        let (commands, told) = mpsc::channel();
+        let waker = Arc::clone(&wake);
+        let thread = std::thread::Builder::new().name("bfd".to_owned()).spawn(move || {
+            // Without the right to it the kernel's usual fairness must do.
+            let _ = crate::sched::prefer_this_thread();
+            Loop::new(self.sessions, report).run(&self.receivers, &waker, &told);
+        })?;
+        Ok(Running { commands, wake, thread: Some(thread) })
+    }
+}
+
+/// The running thread. Dropping it tells each neighbor AdminDown and ends the thread.
+pub(crate) struct Running {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The sessions by the index of their neighbor; waiting for the answer is up to the caller.
+    pub(crate) fn status(&self) -> oneshot::Receiver<Vec<(usize, BfdStatus)>> {
+        let (sender, answer) = oneshot::channel();
+        self.tell(Command::Status(sender));
+        answer
+    }
+
+    fn tell(&self, command: Command) {
+        // A thread that is gone answers nothing, and the asker sees that.
+        let _ = self.commands.send(command);
+        let _ = self.wake.write(1);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Served {
+    fn open(
+        peer: usize,
+        neighbor: &Neighbor,
+        bfd: Bfd,
+        local_discriminator: NonZeroU32,
+        seed: u64,
+        place: &dyn Place,
+    ) -> Result<Self, OpenError> {
+        let multihop = neighbor.multihop.is_some();
+        let session = Session::new(anycast_bfd::Config {
+            local_discriminator,
+            desired_min_tx: bfd.interval,
+            required_min_rx: bfd.interval,
+            multiplier: bfd.multiplier,
+            passive: false,
+            multihop,
+            seed,
+        });
+        let to = SocketAddr::new(neighbor.address, session.destination_port());
+        let sender = Sender::open(to, neighbor.local_address, seed, place)
+            .map_err(|source| OpenError { address: to, source })?;
+        let min_ttl = match neighbor.multihop {
+            None => Some(anycast_bfd::udp::GTSM_TTL),
+            // RFC 5082 §3, if the operator wants it; RFC 5883 §5 does not ask for it.
+            Some(hops) => {
+                neighbor.ttl_security.then(|| anycast_bfd::udp::GTSM_TTL - hops.saturating_sub(1))
+            }
+        };
+        Ok(Self {
+            peer,
+            name: neighbor.name.clone(),
+            address: neighbor.address,
+            local_address: neighbor.local_address,
+            multihop,
+            min_ttl,
+            session,
+            sender,
+            dropped: 0,
+            send_error: None,
+        })
+    }
+}
+
+/// A name that no other session of this speaker has and that nobody can guess (RFC 5880 §6.3).
+fn discriminator(random: &RandomState, taken: &mut HashSet<NonZeroU32>) -> NonZeroU32 {
+    (0_u64..)
+        .find_map(|attempt| {
+            let hash = random.hash_one((taken.len(), attempt));
+            let name = NonZeroU32::new(u32::try_from(hash >> 32).ok()?)?;
+            taken.insert(name).then_some(name)
+        })
+        .expect("far fewer sessions than numbers")
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
