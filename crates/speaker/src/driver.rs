@@ -10,23 +10,25 @@ use anycast_bfd::Event as BfdEvent;
 use anycast_bgp::IpNet;
 use anycast_bgp::iana::cease_subcode;
 use anycast_bgp::message::Message;
-use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
+use anycast_bgp::rib::{PeerConfig, PeerUp, Rib};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::bfd::{self, BfdStatus};
-use crate::config::{Config, Igp, Neighbor};
+use crate::config::{Config, Igp};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
-use crate::handle::{ADMINISTRATIVE_RESET, Command, Handle};
+use crate::handle::{ADMINISTRATIVE_RESET, Command};
 use crate::kernel::{Kernel, KernelRoute};
 use crate::monitor::{self, Link};
+use crate::peer::{Peer, dial_error, peer_id, session_config};
+use crate::speaker::SpeakerEvent;
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
-const EVENT_QUEUE: usize = 256;
+pub(crate) const EVENT_QUEUE: usize = 256;
 /// How long incoming events are taken in before timers and what must be sent have their turn.
 const TURN: Duration = Duration::from_millis(20);
 /// UPDATEs given to one neighbor before the others, and incoming events, have their turn.
@@ -34,161 +36,13 @@ const UPDATES_PER_TURN: usize = 64;
 /// The least time between KEEPALIVEs that only ask for a sign of life.
 const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A speaker could not open its sockets.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// A listening socket.
-    #[error("cannot listen for BGP on {address}: {source}{}", advice(.source))]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The kernel's routing table.
-    #[error("cannot open a netlink socket for the kernel's routes: {0}")]
-    Netlink(io::Error),
-    /// A socket for BFD.
-    #[error("cannot open a socket for BFD at {address}: {source}{}", bfd_advice(.source))]
-    Bfd {
-        /// Where it listens or sends to.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-fn bfd_advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (another BFD daemon such as bfdd or BIRD runs here?)",
-        _ => "",
-    }
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (another BGP daemon such as BIRD or FRR runs here?)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
-        io::ErrorKind::AddrNotAvailable => " (no interface has this address)",
-        _ => "",
-    }
-}
-
-/// What a speaker reports as it happens.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SpeakerEvent {
-    /// A session is Established.
-    NeighborUp {
-        /// The neighbor's name.
-        name: String,
-    },
-    /// A session is no longer Established.
-    NeighborDown {
-        /// The neighbor's name.
-        name: String,
-        /// Why, in words.
-        why: String,
-    },
-}
-
-/// A speaker whose sockets listen but whose sessions have not started.
-pub struct Speaker {
-    driver: Driver,
-    handle: Handle,
-}
-
-impl Speaker {
-    /// Opens the listening sockets and the kernel's routing table.
-    ///
-    /// # Errors
-    /// The first socket that could not be opened.
-    pub async fn bind(
-        mut config: Config,
-        reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
-    ) -> Result<Self, BindError> {
-        for neighbor in config.neighbors.iter_mut().filter(|n| n.asn == config.local_asn) {
-            neighbor.multihop.get_or_insert(u8::MAX);
-        }
-        let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
-        let (command_sender, commands) = mpsc::unbounded_channel();
-        let mut watchers = JoinSet::new();
-        for &address in &config.listen {
-            let listener = connection::listen(address, &config.neighbors, config.place.as_ref())
-                .map_err(|source| BindError::Listen { address, source })?;
-            let sender = event_sender.clone();
-            watchers.spawn(connection::accept(listener, move |stream, from| {
-                let sender = sender.clone();
-                Box::pin(async move {
-                    let _ = sender.send(Event::Accepted(stream, from)).await;
-                })
-            }));
-        }
-        let kernel = if config.install_routes {
-            Some(Kernel::open(config.place.as_ref()).await.map_err(BindError::Netlink)?)
-        } else {
-            None
-        };
-        let bfd = bfd::Engine::open(&config.neighbors, config.place.as_ref())
-            .map_err(|error| BindError::Bfd { address: error.address, source: error.source })?;
-        let handle = Handle::new(command_sender);
-        let events = (events, event_sender);
-        let driver = Driver::new(config, kernel, bfd, watchers, events, commands, reports);
-        Ok(Self { driver, handle })
-    }
-
-    /// Every local address of both families at `port`, for [`Config::listen`].
-    #[must_use]
-    pub fn any_address(port: u16) -> [SocketAddr; 2] {
-        connection::any_address(port)
-    }
-
-    /// What the speaker is told and asked by, once it runs.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    /// Sets the routes inside the AS before any session starts; ready when the kernel has them,
-    /// so that iBGP neighbors can be reached at once.
-    pub async fn set_igp(&mut self, igp: Igp) {
-        self.driver.set_igp(igp);
-        self.driver.kernel_settled().await;
-    }
-
-    /// Runs the speaker until [`Handle::shutdown`]; must be polled within a tokio runtime.
-    pub async fn run(self) {
-        self.driver.run().await;
-    }
-}
-
 /// What reaches the driver from its tasks.
-enum Event {
+pub(crate) enum Event {
     Dialled { peer: usize, attempt: u64, result: io::Result<TcpStream> },
     Accepted(TcpStream, SocketAddr),
     Connection { peer: usize, id: u64, event: ConnectionEvent },
     Link(Link),
     Interface { peer: usize, connection: u64, index: u32 },
-}
-
-/// One neighbor as the driver sees it.
-pub(crate) struct Peer {
-    pub(crate) neighbor: Neighbor,
-    pub(crate) session: Session,
-    pub(crate) enabled: bool,
-    pub(crate) since: Instant,
-    pub(crate) last_down: Option<String>,
-    /// Why it cannot be reached, as far as attempts since then tell.
-    pub(crate) unreachable: Option<String>,
-    /// Why the session is about to go down, if we know better than the session.
-    cause: Option<String>,
-    dial: Option<(u64, AbortHandle)>,
-    dialled: Option<ConnectionHandle>,
-    accepted: Option<ConnectionHandle>,
-    established: bool,
-    /// When it was last asked for a sign of life.
-    doubted: Option<Instant>,
-    /// The interface over which a directly connected neighbor was last reached.
-    interface: Option<u32>,
 }
 
 /// The thread of BFD.
@@ -228,7 +82,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    fn new(
+    pub(crate) fn new(
         config: Config,
         kernel: Option<Kernel>,
         bfd: Option<bfd::Engine>,
@@ -291,7 +145,7 @@ impl Driver {
         }
     }
 
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         if self.config.install_routes {
             let sender = self.event_sender.clone();
             monitor::watch(self.config.place.as_ref(), &mut self.watchers, move |link| {
@@ -783,92 +637,5 @@ impl Driver {
     fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
-    }
-}
-
-impl Peer {
-    fn slot(&mut self, connection: Connection) -> &mut Option<ConnectionHandle> {
-        match connection {
-            Connection::Dialled => &mut self.dialled,
-            Connection::Accepted => &mut self.accepted,
-        }
-    }
-
-    fn connection_of(&self, id: u64) -> Option<Connection> {
-        let is = |slot: &Option<ConnectionHandle>| slot.as_ref().is_some_and(|h| h.id == id);
-        if is(&self.dialled) {
-            Some(Connection::Dialled)
-        } else {
-            is(&self.accepted).then_some(Connection::Accepted)
-        }
-    }
-
-    fn send(&mut self, connection: Connection, octets: Vec<u8>) {
-        if let Some(handle) = self.slot(connection) {
-            handle.send(octets);
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        [&self.dialled, &self.accepted].into_iter().flatten().all(|handle| !handle.is_full())
-    }
-
-    /// Tells the session whether the neighbor takes what it is sent.
-    fn note_writes(&mut self, now: Instant) {
-        for handle in [&mut self.dialled, &mut self.accepted].into_iter().flatten() {
-            if handle.is_stuck() {
-                self.session.handle_write_blocked(now);
-            } else {
-                self.session.handle_write_progress();
-            }
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        self.dialled.is_none() && self.accepted.is_none()
-    }
-
-    /// Our address on the session, while there is one.
-    pub(crate) fn local_address(&self) -> Option<IpAddr> {
-        let handle = self.dialled.as_ref().or(self.accepted.as_ref())?;
-        Some(handle.local.ip().to_canonical())
-    }
-}
-
-/// Why a neighbor cannot be reached, in words.
-fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
-    let hint = match (error.kind(), neighbor.password.is_some()) {
-        (io::ErrorKind::TimedOut, true) => " (a wrong address or MD5 password?)",
-        (io::ErrorKind::TimedOut, false) => " (a wrong address, a filter, or MD5 asked for?)",
-        (io::ErrorKind::ConnectionRefused, _) => " (no BGP daemon listens there)",
-        (io::ErrorKind::AddrNotAvailable, _) => " (no interface has the local address)",
-        _ => "",
-    };
-    format!("cannot connect: {error}{hint}")
-}
-
-/// The table's name for the neighbor at `index`.
-pub(crate) fn peer_id(index: usize) -> PeerId {
-    PeerId(u32::try_from(index).expect("fewer than 2^32 neighbors"))
-}
-
-fn session_config(config: &Config, neighbor: &Neighbor, index: usize) -> session::Config {
-    session::Config {
-        local_asn: config.local_asn,
-        peer_asn: neighbor.asn,
-        router_id: config.router_id,
-        hold_time: neighbor.hold_time,
-        families: neighbor.families.clone(),
-        connect_retry: neighbor.connect_retry,
-        passive: neighbor.passive,
-        // What the tables do not know yet is not offered.
-        offer: session::Offer {
-            extended_next_hop: false,
-            enhanced_route_refresh: false,
-            graceful_restart_helper: false,
-            ..neighbor.offer
-        },
-        // Different on every speaker and neighbor, so that retries do not fall together.
-        seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::BfdStatus;
 use crate::config::Igp;
-use crate::driver::{Driver, peer_id};
+use crate::driver::Driver;
+use crate::peer::{Peer, peer_id};
 
 /// Cease: Administrative Shutdown (RFC 4486 §3).
 const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
@@ -235,7 +236,7 @@ impl Handle {
     /// How many sessions are Established, of how many.
     pub async fn established(&self) -> (usize, usize) {
         self.ask(|driver| {
-            let up = |p: &&crate::driver::Peer| p.session.state() == StateName::Established;
+            let up = |p: &&Peer| p.session.state() == StateName::Established;
             (driver.peers.iter().filter(up).count(), driver.peers.len())
         })
         .await

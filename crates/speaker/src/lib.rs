@@ -1,8 +1,8 @@
 //! Drives the pure [`anycast_bgp`] on real sockets and puts routes in the kernel.
 //!
 //! One task owns the sessions and the tables of one speaker; each TCP connection has a task that
-//! only moves octets, and BFD has a thread of its own. A site runs one speaker; the lab runs one for each of its routers, each in
-//! a network namespace of its own (see [`Place`]).
+//! only moves octets, and BFD has a thread of its own. A site runs one speaker; the lab runs one
+//! for each of its routers, each in a network namespace of its own (see [`Place`]).
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,10 +17,12 @@ mod driver;
 mod handle;
 mod kernel;
 mod monitor;
+mod peer;
 mod sched;
 mod sockopt;
+mod speaker;
 
 pub use bfd::BfdStatus;
 pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
-pub use driver::{BindError, Speaker, SpeakerEvent};
 pub use handle::{ExplainReport, ExplainRow, Handle, NeighborStatus, RouteRow};
+pub use speaker::{BindError, Speaker, SpeakerEvent};

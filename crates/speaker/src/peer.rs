@@ -1,0 +1,124 @@
+//! One neighbor as the driver sees it: its session and its connections.
+
+use std::io;
+use std::net::IpAddr;
+
+use anycast_bgp::rib::PeerId;
+use anycast_bgp::session::{self, Connection, Session};
+use anycast_bgp::time::Instant;
+use tokio::task::AbortHandle;
+
+use crate::config::{Config, Neighbor};
+use crate::connection::ConnectionHandle;
+
+/// One neighbor as the driver sees it.
+pub(crate) struct Peer {
+    pub(crate) neighbor: Neighbor,
+    pub(crate) session: Session,
+    pub(crate) enabled: bool,
+    pub(crate) since: Instant,
+    pub(crate) last_down: Option<String>,
+    /// Why it cannot be reached, as far as attempts since then tell.
+    pub(crate) unreachable: Option<String>,
+    /// Why the session is about to go down, if we know better than the session.
+    pub(crate) cause: Option<String>,
+    pub(crate) dial: Option<(u64, AbortHandle)>,
+    pub(crate) dialled: Option<ConnectionHandle>,
+    pub(crate) accepted: Option<ConnectionHandle>,
+    pub(crate) established: bool,
+    /// When it was last asked for a sign of life.
+    pub(crate) doubted: Option<Instant>,
+    /// The interface over which a directly connected neighbor was last reached.
+    pub(crate) interface: Option<u32>,
+}
+
+impl Peer {
+    pub(crate) fn slot(&mut self, connection: Connection) -> &mut Option<ConnectionHandle> {
+        match connection {
+            Connection::Dialled => &mut self.dialled,
+            Connection::Accepted => &mut self.accepted,
+        }
+    }
+
+    pub(crate) fn connection_of(&self, id: u64) -> Option<Connection> {
+        let is = |slot: &Option<ConnectionHandle>| slot.as_ref().is_some_and(|h| h.id == id);
+        if is(&self.dialled) {
+            Some(Connection::Dialled)
+        } else {
+            is(&self.accepted).then_some(Connection::Accepted)
+        }
+    }
+
+    pub(crate) fn send(&mut self, connection: Connection, octets: Vec<u8>) {
+        if let Some(handle) = self.slot(connection) {
+            handle.send(octets);
+        }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        [&self.dialled, &self.accepted].into_iter().flatten().all(|handle| !handle.is_full())
+    }
+
+    /// Tells the session whether the neighbor takes what it is sent.
+    pub(crate) fn note_writes(&mut self, now: Instant) {
+        for handle in [&mut self.dialled, &mut self.accepted].into_iter().flatten() {
+            if handle.is_stuck() {
+                self.session.handle_write_blocked(now);
+            } else {
+                self.session.handle_write_progress();
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.dialled.is_none() && self.accepted.is_none()
+    }
+
+    /// Our address on the session, while there is one.
+    pub(crate) fn local_address(&self) -> Option<IpAddr> {
+        let handle = self.dialled.as_ref().or(self.accepted.as_ref())?;
+        Some(handle.local.ip().to_canonical())
+    }
+}
+
+/// Why a neighbor cannot be reached, in words.
+pub(crate) fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
+    let hint = match (error.kind(), neighbor.password.is_some()) {
+        (io::ErrorKind::TimedOut, true) => " (a wrong address or MD5 password?)",
+        (io::ErrorKind::TimedOut, false) => " (a wrong address, a filter, or MD5 asked for?)",
+        (io::ErrorKind::ConnectionRefused, _) => " (no BGP daemon listens there)",
+        (io::ErrorKind::AddrNotAvailable, _) => " (no interface has the local address)",
+        _ => "",
+    };
+    format!("cannot connect: {error}{hint}")
+}
+
+/// The table's name for the neighbor at `index`.
+pub(crate) fn peer_id(index: usize) -> PeerId {
+    PeerId(u32::try_from(index).expect("fewer than 2^32 neighbors"))
+}
+
+pub(crate) fn session_config(
+    config: &Config,
+    neighbor: &Neighbor,
+    index: usize,
+) -> session::Config {
+    session::Config {
+        local_asn: config.local_asn,
+        peer_asn: neighbor.asn,
+        router_id: config.router_id,
+        hold_time: neighbor.hold_time,
+        families: neighbor.families.clone(),
+        connect_retry: neighbor.connect_retry,
+        passive: neighbor.passive,
+        // What the tables do not know yet is not offered.
+        offer: session::Offer {
+            extended_next_hop: false,
+            enhanced_route_refresh: false,
+            graceful_restart_helper: false,
+            ..neighbor.offer
+        },
+        // Different on every speaker and neighbor, so that retries do not fall together.
+        seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
+    }
+}

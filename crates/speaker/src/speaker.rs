@@ -1,0 +1,141 @@
+//! A speaker from its sockets' opening to its end.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::bfd;
+use crate::config::{Config, Igp};
+use crate::connection;
+use crate::driver::{Driver, EVENT_QUEUE, Event};
+use crate::handle::Handle;
+use crate::kernel::Kernel;
+
+/// A speaker could not open its sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A listening socket.
+    #[error("cannot listen for BGP on {address}: {source}{}", advice(.source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's routing table.
+    #[error("cannot open a netlink socket for the kernel's routes: {0}")]
+    Netlink(io::Error),
+    /// A socket for BFD.
+    #[error("cannot open a socket for BFD at {address}: {source}{}", bfd_advice(.source))]
+    Bfd {
+        /// Where it listens or sends to.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn bfd_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (another BFD daemon such as bfdd or BIRD runs here?)",
+        _ => "",
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (another BGP daemon such as BIRD or FRR runs here?)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
+        io::ErrorKind::AddrNotAvailable => " (no interface has this address)",
+        _ => "",
+    }
+}
+
+/// What a speaker reports as it happens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SpeakerEvent {
+    /// A session is Established.
+    NeighborUp {
+        /// The neighbor's name.
+        name: String,
+    },
+    /// A session is no longer Established.
+    NeighborDown {
+        /// The neighbor's name.
+        name: String,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// A speaker whose sockets listen but whose sessions have not started.
+pub struct Speaker {
+    driver: Driver,
+    handle: Handle,
+}
+
+impl Speaker {
+    /// Opens the listening sockets and the kernel's routing table.
+    ///
+    /// # Errors
+    /// The first socket that could not be opened.
+    pub async fn bind(
+        mut config: Config,
+        reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
+    ) -> Result<Self, BindError> {
+        for neighbor in config.neighbors.iter_mut().filter(|n| n.asn == config.local_asn) {
+            neighbor.multihop.get_or_insert(u8::MAX);
+        }
+        let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+        let (command_sender, commands) = mpsc::unbounded_channel();
+        let mut watchers = JoinSet::new();
+        for &address in &config.listen {
+            let listener = connection::listen(address, &config.neighbors, config.place.as_ref())
+                .map_err(|source| BindError::Listen { address, source })?;
+            let sender = event_sender.clone();
+            watchers.spawn(connection::accept(listener, move |stream, from| {
+                let sender = sender.clone();
+                Box::pin(async move {
+                    let _ = sender.send(Event::Accepted(stream, from)).await;
+                })
+            }));
+        }
+        let kernel = if config.install_routes {
+            Some(Kernel::open(config.place.as_ref()).await.map_err(BindError::Netlink)?)
+        } else {
+            None
+        };
+        let bfd = bfd::Engine::open(&config.neighbors, config.place.as_ref())
+            .map_err(|error| BindError::Bfd { address: error.address, source: error.source })?;
+        let handle = Handle::new(command_sender);
+        let events = (events, event_sender);
+        let driver = Driver::new(config, kernel, bfd, watchers, events, commands, reports);
+        Ok(Self { driver, handle })
+    }
+
+    /// Every local address of both families at `port`, for [`Config::listen`].
+    #[must_use]
+    pub fn any_address(port: u16) -> [SocketAddr; 2] {
+        connection::any_address(port)
+    }
+
+    /// What the speaker is told and asked by, once it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Sets the routes inside the AS before any session starts; ready when the kernel has them,
+    /// so that iBGP neighbors can be reached at once.
+    pub async fn set_igp(&mut self, igp: Igp) {
+        self.driver.set_igp(igp);
+        self.driver.kernel_settled().await;
+    }
+
+    /// Runs the speaker until [`Handle::shutdown`]; must be polled within a tokio runtime.
+    pub async fn run(self) {
+        self.driver.run().await;
+    }
+}
