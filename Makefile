@@ -45,9 +45,9 @@ clippy:
 
 .PHONY: unit
 unit:
-	$(CARGO) nextest run --workspace --locked
-	$(CARGO) test --workspace --locked --doc -q
 	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --locked
+	$(CARGO) test --workspace --locked --doc -q
+	$(CARGO) nextest run --workspace --locked
 
 .PHONY: deny
 deny:
