@@ -49,7 +49,8 @@ pub const RUN_DIR: &str = "/run/anycast";
 pub enum SandboxError {
     /// Another lab of this user has this name.
     #[error(
-        "a lab with this name is already running (its socket is @{0}); stop it, or name this one"
+        "a lab with this name is already running (its socket is @{0}); stop it, or give this one a \
+         name of its own (--name)"
     )]
     AlreadyRunning(String),
     /// No lab of this user has this name.
