@@ -279,6 +279,9 @@ fn services(report: &ServicesReport) {
         ]
     });
     table::print(&["PREFIX", "STATE", "SINCE", "STANDS FOR", "WHY"], rows.collect());
+    if report.sessions_up == 0 && report.prefixes.iter().any(|prefix| prefix.announced) {
+        println!("\nNo BGP session is up: nobody hears this. `anycast show neighbors` says why.");
+    }
 }
 
 fn events(events: &[SiteEvent]) {

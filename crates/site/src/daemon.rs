@@ -373,6 +373,9 @@ impl Daemon {
                 self.established -= 1;
                 self.events.add("neighbor-down", &name, &why);
             }
+            SpeakerEvent::NeighborUnreachable { name, why } => {
+                self.events.add("neighbor-unreachable", &name, &why);
+            }
         }
     }
 
@@ -478,7 +481,11 @@ impl Daemon {
             since_seconds: (now - prefix.since).as_secs_f64(),
             why: prefix.why,
         });
-        ServicesReport { services: services.collect(), prefixes: prefixes.collect() }
+        ServicesReport {
+            services: services.collect(),
+            prefixes: prefixes.collect(),
+            sessions_up: self.established,
+        }
     }
 
     fn prepend(&mut self, order: &PrependOrder) -> Result<(), String> {

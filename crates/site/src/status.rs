@@ -88,6 +88,8 @@ pub struct ServicesReport {
     pub services: Vec<ServiceRow>,
     /// The prefixes in the file's order.
     pub prefixes: Vec<PrefixRow>,
+    /// BGP sessions that are Established: without any, nobody hears what is announced.
+    pub sessions_up: usize,
 }
 
 /// An instruction to prepend: `POST /v1/prepend`.

@@ -384,8 +384,14 @@ impl Driver {
                 match result {
                     Ok(stream) => self.connected(index, Connection::Dialled, stream),
                     Err(error) => {
-                        peer.unreachable = Some(dial_error(&peer.neighbor, &error));
+                        let why = dial_error(&peer.neighbor, &error);
+                        let news = peer.unreachable.as_ref() != Some(&why);
+                        peer.unreachable = Some(why.clone());
                         peer.session.handle_dial_failed(now);
+                        if news {
+                            let name = peer.neighbor.name.clone();
+                            self.report(SpeakerEvent::NeighborUnreachable { name, why });
+                        }
                     }
                 }
                 self.perform_actions(index);

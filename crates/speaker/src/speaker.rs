@@ -68,6 +68,13 @@ pub enum SpeakerEvent {
         /// Why, in words.
         why: String,
     },
+    /// A neighbor cannot be reached; told once, and again when the reason is another.
+    NeighborUnreachable {
+        /// The neighbor's name.
+        name: String,
+        /// Why, in words.
+        why: String,
+    },
 }
 
 /// A speaker whose sockets listen but whose sessions have not started.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Community, Family, IpNet};
-use anycast_speaker::{Config, Handle, Here, Neighbor, Offer, Password, Speaker};
+use anycast_speaker::{Config, Handle, Here, Neighbor, Offer, Password, Speaker, SpeakerEvent};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -172,6 +172,31 @@ async fn a_wrong_asn_is_refused_with_bad_peer_as() {
     let right = start(RIGHT, 64502, neighbor("left", RIGHT, LEFT, port, 64501)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!established(&left).await && !established(&right).await);
+}
+
+#[tokio::test]
+async fn a_neighbor_that_cannot_be_reached_is_reported_once() {
+    let port = free_port();
+    let config = Config {
+        local_asn: Asn(64501),
+        router_id: LEFT,
+        listen: Vec::new(),
+        install_routes: false,
+        place: Arc::new(Here),
+        neighbors: vec![neighbor("right", LEFT, RIGHT, port, 64502)],
+    };
+    let (reports, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let speaker = Speaker::bind(config, Some(reports)).await.unwrap();
+    tokio::spawn(speaker.run());
+    let first = tokio::time::timeout(Duration::from_secs(5), heard.recv()).await.unwrap();
+    let Some(SpeakerEvent::NeighborUnreachable { name, why }) = first else {
+        panic!("{first:?}");
+    };
+    assert_eq!(name, "right");
+    assert!(why.contains("no BGP daemon listens there"), "{why}");
+    // Several attempts later there is nothing new to say.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(heard.try_recv().is_err());
 }
 
 #[tokio::test]
