@@ -220,6 +220,8 @@ fn right_is_unaffected(lab: &Lab<'_>) {
         .iter()
         .filter(|event| event["subject"] == "right")
         .map(|event| event["kind"].as_str().expect("a word"))
+        // While the lab starts, the site may dial before the router listens; never afterwards.
+        .skip_while(|kind| *kind == "neighbor-unreachable")
         .collect();
     assert_eq!(of_right, ["neighbor-up"]);
     lab.settles("and the clients behind it are answered", &[("toronto", "nyc")]);
