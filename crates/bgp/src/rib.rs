@@ -27,12 +27,14 @@
 //! | `memo` | results for routes that are alike |
 //! | `fib` | what the forwarding table was and is still to be told |
 //! | `explain` | why a route is best |
+//! | `look` | what the tables hold, in bounded steps |
 
 mod explain;
 mod export;
 mod fib;
 mod import;
 mod interner;
+mod look;
 mod memo;
 mod paged;
 mod peer;
@@ -55,6 +57,7 @@ pub use explain::{ExplainedRoute, Explanation, Outcome};
 pub use fib::{FibChange, FibRoute};
 pub use import::Ineligible;
 use interner::{Id, Interner};
+pub use look::{Page, View};
 use memo::{Alike, Memo};
 pub use peer::{Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
 use peer::{Peer, Reported};

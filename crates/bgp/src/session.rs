@@ -32,6 +32,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod words;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -207,8 +208,21 @@ pub struct Session {
     /// The neighbor refused an OPEN for its optional parameter: the next one has none.
     bare: bool,
     last_error: Option<DownReason>,
+    last_sent: Option<Notification>,
+    last_received: Option<Notification>,
     counters: Counters,
     actions: VecDeque<Action>,
+}
+
+/// When the timers fire, those that run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Due {
+    /// The HoldTimer: the neighbor has been silent for too long.
+    pub hold: Option<Instant>,
+    /// The KeepaliveTimer: we have been silent for long enough.
+    pub keepalive: Option<Instant>,
+    /// The ConnectRetryTimer, or the rest after an error: the next attempt.
+    pub connect_retry: Option<Instant>,
 }
 
 /// Where the session stands. A timer exists only where it can fire.
@@ -249,6 +263,8 @@ impl Session {
             state: State::Stopped,
             bare: false,
             last_error: None,
+            last_sent: None,
+            last_received: None,
             counters: Counters::default(),
             actions: VecDeque::new(),
         }
@@ -537,6 +553,46 @@ impl Session {
         self.last_error.as_ref()
     }
 
+    /// The last NOTIFICATION that the neighbor was sent, on whatever connection.
+    #[must_use]
+    pub const fn last_sent(&self) -> Option<&Notification> {
+        self.last_sent.as_ref()
+    }
+
+    /// The last NOTIFICATION that the neighbor sent, on whatever connection.
+    #[must_use]
+    pub const fn last_received(&self) -> Option<&Notification> {
+        self.last_received.as_ref()
+    }
+
+    /// What our next OPEN offers.
+    #[must_use]
+    pub fn offered(&self) -> Capabilities {
+        self.config.capabilities(self.bare)
+    }
+
+    /// When the timers fire.
+    #[must_use]
+    pub fn due(&self) -> Due {
+        match &self.state {
+            State::Stopped => Due::default(),
+            State::Resting { restart_at, .. } => {
+                Due { connect_retry: Some(*restart_at), ..Due::default() }
+            }
+            State::Opening(opening) => Due {
+                connect_retry: match opening.dial {
+                    Dial::No | Dial::OnUntil(_) => None,
+                    Dial::RetryAt(at) => Some(at),
+                },
+                ..Due::default()
+            },
+            State::Running { timers, .. } => {
+                let (hold, keepalive) = timers.due().unzip();
+                Due { hold, keepalive, connect_retry: None }
+            }
+        }
+    }
+
     /// What the session has counted.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
@@ -587,6 +643,7 @@ impl Session {
             _ => {}
         }
         if let Message::Notification(notification) = message {
+            self.last_received = Some(notification.clone());
             return self.end(now, connection, DownReason::Received(notification));
         }
         let kind = message.type_code();
@@ -637,7 +694,8 @@ impl Session {
     fn send(&mut self, connection: Connection, message: &Message) {
         // Nothing that is sent here is encoded differently before and after the OPENs.
         let octets = message.emit(&self.config.first_context());
-        if let Message::Notification(_) = message {
+        if let Message::Notification(notification) = message {
+            self.last_sent = Some(notification.clone());
             self.counters.notifications_out += 1;
         }
         self.send_octets(connection, octets);

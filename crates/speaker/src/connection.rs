@@ -46,6 +46,7 @@ pub(crate) enum ConnectionEvent {
 pub(crate) struct ConnectionHandle {
     pub(crate) id: u64,
     pub(crate) local: SocketAddr,
+    pub(crate) remote: Option<SocketAddr>,
     outbox: mpsc::UnboundedSender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
     taken: Arc<AtomicU64>,
@@ -65,13 +66,15 @@ impl ConnectionHandle {
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
+        // A peer that is gone already is seen when it is read from.
+        let remote = stream.peer_addr().ok();
         let (outbox, outgoing) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let taken = Arc::new(AtomicU64::new(0));
         let (open, dropped) = oneshot::channel();
         let counts = (Arc::clone(&waiting), Arc::clone(&taken));
         tasks.spawn(run(stream, outgoing, dropped, counts, report));
-        Ok(Self { id, local, outbox, waiting, taken, seen: 0, _open: open })
+        Ok(Self { id, local, remote, outbox, waiting, taken, seen: 0, _open: open })
     }
 
     /// Queues whole messages.

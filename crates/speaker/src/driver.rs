@@ -24,7 +24,7 @@ use crate::connection::{self, ConnectionEvent, ConnectionHandle};
 use crate::handle::{ADMINISTRATIVE_RESET, Command};
 use crate::kernel::{Kernel, KernelRoute};
 use crate::monitor::{self, Link};
-use crate::peer::{Peer, dial_error, peer_id, session_config};
+use crate::peer::{Notified, Peer, dial_error, peer_id, session_config};
 use crate::speaker::SpeakerEvent;
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
@@ -110,6 +110,9 @@ impl Driver {
                 session: Session::new(session_config(&config, neighbor, index)),
                 neighbor: neighbor.clone(),
                 enabled: true,
+                disabled_message: None,
+                sent: Notified::NEVER,
+                received: Notified::NEVER,
                 since: Instant::START,
                 last_down: None,
                 unreachable: None,
@@ -212,6 +215,10 @@ impl Driver {
         }
     }
 
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(crate) fn now(&self) -> Instant {
         Instant::from_start(self.started.elapsed())
     }
@@ -267,6 +274,10 @@ impl Driver {
     }
 
     fn perform_actions(&mut self, index: usize) {
+        if self.peers[index].has_notified() {
+            let now = self.now();
+            self.peers[index].note_notifications(now);
+        }
         while let Some(action) = self.peers[index].session.poll_action() {
             match action {
                 Action::Dial => self.dial(index),
@@ -455,7 +466,7 @@ impl Driver {
     fn try_again_at_once(&mut self, index: usize) {
         let now = self.now();
         let peer = &mut self.peers[index];
-        if !peer.established && peer.is_closed() {
+        if peer.enabled && !peer.established && peer.is_closed() {
             peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
             peer.session.handle_start(now);
             self.perform_actions(index);

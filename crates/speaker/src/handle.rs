@@ -15,8 +15,14 @@ use crate::config::Igp;
 use crate::driver::Driver;
 use crate::peer::{Peer, peer_id};
 
-pub use neighbors::NeighborStatus;
-pub use routes::{ExplainReport, ExplainRow, RouteRow};
+pub use neighbors::{
+    CapabilityWords, CounterRow, LimitsRow, NeighborOrder, NeighborStatus, NotificationRow,
+    OrderError, UnknownNeighbor,
+};
+pub use routes::{
+    ExplainReport, ExplainRow, FoundRoute, LookError, RouteLook, RouteRow, RouteStream,
+    RouteSubject, RouteTable,
+};
 
 /// Cease: Administrative Shutdown (RFC 4486 §3).
 const ADMINISTRATIVE_SHUTDOWN: u8 = 2;

@@ -24,5 +24,9 @@ mod speaker;
 
 pub use bfd::BfdStatus;
 pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
-pub use handle::{ExplainReport, ExplainRow, Handle, NeighborStatus, RouteRow};
+pub use handle::{
+    CapabilityWords, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle, LimitsRow,
+    LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, RouteLook, RouteRow,
+    RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
+};
 pub use speaker::{BindError, Speaker, SpeakerEvent};

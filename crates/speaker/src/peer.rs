@@ -1,7 +1,7 @@
 //! One neighbor as the driver sees it: its session and its connections.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use anycast_bgp::rib::PeerId;
 use anycast_bgp::session::{self, Connection, Session};
@@ -16,6 +16,12 @@ pub(crate) struct Peer {
     pub(crate) neighbor: Neighbor,
     pub(crate) session: Session,
     pub(crate) enabled: bool,
+    /// What it was told when it was disabled.
+    pub(crate) disabled_message: Option<String>,
+    /// NOTIFICATIONs that it was sent.
+    pub(crate) sent: Notified,
+    /// NOTIFICATIONs that it sent.
+    pub(crate) received: Notified,
     pub(crate) since: Instant,
     pub(crate) last_down: Option<String>,
     /// Why it cannot be reached, as far as attempts since then tell.
@@ -32,7 +38,38 @@ pub(crate) struct Peer {
     pub(crate) interface: Option<u32>,
 }
 
+/// How many NOTIFICATIONs there were, and when the last of them was.
+#[derive(Clone, Copy)]
+pub(crate) struct Notified {
+    count: u64,
+    pub(crate) last: Instant,
+}
+
+impl Notified {
+    pub(crate) const NEVER: Self = Self { count: 0, last: Instant::START };
+
+    fn note(&mut self, count: u64, now: Instant) {
+        if count != self.count {
+            *self = Self { count, last: now };
+        }
+    }
+}
+
 impl Peer {
+    /// Whether there was a NOTIFICATION that was not noted yet.
+    pub(crate) const fn has_notified(&self) -> bool {
+        let counters = self.session.counters();
+        counters.notifications_out != self.sent.count
+            || counters.notifications_in != self.received.count
+    }
+
+    /// Notes when NOTIFICATIONs were sent and received.
+    pub(crate) fn note_notifications(&mut self, now: Instant) {
+        let counters = self.session.counters();
+        self.sent.note(counters.notifications_out, now);
+        self.received.note(counters.notifications_in, now);
+    }
+
     pub(crate) fn slot(&mut self, connection: Connection) -> &mut Option<ConnectionHandle> {
         match connection {
             Connection::Dialled => &mut self.dialled,
@@ -74,10 +111,15 @@ impl Peer {
         self.dialled.is_none() && self.accepted.is_none()
     }
 
-    /// Our address on the session, while there is one.
-    pub(crate) fn local_address(&self) -> Option<IpAddr> {
-        let handle = self.dialled.as_ref().or(self.accepted.as_ref())?;
-        Some(handle.local.ip().to_canonical())
+    /// Our end and its end of the connection, while there is one.
+    pub(crate) fn ends(&self) -> Option<(SocketAddr, Option<SocketAddr>)> {
+        let of = |connection| match connection {
+            Connection::Dialled => self.dialled.as_ref(),
+            Connection::Accepted => self.accepted.as_ref(),
+        };
+        let session = self.session.negotiated().and_then(|link| of(link.connection));
+        let handle = session.or(self.dialled.as_ref()).or(self.accepted.as_ref())?;
+        Some((handle.local, handle.remote))
     }
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Community, Family, IpNet};
-use anycast_speaker::{Config, Handle, Here, Neighbor, Offer, Password, Speaker, SpeakerEvent};
+use anycast_speaker::{
+    Config, Handle, Here, Neighbor, NeighborOrder, Offer, Password, Speaker, SpeakerEvent,
+};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -138,8 +140,9 @@ async fn ten_thousand_prefixes_cross_and_go_with_the_session() {
 async fn a_cleared_session_comes_back() {
     let (left, right) = pair(|_| ()).await;
     until("Established", async || established(&left).await && established(&right).await).await;
-    assert!(left.clear("right").await);
-    assert!(!left.clear("nobody").await);
+    left.order("right", NeighborOrder::Clear).await.unwrap();
+    let unknown = left.order("nobody", NeighborOrder::Clear).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "no neighbor is called nobody; there are right");
     until("the other side was told", async || {
         right.neighbors().await.remove(0).last_down.is_some()
     })

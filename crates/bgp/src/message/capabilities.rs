@@ -3,6 +3,8 @@
 //! Sources: RFC 4760 §8, RFC 2918 §2, RFC 8950 §4, RFC 8654 §3, RFC 9234 §4.1, RFC 4724 §3,
 //! RFC 8538 §2, RFC 6793 §3, RFC 7911 §4, RFC 7313 §3.1, RFC 9494 §3.1.
 
+mod words;
+
 use std::time::Duration;
 
 use super::MessageError;

@@ -1,5 +1,6 @@
 //! One speaker, AS 64500, with some peers; whole outputs, as lines of text, are compared.
 
+mod look;
 mod model;
 mod topology;
 

@@ -19,7 +19,7 @@ impl Config {
         }
     }
 
-    fn capabilities(&self, bare: bool) -> Capabilities {
+    pub(super) fn capabilities(&self, bare: bool) -> Capabilities {
         if bare {
             return Capabilities::default();
         }

@@ -5,6 +5,7 @@ mod octets;
 mod offers;
 mod random;
 mod retry;
+mod shown;
 mod simulation;
 mod transitions;
 

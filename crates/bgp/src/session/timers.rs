@@ -43,9 +43,14 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
+        self.due().map(|(hold_at, keepalive_at)| hold_at.min(keepalive_at))
+    }
+
+    /// When the HoldTimer and the KeepaliveTimer fire.
+    pub(super) const fn due(&self) -> Option<(Instant, Instant)> {
         match self {
             Self::Off => None,
-            Self::On { hold_at, keepalive_at, .. } => Some(*hold_at.min(keepalive_at)),
+            Self::On { hold_at, keepalive_at, .. } => Some((*hold_at, *keepalive_at)),
         }
     }
 }

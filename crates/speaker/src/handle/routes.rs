@@ -1,13 +1,103 @@
 //! What an operator sees of the routes.
+//!
+//! A look at many routes goes in two steps, so that the loop that owns the tables is never kept
+//! long: first the prefixes are gathered, some ten thousand entries of the table at a time, and
+//! sorted outside of the loop; then the routes to them are fetched page by page. Their attributes
+//! are shared, not copied; what is made of them is made outside of the loop.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use anycast_bgp::rib::{ExplainedRoute, Ineligible, Outcome, PeerId, RouteView};
-use anycast_bgp::{Attributes, IpNet};
+use anycast_bgp::rib::{ExplainedRoute, Ineligible, Outcome, PeerId, RouteView, View};
+use anycast_bgp::{Attributes, Family, IpNet};
 use serde::{Deserialize, Serialize};
 
-use super::Handle;
+use super::{Handle, UnknownNeighbor};
 use crate::driver::Driver;
+use crate::peer::peer_id;
+
+/// Entries of the table that are looked at in one go: about a millisecond.
+const ENTRIES: u32 = 32_768;
+/// Prefixes whose routes are fetched in one go: about as long.
+const PREFIXES: usize = 1000;
+
+/// Which routes are wanted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RouteLook {
+    /// Out of which table.
+    pub table: RouteTable,
+    /// To where.
+    pub subject: RouteSubject,
+    /// Only of this family.
+    pub family: Option<Family>,
+}
+
+/// A table of routes; neighbors by their names.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum RouteTable {
+    /// Every route after import policy, and our own.
+    #[default]
+    All,
+    /// What a neighbor sent, before import policy.
+    Received(String),
+    /// What import policy made of the routes that it took from a neighbor.
+    Accepted(String),
+    /// What a neighbor was told.
+    Advertised(String),
+}
+
+/// Where routes lead to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum RouteSubject {
+    /// Anywhere.
+    #[default]
+    Any,
+    /// Exactly this prefix.
+    Prefix(IpNet),
+    /// The longest prefix that holds this address.
+    Address(IpAddr),
+    /// This prefix and all within it.
+    Within(IpNet),
+}
+
+/// A look at routes failed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LookError {
+    /// There is no such neighbor.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNeighbor),
+    /// The speaker has ended.
+    #[error("the daemon is stopping")]
+    Ended,
+}
+
+/// One route, as a look finds it.
+#[derive(Clone, Debug)]
+pub struct FoundRoute {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Its attributes, as the table that was looked at has them.
+    pub attributes: Arc<Attributes>,
+    /// The name of the neighbor that sent it; `None`: it is our own.
+    pub neighbor: Option<String>,
+    /// That neighbor's address.
+    pub neighbor_address: Option<IpAddr>,
+    /// The next hop; of our own routes there is none, unless it is what a neighbor was told.
+    pub next_hop: Option<IpAddr>,
+    /// Seconds since the session with it is up, or since the start: the route is not older.
+    pub since_seconds: f64,
+    /// Whether the decision process chose it.
+    pub best: bool,
+    /// Why it cannot become best.
+    pub ineligible: Option<Ineligible>,
+}
+
+/// Routes by prefix, page by page.
+pub struct RouteStream {
+    handle: Handle,
+    view: View,
+    prefixes: std::vec::IntoIter<IpNet>,
+}
 
 /// One row of `show routes`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -55,19 +145,136 @@ pub struct ExplainRow {
     pub outcome: String,
 }
 
+impl RouteRow {
+    fn new(
+        prefix: IpNet,
+        attributes: &Attributes,
+        next_hop: Option<IpAddr>,
+        neighbor: Option<String>,
+        best: bool,
+        ineligible: Option<Ineligible>,
+    ) -> Self {
+        let communities = attributes.communities.iter().map(ToString::to_string);
+        let extended = attributes.extended_communities.iter().map(ToString::to_string);
+        let large = attributes.large_communities.iter().map(ToString::to_string);
+        Self {
+            prefix,
+            best,
+            next_hop,
+            neighbor,
+            as_path: attributes.as_path.to_string(),
+            origin: attributes.origin.to_string(),
+            local_pref: attributes.local_pref,
+            med: attributes.med,
+            communities: communities.chain(extended).chain(large).collect(),
+            ineligible: ineligible.map(|why| why.to_string()),
+        }
+    }
+}
+
+impl From<FoundRoute> for RouteRow {
+    fn from(route: FoundRoute) -> Self {
+        let FoundRoute { prefix, attributes, next_hop, neighbor, best, ineligible, .. } = route;
+        Self::new(prefix, &attributes, next_hop, neighbor, best, ineligible)
+    }
+}
+
+impl RouteStream {
+    /// How many prefixes are left.
+    #[must_use]
+    pub fn prefixes_left(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// The routes to the next thousand prefixes, as they are now; `None`: that was all.
+    ///
+    /// # Errors
+    /// The speaker has ended.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<FoundRoute>>, LookError> {
+        let prefixes: Vec<IpNet> = self.prefixes.by_ref().take(PREFIXES).collect();
+        if prefixes.is_empty() {
+            return Ok(None);
+        }
+        let view = self.view;
+        let page = self.handle.ask(move |driver| {
+            let routes = prefixes.iter().flat_map(|prefix| driver.rib.look(view, prefix));
+            routes.map(|route| driver.found(&route, view)).collect()
+        });
+        page.await.map(Some).ok_or(LookError::Ended)
+    }
+
+    /// All that is left, as rows: for few routes.
+    ///
+    /// # Errors
+    /// The speaker has ended.
+    pub async fn rows(mut self) -> Result<Vec<RouteRow>, LookError> {
+        let mut rows = Vec::new();
+        while let Some(page) = self.next_page().await? {
+            rows.extend(page.into_iter().map(RouteRow::from));
+        }
+        Ok(rows)
+    }
+}
+
 impl Handle {
-    /// The routes to `prefix`, or all.
+    /// Looks for routes.
+    ///
+    /// # Errors
+    /// There is no such neighbor, or the speaker has ended.
+    pub async fn look(&self, look: RouteLook) -> Result<RouteStream, LookError> {
+        let RouteLook { table, subject, family } = look;
+        let view = self.ask(move |driver| driver.view(&table)).await.ok_or(LookError::Ended)??;
+        let wanted = move |prefix: &IpNet| family.is_none_or(|it| it == Family::of(prefix));
+        let prefixes = match subject {
+            RouteSubject::Prefix(prefix) => vec![prefix.trunc()],
+            RouteSubject::Address(address) => {
+                let found = self.ask(move |driver| driver.rib.longest_match(view, address)).await;
+                found.ok_or(LookError::Ended)?.into_iter().collect()
+            }
+            RouteSubject::Any => self.prefixes(view, wanted).await?,
+            RouteSubject::Within(around) => {
+                self.prefixes(view, move |prefix| wanted(prefix) && around.contains(prefix)).await?
+            }
+        };
+        let prefixes: Vec<IpNet> = prefixes.into_iter().filter(wanted).collect();
+        Ok(RouteStream { handle: self.clone(), view, prefixes: prefixes.into_iter() })
+    }
+
+    /// The prefixes of a view, in order.
+    async fn prefixes(
+        &self,
+        view: View,
+        wanted: impl Fn(&IpNet) -> bool + Clone + Send + 'static,
+    ) -> Result<Vec<IpNet>, LookError> {
+        let mut prefixes = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let wanted = wanted.clone();
+            let page = self.ask(move |driver| {
+                let mut page = driver.rib.prefixes(view, from, ENTRIES);
+                page.prefixes.retain(wanted);
+                page
+            });
+            let page = page.await.ok_or(LookError::Ended)?;
+            prefixes.extend(page.prefixes);
+            next = page.next;
+        }
+        let sort = move || {
+            prefixes.sort_unstable();
+            // An entry that goes and comes back between two steps is seen twice.
+            prefixes.dedup();
+            prefixes
+        };
+        tokio::task::spawn_blocking(sort).await.map_err(|_| LookError::Ended)
+    }
+
+    /// The routes to `prefix`, or all, at once: for tables that are known to be small.
     pub async fn routes(&self, prefix: Option<IpNet>) -> Vec<RouteRow> {
-        self.ask(move |driver| {
-            driver
-                .rib
-                .routes()
-                .filter(|route| prefix.is_none_or(|wanted| route.prefix == wanted))
-                .map(|route| view(driver, &route))
-                .collect()
-        })
-        .await
-        .unwrap_or_default()
+        let subject = prefix.map_or(RouteSubject::Any, RouteSubject::Prefix);
+        match self.look(RouteLook { subject, ..RouteLook::default() }).await {
+            Ok(stream) => stream.rows().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Every candidate for a prefix and why the best is best.
@@ -106,6 +313,35 @@ impl Handle {
     }
 }
 
+impl Driver {
+    /// What a table is in the speaker's own words.
+    fn view(&self, table: &RouteTable) -> Result<View, UnknownNeighbor> {
+        let id = |name: &str| self.peer_named(name).map(peer_id);
+        Ok(match table {
+            RouteTable::All => View::Table,
+            RouteTable::Received(name) => View::Received(id(name)?),
+            RouteTable::Accepted(name) => View::Accepted(id(name)?),
+            RouteTable::Advertised(name) => View::Advertised(id(name)?),
+        })
+    }
+
+    fn found(&self, route: &RouteView<'_>, view: View) -> FoundRoute {
+        let peer = route.peer.and_then(|id| self.peers.get(id.0 as usize));
+        let told = matches!(view, View::Advertised(_));
+        let since = peer.map_or(self.now().since_start(), |peer| self.now() - peer.since);
+        FoundRoute {
+            prefix: route.prefix,
+            attributes: Arc::clone(route.attributes),
+            neighbor: peer.map(|peer| peer.neighbor.name.clone()),
+            neighbor_address: peer.map(|peer| peer.neighbor.address),
+            next_hop: (told || peer.is_some()).then_some(route.attributes.next_hop.address),
+            since_seconds: since.as_secs_f64(),
+            best: route.best,
+            ineligible: route.ineligible,
+        }
+    }
+}
+
 fn view(driver: &Driver, route: &RouteView<'_>) -> RouteRow {
     let RouteView { prefix, attributes, peer, best, ineligible } = *route;
     row(driver, prefix, attributes, peer, best, ineligible)
@@ -119,19 +355,7 @@ fn row(
     best: bool,
     ineligible: Option<Ineligible>,
 ) -> RouteRow {
-    let communities = attributes.communities.iter().map(ToString::to_string);
-    let extended = attributes.extended_communities.iter().map(ToString::to_string);
-    let large = attributes.large_communities.iter().map(ToString::to_string);
-    RouteRow {
-        prefix,
-        best,
-        neighbor: peer.map(|id| driver.peers[id.0 as usize].neighbor.name.clone()),
-        next_hop: peer.is_some().then_some(attributes.next_hop.address),
-        as_path: attributes.as_path.to_string(),
-        origin: attributes.origin.to_string(),
-        local_pref: attributes.local_pref,
-        med: attributes.med,
-        communities: communities.chain(extended).chain(large).collect(),
-        ineligible: ineligible.map(|why| why.to_string()),
-    }
+    let neighbor = peer.map(|id| driver.peers[id.0 as usize].neighbor.name.clone());
+    let next_hop = peer.is_some().then_some(attributes.next_hop.address);
+    RouteRow::new(prefix, attributes, next_hop, neighbor, best, ineligible)
 }
