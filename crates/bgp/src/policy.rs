@@ -5,6 +5,7 @@
 
 pub mod relation;
 
+mod community_pattern;
 mod evaluate;
 mod path_pattern;
 mod prefix_pattern;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::{Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Origin};
 
+pub use community_pattern::{CommunityPattern, LargeCommunityPattern};
 pub use path_pattern::{NotAPathPattern, PathPattern};
 pub use prefix_pattern::NotAPrefixPattern;
 
@@ -57,10 +59,10 @@ pub enum Match {
     Prefix(Vec<PrefixPattern>),
     /// The prefix is of this family.
     Family(Family),
-    /// The route carries any of these.
-    Community(Vec<Community>),
-    /// The route carries any of these.
-    LargeCommunity(Vec<LargeCommunity>),
+    /// The route carries any that fits one of these.
+    Community(Vec<CommunityPattern>),
+    /// The route carries any that fits one of these.
+    LargeCommunity(Vec<LargeCommunityPattern>),
     /// The route carries any of these.
     ExtendedCommunity(Vec<ExtendedCommunity>),
     /// Any of the patterns fits the path.
@@ -126,17 +128,12 @@ pub enum Set {
     DeleteExtendedCommunity(ExtendedCommunity),
     /// Add a community.
     AddCommunity(Community),
-    /// Remove a community.
-    DeleteCommunity(Community),
+    /// Remove every community that fits.
+    DeleteCommunity(CommunityPattern),
     /// Add a large community.
     AddLargeCommunity(LargeCommunity),
-    /// Remove every large community with this global administrator and first local part.
-    DeleteLargeCommunities {
-        /// The global administrator.
-        global: u32,
-        /// Local data, part 1; `None`: any.
-        local1: Option<u32>,
-    },
+    /// Remove every large community that fits.
+    DeleteLargeCommunity(LargeCommunityPattern),
 }
 
 /// What a policy may ask about a route beyond its prefix and attributes.

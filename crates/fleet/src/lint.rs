@@ -1,6 +1,7 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
 mod numbers;
+mod policies;
 mod prefixes;
 mod services;
 mod sessions;
@@ -15,6 +16,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     services::lint(draft, problems);
     numbers::lint(draft, problems);
     sessions::lint(draft, problems);
+    policies::lint(draft, problems);
 }
 
 fn a_fleet_has_prefixes_and_sites(draft: &Draft, problems: &Problems) {

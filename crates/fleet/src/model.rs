@@ -6,8 +6,8 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anycast_bgp::policy::Policy;
 use anycast_bgp::policy::relation::Relation;
+use anycast_bgp::policy::{Policy, Rule};
 use anycast_bgp::{Asn, Community, Family, LargeCommunity};
 use anycast_steer::{Require, Thresholds};
 use ipnet::IpNet;
@@ -140,8 +140,46 @@ pub enum Transport {
 pub struct NamedPolicy {
     /// Unique in the fleet.
     pub name: String,
-    /// Its rules.
-    pub policy: Policy,
+    /// Its rules, in order.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// A rule of a named policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyRule {
+    /// The neighbors that the rule is for, whichever way their routes go; `None`: all.
+    pub neighbors: Option<Vec<NeighborRef>>,
+    /// What it does.
+    pub rule: Rule,
+}
+
+/// A neighbor as a rule names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NeighborRef {
+    /// By its name, at whatever site.
+    Name(String),
+    /// By its address.
+    Address(IpAddr),
+}
+
+impl NeighborRef {
+    /// Whether it is that neighbor.
+    pub fn is(&self, neighbor: &Neighbor) -> bool {
+        match self {
+            Self::Name(name) => *name == neighbor.name,
+            Self::Address(address) => *address == neighbor.address,
+        }
+    }
+}
+
+impl NamedPolicy {
+    /// The policy for the session with a neighbor: the rules that are for it.
+    pub fn towards(&self, neighbor: &Neighbor) -> Policy {
+        let is_for = |rule: &&PolicyRule| {
+            rule.neighbors.as_ref().is_none_or(|some| some.iter().any(|it| it.is(neighbor)))
+        };
+        Policy { rules: self.rules.iter().filter(is_for).map(|it| it.rule.clone()).collect() }
+    }
 }
 
 /// One location that announces (RFC 4786 calls it an Anycast Node).
@@ -282,8 +320,8 @@ impl Fleet {
     }
 
     /// The policy of that name.
-    pub fn policy(&self, name: &str) -> Option<&Policy> {
-        self.policies.iter().find(|named| named.name == name).map(|named| &named.policy)
+    pub fn policy(&self, name: &str) -> Option<&NamedPolicy> {
+        self.policies.iter().find(|named| named.name == name)
     }
 }
 

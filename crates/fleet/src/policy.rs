@@ -13,7 +13,7 @@ impl Neighbor {
         let defaults = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
         let accept = match &self.import {
             ImportPolicy::Nothing => return Policy::reject_all(),
-            ImportPolicy::Named(name) => return fleet.policy(name).cloned().unwrap_or_default(),
+            ImportPolicy::Named(name) => return self.named_policy(fleet, name),
             ImportPolicy::Everything => Rule::new(Action::Accept),
             ImportPolicy::DefaultRoute => {
                 let defaults = defaults.map(PrefixPattern::exactly).to_vec();
@@ -21,7 +21,7 @@ impl Neighbor {
             }
         };
         let leaving = Rule::new(Action::Next)
-            .when(Match::Community(vec![Community::GRACEFUL_SHUTDOWN]))
+            .when(Match::Community(vec![Community::GRACEFUL_SHUTDOWN.into()]))
             .set(Set::LocalPref(0));
         Policy { rules: vec![leaving, accept] }
     }
@@ -33,7 +33,7 @@ impl Neighbor {
         let mut policy = match &self.export {
             ExportPolicy::Nothing => Policy::reject_all(),
             ExportPolicy::Fleet => Policy::accept_all(),
-            ExportPolicy::Named(name) => fleet.policy(name).cloned().unwrap_or_default(),
+            ExportPolicy::Named(name) => self.named_policy(fleet, name),
         };
         let own = fleet.prefixes.iter().map(|own| PrefixPattern::exactly(own.prefix)).collect();
         let own = Match::Prefix(own);
@@ -45,6 +45,10 @@ impl Neighbor {
             }
         }
         policy
+    }
+
+    fn named_policy(&self, fleet: &Fleet, name: &str) -> Policy {
+        fleet.policy(name).map(|named| named.towards(self)).unwrap_or_default()
     }
 
     fn export_sets(&self, extra_prepend: u8) -> Vec<Set> {

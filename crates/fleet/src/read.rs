@@ -10,6 +10,7 @@ mod site;
 use std::path::Path;
 
 use anycast_bgp::Asn;
+pub(crate) use policy::References;
 pub(crate) use site::family_of;
 use toml::de::DeTable;
 
@@ -37,6 +38,7 @@ pub(crate) struct Draft {
     pub(crate) has_bad_prefixes: bool,
     pub(crate) services: Vec<Placed<Service>>,
     pub(crate) policies: Vec<Placed<NamedPolicy>>,
+    pub(crate) references: References,
     pub(crate) sites: Vec<SiteDraft>,
 }
 
@@ -61,10 +63,13 @@ impl Draft {
         let has_bad_prefixes = prefixes.iter().any(Option::is_none);
         let prefixes = prefixes.into_iter().flatten().collect();
         let services = named(&mut root, "service", service::read);
-        let policies = named(&mut root, "policy", policy::read);
+        let lists = named(&mut root, "prefix-list", policy::read_list);
+        let references = References { lists, ..References::default() };
+        let policies =
+            named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let sites = named(&mut root, "site", |name, section| site::read(name, section, asn));
         root.finish();
-        Self { name, asn, at, prefixes, has_bad_prefixes, services, policies, sites }
+        Self { name, asn, at, prefixes, has_bad_prefixes, services, policies, references, sites }
     }
 
     /// The checked fleet. Paths are resolved against `folder`.

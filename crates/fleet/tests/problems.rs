@@ -660,7 +660,126 @@ const SESSIONS: &[Row] = &[
     ("only the other dials", &[(A, "asn = 64501\npassive = true")], &[]),
 ];
 
-const ALL: [&[Row]; 6] = [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS];
+/// The file with a policy `p` that a neighbor uses, and whatever stands before its rules.
+macro_rules! policy {
+    ($rules:expr) => {
+        policy!("", $rules)
+    };
+    ($before:expr, $rules:expr) => {
+        &[
+            (A, "asn = 64501\nimport = \"p\""),
+            ("[site.nyc]\n", concat!($before, "[policy.p]\nrules = [", $rules, "]\n[site.nyc]\n")),
+        ]
+    };
+}
+
+const POLICIES: &[Row] = &[
+    (
+        "every condition and every change",
+        policy!(
+            "[prefix-list.l]\nprefixes = ['10.0.0.0/8+', '0.0.0.0/0 le 24']\n",
+            "{ prefix = ['10.0.0.0/8+'], prefix-list = ['l'], family = 'ipv4', neighbor = ['a', \
+             '198.51.100.2'], community = ['64500:*', 'no-export'], large-community = \
+             ['64500:1:*'], extended-community = ['rt:64500:1'], as-path = ['^64501 .* 64510$'], \
+             as-path-length = 'ge 3 le 5', as-path-contains = 64502, origin-as = 64510, if-origin \
+             = 'egp', if-local-pref = 'ge 100', if-med = 7, if-next-hop = ['192.0.2.1', \
+             '10.0.0.0/8'], origin = 'igp', local-pref = 1, med = 'none', next-hop = \
+             '192.0.2.1', replace-communities = [], replace-large-communities = ['1:2:3'], \
+             replace-extended-communities = ['ro:1:2'], delete-community = ['64500:*'], \
+             delete-large-community = ['64500:*:*'], delete-extended-community = ['rt:1:2'], \
+             add-community = ['64500:1'], add-large-community = ['64500:1:2'], \
+             add-extended-community = ['rt:64500:2'], prepend = 1, action = 'accept' }"
+        ),
+        &[],
+    ),
+    (
+        "bounds that are none",
+        policy!(
+            "{ as-path-length = 'ge 5 le 3', if-med = 'ge', if-local-pref = '3-5', action = \
+             'accept' }"
+        ),
+        &[(E, "bad-value", "'ge 5 le 3'"), (E, "bad-value", "'ge'"), (E, "bad-value", "'3-5'")],
+    ),
+    (
+        "a path longer than any",
+        policy!("{ as-path-length = 'le 65536', action = 'accept' }"),
+        &[(E, "bad-value", "'le 65536'")],
+    ),
+    (
+        "patterns that are none",
+        policy!(
+            "{ as-path = ['64501', '64501 *'], community = ['1:x'], extended-community = \
+             ['xx:1:1'], if-next-hop = ['here'], action = 'accept' }"
+        ),
+        &[
+            (E, "bad-value", "'64501 *'"),
+            (E, "bad-value", "'1:x'"),
+            (E, "bad-value", "'xx:1:1'"),
+            (E, "bad-value", "'here'"),
+        ],
+    ),
+    (
+        "a star where something is added",
+        policy!("{ add-community = ['64500:*'], action = 'accept' }"),
+        &[(E, "bad-value", "'64500:*'")],
+    ),
+    ("a word for MED", policy!("{ med = 'low', action = 'accept' }"), &[(E, "bad-value", "'low'")]),
+    (
+        "a prefix list that is not there",
+        policy!("{ prefix-list = ['l'], action = 'accept' }"),
+        &[(E, "unknown-prefix-list", "'l'")],
+    ),
+    (
+        "a prefix list that nobody uses",
+        policy!("[prefix-list.l]\nprefixes = ['10.0.0.0/8']\n", "{ action = 'accept' }"),
+        &[(W, "unused-prefix-list", "l")],
+    ),
+    (
+        "a neighbor that nobody has",
+        policy!("{ neighbor = ['a', 'c', '192.0.2.9'], action = 'accept' }"),
+        &[(E, "unknown-neighbor", "'c'"), (E, "unknown-neighbor", "'192.0.2.9'")],
+    ),
+    (
+        "an empty list matches nothing",
+        policy!("{ community = [], action = 'accept' }"),
+        &[(W, "never-matches", "[]")],
+    ),
+    (
+        "prefixes of the other family",
+        policy!("{ prefix = ['::/0+'], family = 'ipv4', action = 'accept' }"),
+        &[(W, "never-matches", "{ prefix = ['::/0+'], family = 'ipv4', action = 'accept' }")],
+    ),
+    (
+        "a narrower rule behind a wider one",
+        policy!(
+            "{ prefix = ['10.0.0.0/8+'], action = 'reject' }, { prefix = ['10.1.0.0/16 le 24'], \
+             community = ['64500:1'], action = 'accept' }"
+        ),
+        &[(
+            W,
+            "unreachable-rule",
+            "{ prefix = ['10.1.0.0/16 le 24'], community = ['64500:1'], action = 'accept' }",
+        )],
+    ),
+    (
+        "a wider rule behind a narrower one, and one for fewer neighbors before one for all",
+        policy!(
+            "{ prefix = ['10.1.0.0/16'], action = 'reject' }, { neighbor = ['a'], prefix = \
+             ['10.0.0.0/8+'], action = 'accept' }, { prefix = ['10.0.0.0/8+'], action = 'accept' }"
+        ),
+        &[],
+    ),
+    (
+        "what a rule between has added can be met again",
+        policy!(
+            "{ community = ['64500:1'], action = 'reject' }, { add-community = ['64500:1'], \
+             action = 'next' }, { community = ['64500:1'], action = 'accept' }"
+        ),
+        &[],
+    ),
+];
+
+const ALL: [&[Row]; 7] = [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS, POLICIES];
 
 fn edited(edits: &[(&str, &str)]) -> String {
     let mut source = BASE.to_owned();

@@ -39,6 +39,8 @@ check = [
     { type = 'dns', zzzzzzzzzzzz = 1 },
     { type = 'command', zzzzzzzzzzzz = 1 },
 ]
+[prefix-list.l]
+zzzzzzzzzzzz = 1
 [policy.p]
 zzzzzzzzzzzz = 1
 rules = [{ zzzzzzzzzzzz = 1 }]

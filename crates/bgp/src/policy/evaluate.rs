@@ -91,9 +91,9 @@ impl Match {
         match self {
             Self::Prefix(patterns) => patterns.iter().any(|pattern| pattern.matches(prefix)),
             Self::Family(family) => Family::of(prefix) == *family,
-            Self::Community(any) => any.iter().any(|wanted| attributes.has_community(*wanted)),
+            Self::Community(any) => any.iter().any(|it| it.is_in(&attributes.communities)),
             Self::LargeCommunity(any) => {
-                any.iter().any(|wanted| attributes.large_communities.binary_search(wanted).is_ok())
+                any.iter().any(|it| it.is_in(&attributes.large_communities))
             }
             Self::ExtendedCommunity(any) => any
                 .iter()
@@ -133,15 +133,11 @@ impl Set {
                 attributes.extended_communities.binary_search(community).is_ok()
             }
             Self::AddCommunity(community) => !attributes.has_community(*community),
-            Self::DeleteCommunity(community) => attributes.has_community(*community),
+            Self::DeleteCommunity(pattern) => pattern.is_in(&attributes.communities),
             Self::AddLargeCommunity(community) => {
                 attributes.large_communities.binary_search(community).is_err()
             }
-            Self::DeleteLargeCommunities { global, local1 } => {
-                attributes.large_communities.iter().any(|community| {
-                    community.global == *global && local1.is_none_or(|it| it == community.local1)
-                })
-            }
+            Self::DeleteLargeCommunity(pattern) => pattern.is_in(&attributes.large_communities),
         }
     }
 
@@ -164,16 +160,14 @@ impl Set {
                 attributes.extended_communities.retain(|other| other != community);
             }
             Self::AddCommunity(community) => insert(&mut attributes.communities, *community),
-            Self::DeleteCommunity(community) => {
-                attributes.communities.retain(|other| other != community);
+            Self::DeleteCommunity(pattern) => {
+                attributes.communities.retain(|community| !pattern.matches(*community));
             }
             Self::AddLargeCommunity(community) => {
                 insert(&mut attributes.large_communities, *community);
             }
-            Self::DeleteLargeCommunities { global, local1 } => {
-                attributes.large_communities.retain(|community| {
-                    community.global != *global || local1.is_some_and(|it| it != community.local1)
-                });
+            Self::DeleteLargeCommunity(pattern) => {
+                attributes.large_communities.retain(|community| !pattern.matches(*community));
             }
         }
     }

@@ -6,7 +6,7 @@
 //! border of the AS, and never leaves the AS. A route of the AS itself that reaches another
 //! border by iBGP needs the customers' tag from where it is originated.
 
-use super::{Action, Match, Policy, Rule, Set};
+use super::{Action, LargeCommunityPattern, Match, Policy, Rule, Set};
 use crate::{Asn, Community, LargeCommunity};
 
 /// What the neighbor is to us.
@@ -56,7 +56,7 @@ pub fn import_policy(relation: Relation, local_asn: Asn) -> Policy {
             .set(Set::AddLargeCommunity(relation.tag(local_asn)))
             .set(Set::LocalPref(relation.local_pref())),
         Rule::new(Action::Next)
-            .when(Match::Community(vec![Community::GRACEFUL_SHUTDOWN]))
+            .when(Match::Community(vec![Community::GRACEFUL_SHUTDOWN.into()]))
             .set(Set::LocalPref(0)),
         Rule::new(Action::Accept),
     ];
@@ -72,12 +72,16 @@ pub fn export_policy(relation: Relation, local_asn: Asn) -> Policy {
         Relation::Customer => vec![send()],
         Relation::Peer | Relation::Provider => vec![
             send().when(Match::Local),
-            send().when(Match::LargeCommunity(vec![Relation::Customer.tag(local_asn)])),
+            send().when(Match::LargeCommunity(vec![Relation::Customer.tag(local_asn).into()])),
         ],
     };
     Policy { rules }
 }
 
 const fn delete_tags(local_asn: Asn) -> Set {
-    Set::DeleteLargeCommunities { global: local_asn.0, local1: Some(TAG) }
+    Set::DeleteLargeCommunity(LargeCommunityPattern {
+        global: Some(local_asn.0),
+        local1: Some(TAG),
+        local2: None,
+    })
 }

@@ -72,10 +72,14 @@ fn matches() {
         (Match::Family(Family::Ipv4Unicast), LEARNT, true),
         (Match::Family(Family::Ipv6Unicast), LEARNT, false),
         (Match::Community(vec![]), LEARNT, false),
-        (Match::Community(vec![other]), LEARNT, false),
-        (Match::Community(vec![other, Community::BLACKHOLE]), LEARNT, true),
-        (Match::LargeCommunity(vec![large("64500:1:2")]), LEARNT, false),
-        (Match::LargeCommunity(vec![large("64500:1:2"), large("64501:1:1")]), LEARNT, true),
+        (Match::Community(vec![other.into()]), LEARNT, false),
+        (Match::Community(vec![other.into(), Community::BLACKHOLE.into()]), LEARNT, true),
+        (Match::LargeCommunity(vec![large("64500:1:2").into()]), LEARNT, false),
+        (
+            Match::LargeCommunity(vec![large("64500:1:2").into(), large("64501:1:1").into()]),
+            LEARNT,
+            true,
+        ),
         (Match::AsPathContains(Asn(64502)), LEARNT, true),
         (Match::AsPathContains(Asn(64504)), LEARNT, false),
         (Match::OriginAs(Asn(64503)), LEARNT, true),
@@ -104,20 +108,20 @@ fn sets() {
         }),
         (Set::AddCommunity(low), |it| it.communities.insert(0, Community(1))),
         (Set::AddCommunity(Community::BLACKHOLE), |_| ()),
-        (Set::DeleteCommunity(Community::BLACKHOLE), |it| it.communities.truncate(1)),
-        (Set::DeleteCommunity(low), |_| ()),
+        (Set::DeleteCommunity(Community::BLACKHOLE.into()), |it| it.communities.truncate(1)),
+        (Set::DeleteCommunity(low.into()), |_| ()),
         (Set::AddLargeCommunity(large("64500:1:5")), |it| {
             it.large_communities.insert(1, large("64500:1:5"));
         }),
         (Set::AddLargeCommunity(large("64500:1:1")), |_| ()),
-        (Set::DeleteLargeCommunities { global: 64500, local1: Some(1) }, |it| {
+        (Set::DeleteLargeCommunity("64500:1:*".parse().unwrap()), |it| {
             it.large_communities = vec![large("64500:2:1"), large("64501:1:1")];
         }),
-        (Set::DeleteLargeCommunities { global: 64500, local1: None }, |it| {
+        (Set::DeleteLargeCommunity("64500:*:*".parse().unwrap()), |it| {
             it.large_communities = vec![large("64501:1:1")];
         }),
-        (Set::DeleteLargeCommunities { global: 64500, local1: Some(3) }, |_| ()),
-        (Set::DeleteLargeCommunities { global: 64502, local1: None }, |_| ()),
+        (Set::DeleteLargeCommunity("64500:3:*".parse().unwrap()), |_| ()),
+        (Set::DeleteLargeCommunity("64502:*:*".parse().unwrap()), |_| ()),
     ];
     for (set, change) in table {
         let policy = Policy { rules: vec![Rule::new(Action::Accept).set(set.clone())] };
@@ -142,7 +146,7 @@ fn attributes_are_copied_only_if_something_changes() {
 
 #[test]
 fn a_rule_sees_what_the_rules_before_it_changed() {
-    let tagged = Match::Community(vec![Community::GRACEFUL_SHUTDOWN]);
+    let tagged = Match::Community(vec![Community::GRACEFUL_SHUTDOWN.into()]);
     let rules = vec![
         Rule::new(Action::Next).set(Set::AddCommunity(Community::GRACEFUL_SHUTDOWN)),
         Rule::new(Action::Accept).when(tagged).set(Set::LocalPref(0)),

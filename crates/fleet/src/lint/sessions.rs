@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anycast_bgp::Family;
 
-use crate::problem::{Problem, Problems, suggestion};
+use crate::problem::{Problem, Problems};
 use crate::read::{Draft, Placed, SiteDraft, family_of};
-use crate::{ExportPolicy, ImportPolicy, Neighbor};
+use crate::{ExportPolicy, Neighbor};
 
 /// Above this, BFD is no longer about noticing fast.
 const BFD_INTERVAL_MAX: Duration = Duration::from_secs(10);
@@ -22,7 +22,6 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
             no_other_has_its_address(neighbor, &site.neighbors[..index], problems);
             both_ends_fit(neighbor, problems);
             the_session_stays_out_of_anycast(neighbor, draft, problems);
-            its_policies_exist(neighbor, draft, problems);
             it_is_told_something(neighbor, problems);
             its_families_have_prefixes(neighbor, draft, problems);
             it_knows_the_next_hop(neighbor, problems);
@@ -31,7 +30,6 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
             bfd_is_worth_having(neighbor, problems);
         }
     }
-    every_policy_is_used(draft, problems);
 }
 
 fn it_has_neighbors(site: &SiteDraft, problems: &Problems) {
@@ -132,32 +130,6 @@ fn the_session_stays_out_of_anycast(
                     .help("Use the unicast addresses of the link for the session."),
             );
         }
-    }
-}
-
-fn its_policies_exist(neighbor: &Placed<Neighbor>, draft: &Draft, problems: &Problems) {
-    let import = match &neighbor.value.import {
-        ImportPolicy::Named(name) => Some(name),
-        ImportPolicy::Nothing | ImportPolicy::DefaultRoute | ImportPolicy::Everything => None,
-    };
-    let export = match &neighbor.value.export {
-        ExportPolicy::Named(name) => Some(name),
-        ExportPolicy::Nothing | ExportPolicy::Fleet => None,
-    };
-    let builtin: [(_, _, &[&str]); 2] = [
-        ("import", import, &["nothing", "default-route", "everything"]),
-        ("export", export, &["fleet", "nothing"]),
-    ];
-    for (key, name, builtin) in builtin {
-        let Some(name) = name else { continue };
-        if draft.policies.iter().any(|policy| policy.value.name == *name) {
-            continue;
-        }
-        let named = draft.policies.iter().map(|policy| policy.value.name.as_str());
-        let known: Vec<&str> = builtin.iter().copied().chain(named).collect();
-        let help = suggestion(name, &known, "Add `[policy.NAME]`, or write");
-        let message = format!("there is no policy called {name:?}");
-        problems.add(Problem::error("unknown-policy", neighbor.at.of(key), message).help(help));
     }
 }
 
@@ -310,26 +282,5 @@ fn bfd_is_worth_having(neighbor: &Placed<Neighbor>, problems: &Problems) {
             Problem::warning("bfd-one-packet", at.of("bfd"), message)
                 .help("Choose a `multiplier` of 3, and a shorter `interval` if need be."),
         );
-    }
-}
-
-fn every_policy_is_used(draft: &Draft, problems: &Problems) {
-    for policy in &draft.policies {
-        let name = &policy.value.name;
-        let uses = |neighbor: &Neighbor| {
-            neighbor.import == ImportPolicy::Named(name.clone())
-                || neighbor.export == ExportPolicy::Named(name.clone())
-        };
-        let mut neighbors = draft.sites.iter().flat_map(|site| &site.neighbors);
-        if !neighbors.any(|neighbor| uses(&neighbor.value)) {
-            problems.add(
-                Problem::warning(
-                    "unused-policy",
-                    policy.at.name(),
-                    format!("no neighbor uses policy `{name}`"),
-                )
-                .help("Name it in a neighbor's `import` or `export`, or remove it."),
-            );
-        }
     }
 }

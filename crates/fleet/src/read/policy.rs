@@ -1,14 +1,18 @@
-//! `[policy.NAME]`.
+//! `[policy.NAME]`, and the `[prefix-list.NAME]` that its rules refer to.
 
-use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
-use anycast_bgp::{Community, Family, LargeCommunity};
+mod reach;
+mod rule;
+
+use std::cell::{Cell, RefCell};
+
+use anycast_bgp::Family;
+use anycast_bgp::policy::{Action, PrefixPattern};
 use toml::de::DeValue;
 
-use super::Placed;
-use crate::NamedPolicy;
-use crate::problem::Problem;
+use super::{Placed, without_repeats};
+use crate::problem::{Problem, Span};
 use crate::section::{Fault, Section};
-use crate::value;
+use crate::{NamedPolicy, NeighborRef, PolicyRule};
 
 /// Words that a neighbor's `import` and `export` understand by themselves.
 const TAKEN: [&str; 4] = ["nothing", "fleet", "default-route", "everything"];
@@ -16,10 +20,38 @@ const TAKEN: [&str; 4] = ["nothing", "fleet", "default-route", "everything"];
 pub(crate) const FAMILIES: &[(&str, Family)] =
     &[("ipv4", Family::Ipv4Unicast), ("ipv6", Family::Ipv6Unicast)];
 
-const ACTIONS: &[(&str, Action)] =
-    &[("accept", Action::Accept), ("reject", Action::Reject), ("next", Action::Next)];
+/// A list of patterns that rules refer to.
+#[derive(Debug)]
+pub(crate) struct PrefixList {
+    pub(crate) name: String,
+    pub(crate) patterns: Vec<PrefixPattern>,
+    /// Whether a rule refers to it.
+    pub(crate) is_used: Cell<bool>,
+}
 
-pub(super) fn read(name: String, mut section: Section<'_>) -> Placed<NamedPolicy> {
+/// What rules refer to, and are found to refer to.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    pub(crate) lists: Vec<Placed<PrefixList>>,
+    /// The neighbors that rules name, and where.
+    pub(crate) neighbors: RefCell<Vec<(NeighborRef, Span)>>,
+}
+
+pub(super) fn read_list(name: String, mut section: Section<'_>) -> Placed<PrefixList> {
+    let patterns = section.get_list("prefixes", pattern).unwrap_or_default();
+    if !section.places().has("prefixes") {
+        section.missing("prefixes", "[ \"192.0.2.0/24\" ]");
+    }
+    let patterns = without_repeats(&section, "prefixes", patterns);
+    let list = PrefixList { name, patterns, is_used: Cell::new(false) };
+    Placed { value: list, at: section.finish() }
+}
+
+pub(super) fn read(
+    name: String,
+    mut section: Section<'_>,
+    references: &References,
+) -> Placed<NamedPolicy> {
     if TAKEN.contains(&name.as_str()) {
         let message = format!("`{name}` is a built-in policy");
         let problem = Problem::error("bad-name", section.places().name(), message);
@@ -29,55 +61,39 @@ pub(super) fn read(name: String, mut section: Section<'_>) -> Placed<NamedPolicy
     if !section.places().has("rules") {
         section.missing("rules", "[ { action = \"accept\" } ]");
     }
-    let mut rules: Vec<Rule> = Vec::new();
+    let mut rules: Vec<PolicyRule> = Vec::new();
     for rule in sections {
         let span = rule.places().name();
-        let rule = read_rule(rule);
-        let decided = rules.last().is_some_and(|last| {
-            last.matches.is_empty() && matches!(last.action, Action::Accept | Action::Reject)
-        });
-        if decided {
-            section.problem(
-                Problem::warning("unreachable-rule", span, "no route ever gets to this rule")
-                    .label("the rule before it matches everything")
-                    .help("Move the rule without matches to the end."),
-            );
-            // The rules after it are not worth a warning each.
-            break;
-        }
+        let rule = rule::read(rule, references);
         rules.push(rule);
+        if let Some(earlier) = reach::taken_by(&rules) {
+            let (label, help) = if earlier.rule.matches.is_empty() {
+                (
+                    "the rule before it matches everything",
+                    "Move the rule without matches to the end.",
+                )
+            } else {
+                (
+                    "a rule before it decides on all that this one matches",
+                    "Move this rule before that one, or remove it.",
+                )
+            };
+            let catch_all = is_catch_all(earlier);
+            let message = "no route ever gets to this rule";
+            let problem = Problem::warning("unreachable-rule", span, message);
+            section.problem(problem.label(label).help(help));
+            // The rules after it are not worth a warning each.
+            if catch_all {
+                rules.pop();
+                break;
+            }
+        }
     }
-    let policy = NamedPolicy { name, policy: Policy { rules } };
-    Placed { value: policy, at: section.finish() }
+    Placed { value: NamedPolicy { name, rules }, at: section.finish() }
 }
 
-fn read_rule(mut section: Section<'_>) -> Rule {
-    let community = value::parsed::<Community>("a community", "64500:120");
-    let large = value::parsed::<LargeCommunity>("a large community", "64500:1:2");
-
-    let mut matches = Vec::new();
-    matches.extend(section.get_list("prefix", pattern).map(Match::Prefix));
-    matches.extend(section.get("family", value::word(FAMILIES)).map(Match::Family));
-    matches.extend(section.get_list("community", &community).map(Match::Community));
-    matches.extend(section.get_list("large-community", &large).map(Match::LargeCommunity));
-    matches.extend(section.get("as-path-contains", value::asn).map(Match::AsPathContains));
-    matches.extend(section.get("origin-as", value::asn).map(Match::OriginAs));
-
-    let any = || value::number(0..=u32::MAX);
-    let mut sets = Vec::new();
-    sets.extend(section.get("local-pref", any()).map(Set::LocalPref));
-    sets.extend(section.get("med", any()).map(|med| Set::Med(Some(med))));
-    let deleted = section.get_list("delete-community", &community).unwrap_or_default();
-    sets.extend(deleted.into_iter().map(Set::DeleteCommunity));
-    let added = section.get_list("add-community", &community).unwrap_or_default();
-    sets.extend(added.into_iter().map(Set::AddCommunity));
-    let added = section.get_list("add-large-community", &large).unwrap_or_default();
-    sets.extend(added.into_iter().map(Set::AddLargeCommunity));
-    sets.extend(section.get("prepend", value::number(0..=u8::MAX)).map(Set::Prepend));
-
-    let action = section.require("action", "\"accept\"", value::word(ACTIONS));
-    section.finish();
-    Rule { matches, sets, action: action.unwrap_or(Action::Reject) }
+fn is_catch_all(rule: &PolicyRule) -> bool {
+    rule.neighbors.is_none() && rule.rule.matches.is_empty() && rule.rule.action != Action::Next
 }
 
 fn pattern(value: &DeValue<'_>) -> Result<PrefixPattern, Fault> {
