@@ -91,19 +91,20 @@ impl fmt::Display for ExtendedCommunity {
     /// `rt:64500:1` for a route target, `ro:…` for a route origin, else all octets: `0x…`. The
     /// administrator may be an IPv4 address. What is written is read as the same octets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [kind, subtype, a, b, c, d, e, g] = self.0;
+        let [kind, subtype, value @ ..] = self.0;
         let name = EXTENDED_NAMES.iter().find(|(_, number)| *number == subtype);
-        let asn = u32::from_be_bytes([a, b, c, d]);
+        let administrator = u32::from_be_bytes([value[0], value[1], value[2], value[3]]);
+        let assigned = u16::from_be_bytes([value[4], value[5]]);
         match (name, kind) {
             (Some((name, _)), TWO_OCTET_AS) => {
-                let asn = u16::from_be_bytes([a, b]);
-                write!(f, "{name}:{asn}:{}", u32::from_be_bytes([c, d, e, g]))
+                let assigned = administrator << 16 | u32::from(assigned);
+                write!(f, "{name}:{}:{assigned}", administrator >> 16)
             }
             (Some((name, _)), IPV4_ADDRESS) => {
-                write!(f, "{name}:{}:{}", Ipv4Addr::from(asn), u16::from_be_bytes([e, g]))
+                write!(f, "{name}:{}:{assigned}", Ipv4Addr::from(administrator))
             }
-            (Some((name, _)), FOUR_OCTET_AS) if asn > u32::from(u16::MAX) => {
-                write!(f, "{name}:{asn}:{}", u16::from_be_bytes([e, g]))
+            (Some((name, _)), FOUR_OCTET_AS) if administrator > u32::from(u16::MAX) => {
+                write!(f, "{name}:{administrator}:{assigned}")
             }
             _ => write!(f, "0x{:016x}", u64::from_be_bytes(self.0)),
         }

@@ -29,13 +29,13 @@ pub struct LargeCommunityPattern {
 impl CommunityPattern {
     /// Whether the community fits.
     #[must_use]
-    pub fn matches(&self, community: Community) -> bool {
+    pub fn matches(self, community: Community) -> bool {
         let [high, low] = [community.0 >> 16, community.0 & 0xffff];
         fits(self.high.map(u32::from), high) && fits(self.low.map(u32::from), low)
     }
 
     /// Whether one of the sorted communities fits.
-    pub(super) fn is_in(&self, sorted: &[Community]) -> bool {
+    pub(super) fn is_in(self, sorted: &[Community]) -> bool {
         match (self.high, self.low) {
             (Some(high), Some(low)) => {
                 let exactly = Community(u32::from(high) << 16 | u32::from(low));
