@@ -44,7 +44,7 @@ pub fn updates(routes: usize, sets: usize, sender: u32, next_hop: Ipv4Addr) -> V
     let mut octets = Vec::with_capacity(routes * 12);
     for size in order {
         let attributes = Arc::new(attributes(sender, next_hop, &mut random));
-        let update = Update::announce(attributes, prefixes.by_ref().take(size).collect());
+        let update = Update::announce(attributes, prefixes.by_ref().take(size));
         update.emit(&context).iter().for_each(|message| octets.extend_from_slice(message));
     }
     let end = Message::Update(Update::end_of_rib(Family::Ipv4Unicast));

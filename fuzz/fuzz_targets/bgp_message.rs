@@ -5,17 +5,22 @@
 
 use std::collections::BTreeSet;
 
+use anycast_bgp::FamilySet;
 use anycast_bgp::message::{Context, EXTENDED_MAX_LEN, MAX_LEN, Message, Update, frame_len};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((choice, octets)) = input.split_first() else { return };
+    // One for both directions: what was read is written again.
+    let path_ids = if choice & 64 == 0 { FamilySet::NONE } else { FamilySet::ALL };
     let ctx = Context {
         four_octet_asn: choice & 1 == 0,
         ebgp: choice & 2 == 0,
         max_len: if choice & 4 == 0 { MAX_LEN } else { EXTENDED_MAX_LEN },
         extended_next_hop: choice & 16 == 0,
         enhanced_route_refresh: choice & 32 == 0,
+        path_ids_in: path_ids,
+        path_ids_out: path_ids,
     };
     let _ = frame_len(octets, ctx.max_len);
     if choice & 8 == 0 {

@@ -75,6 +75,41 @@ impl fmt::Display for Family {
     }
 }
 
+/// Some of the families.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct FamilySet(u8);
+
+impl FamilySet {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self::NONE.with(Family::Ipv4Unicast).with(Family::Ipv6Unicast);
+
+    /// These and `family`.
+    #[must_use]
+    pub const fn with(self, family: Family) -> Self {
+        Self(self.0 | 1 << family as u8)
+    }
+
+    /// Whether `family` is one of them.
+    #[must_use]
+    pub const fn contains(self, family: Family) -> bool {
+        self.0 & 1 << family as u8 != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<Family> for FamilySet {
+    fn from_iter<T: IntoIterator<Item = Family>>(families: T) -> Self {
+        families.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
 /// The registry "BGP Message Types".
 #[expect(missing_docs, reason = "the names are the RFC's own")]
 pub mod message_type {

@@ -28,6 +28,6 @@ pub use as_path::AsPath;
 pub use asn::Asn;
 pub use attribute::{Attributes, NextHop, Origin};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
-pub use iana::Family;
+pub use iana::{Family, FamilySet};
 pub use ipnet::IpNet;
 pub use role::Role;

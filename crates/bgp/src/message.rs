@@ -24,10 +24,11 @@ pub use capabilities::{AddPath, Capabilities, GracefulRestart, LongLived, Preser
 pub use error::MessageError;
 pub use notification::Notification;
 pub use open::Open;
+pub use prefix::{Nlri, PathId};
 pub use update::{Announcement, AttributeFault, Reaction, Update};
 
-use crate::Family;
 use crate::iana::message_type;
+use crate::{Family, FamilySet};
 
 /// Octets of the header.
 pub const HEADER_LEN: usize = 19;
@@ -76,6 +77,10 @@ pub struct Context {
     pub extended_next_hop: bool,
     /// The third octet of ROUTE-REFRESH is a subtype (RFC 7313); else it means nothing.
     pub enhanced_route_refresh: bool,
+    /// The families whose prefixes carry path identifiers in what we read (RFC 7911 §3).
+    pub path_ids_in: FamilySet,
+    /// The same in what we write.
+    pub path_ids_out: FamilySet,
 }
 
 impl Default for Context {
@@ -94,6 +99,8 @@ impl Context {
             max_len: MAX_LEN,
             extended_next_hop: false,
             enhanced_route_refresh: false,
+            path_ids_in: FamilySet::NONE,
+            path_ids_out: FamilySet::NONE,
         }
     }
 

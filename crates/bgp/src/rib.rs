@@ -175,13 +175,15 @@ impl Rib {
         let Some(session) = &peer.session else { return };
         let negotiated = Family::ALL.map(|family| session.negotiated(family));
         let negotiated = |prefix: &IpNet| negotiated[Family::of(prefix) as usize];
-        for prefix in update.withdrawn.iter().map(IpNet::trunc).filter(negotiated) {
+        for prefix in update.withdrawn.iter().map(|it| it.prefix.trunc()).filter(negotiated) {
             self.withdraw(id, &prefix);
         }
         for announcement in update.announced {
             let received = self.sanitized(id, announcement.attributes);
             let mut verdicts = Memo::new();
-            for prefix in announcement.prefixes.iter().map(IpNet::trunc).filter(negotiated) {
+            for prefix in
+                announcement.prefixes.iter().map(|it| it.prefix.trunc()).filter(negotiated)
+            {
                 let entry = self.table.find_or_insert(&prefix);
                 self.announce(id, entry, received, &mut verdicts);
             }

@@ -6,9 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
-
-use super::{Context, MessageError, prefix};
+use super::{Context, MessageError, Nlri, prefix};
 use crate::as_path::{Segment, SegmentKind};
 use crate::attribute::UnknownAttribute;
 use crate::iana::attribute_flag::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE};
@@ -47,11 +45,11 @@ pub(super) struct Draft {
     /// NEXT_HOP.
     pub(super) next_hop: Option<Ipv4Addr>,
     /// MP_REACH_NLRI of a family that we route.
-    pub(super) reach: Option<(NextHop, Vec<IpNet>)>,
+    pub(super) reach: Option<(NextHop, Vec<Nlri>)>,
     /// The family of MP_UNREACH_NLRI, if we route it.
     pub(super) unreach: Option<Family>,
     /// Withdrawn Routes and those of MP_UNREACH_NLRI.
-    pub(super) withdrawn: Vec<IpNet>,
+    pub(super) withdrawn: Vec<Nlri>,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<(Asn, Ipv4Addr)>,
 }
@@ -217,13 +215,14 @@ static KNOWN: [Known; 17] = [
         code: code::MP_UNREACH_NLRI,
         flags: OPTIONAL,
         internal_only: false,
-        parse: |draft, value, _| {
+        parse: |draft, value, ctx| {
             let Some(([high, low, safi], prefixes)) = value.split_first_chunk() else {
                 return Err(Malformed::Reset(MessageError::OptionalAttribute));
             };
             let family = Family::from_codes(u16::from_be_bytes([*high, *low]), *safi)
                 .ok_or(Malformed::Discard("MP_UNREACH_NLRI of a family that we do not route"))?;
-            prefix::parse(family, prefixes, &mut draft.withdrawn)
+            let path_ids = ctx.path_ids_in.contains(family);
+            prefix::parse(family, path_ids, prefixes, &mut draft.withdrawn)
                 .ok_or(Malformed::Reset(MessageError::OptionalAttribute))?;
             draft.unreach = Some(family);
             Ok(())
@@ -337,7 +336,7 @@ pub(super) fn known(code: u8) -> Option<&'static Known> {
 }
 
 impl Draft {
-    pub(super) fn new(withdrawn: Vec<IpNet>) -> Self {
+    pub(super) fn new(withdrawn: Vec<Nlri>) -> Self {
         Self {
             attributes: Attributes::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             next_hop: None,
@@ -481,7 +480,8 @@ fn parse_mp_reach(draft: &mut Draft, value: &[u8], ctx: &Context) -> Result<(), 
         }
     };
     let mut prefixes = Vec::new();
-    prefix::parse(family, nlri, &mut prefixes).ok_or_else(reset)?;
+    let path_ids = ctx.path_ids_in.contains(family);
+    prefix::parse(family, path_ids, nlri, &mut prefixes).ok_or_else(reset)?;
     draft.reach = Some((next_hop, prefixes));
     if is_host(next_hop.address) {
         Ok(())

@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::attributes::{self, Draft, Malformed, ToError};
-use super::{Context, HEADER_LEN, MessageError, framed, prefix};
+use super::{Context, HEADER_LEN, MessageError, Nlri, framed, prefix};
 use crate::iana::attribute_flag::{EXTENDED_LENGTH, OPTIONAL, TRANSITIVE};
 use crate::iana::{attribute_type, message_type};
 use crate::{Attributes, Family, NextHop};
@@ -19,7 +17,7 @@ const EMPTY_LEN: usize = HEADER_LEN + 4;
 pub struct Update {
     /// Prefixes no longer reachable: Withdrawn Routes and MP_UNREACH_NLRI, and those which a
     /// malformed attribute turned into withdrawals (RFC 7606).
-    pub withdrawn: Vec<IpNet>,
+    pub withdrawn: Vec<Nlri>,
     /// Prefixes reachable, by attributes: at most one entry from NLRI and one from MP_REACH_NLRI.
     pub announced: Vec<Announcement>,
     /// The End-of-RIB marker of a family (RFC 4724 §2).
@@ -34,7 +32,7 @@ pub struct Announcement {
     /// The shared attributes.
     pub attributes: Arc<Attributes>,
     /// At least one prefix.
-    pub prefixes: Vec<IpNet>,
+    pub prefixes: Vec<Nlri>,
 }
 
 /// A malformed attribute and what RFC 7606 does about it.
@@ -59,13 +57,18 @@ pub enum Reaction {
 impl Update {
     /// An UPDATE that only withdraws.
     #[must_use]
-    pub fn withdraw(prefixes: Vec<IpNet>) -> Self {
-        Self { withdrawn: prefixes, ..Self::default() }
+    pub fn withdraw(prefixes: impl IntoIterator<Item: Into<Nlri>>) -> Self {
+        let withdrawn = prefixes.into_iter().map(Into::into).collect();
+        Self { withdrawn, ..Self::default() }
     }
 
     /// An UPDATE that only announces.
     #[must_use]
-    pub fn announce(attributes: Arc<Attributes>, prefixes: Vec<IpNet>) -> Self {
+    pub fn announce(
+        attributes: Arc<Attributes>,
+        prefixes: impl IntoIterator<Item: Into<Nlri>>,
+    ) -> Self {
+        let prefixes = prefixes.into_iter().map(Into::into).collect();
         Self { announced: vec![Announcement { attributes, prefixes }], ..Self::default() }
     }
 
@@ -95,8 +98,9 @@ impl Update {
         }
         let mut withdrawn = Vec::new();
         let mut nlri = Vec::new();
+        let path_ids = ctx.path_ids_in.contains(Family::Ipv4Unicast);
         for (octets, prefixes) in [(withdrawn_octets, &mut withdrawn), (nlri_octets, &mut nlri)] {
-            prefix::parse(Family::Ipv4Unicast, octets, prefixes)
+            prefix::parse(Family::Ipv4Unicast, path_ids, octets, prefixes)
                 .ok_or(MessageError::InvalidNetworkField)?;
         }
         let mut reading = Reading {
@@ -219,7 +223,7 @@ impl Reading {
 
     fn finish(
         mut self,
-        nlri: Vec<IpNet>,
+        nlri: Vec<Nlri>,
         no_withdrawn_routes: bool,
     ) -> Result<Update, MessageError> {
         self.draft.finish();
@@ -231,7 +235,7 @@ impl Reading {
                 && self.draft.withdrawn.is_empty()
         });
         let (mp_next_hop, mp_prefixes) = self.draft.reach.take().unzip();
-        let mp_prefixes: Vec<IpNet> = mp_prefixes.unwrap_or_default();
+        let mp_prefixes: Vec<Nlri> = mp_prefixes.unwrap_or_default();
         let any_reachable = !nlri.is_empty() || !mp_prefixes.is_empty();
 
         if any_reachable {
@@ -359,26 +363,28 @@ fn emit_mp_unreach(family: Family, out: &mut Vec<u8>, prefixes: impl FnOnce(&mut
 }
 
 /// The longest that so many prefixes of the family can be.
-fn longest(family: Family, prefixes: usize) -> usize {
-    prefixes.saturating_mul(usize::from(family.max_prefix_len()) / 8 + 1)
+fn longest(family: Family, ctx: &Context, prefixes: usize) -> usize {
+    let path_id = if ctx.path_ids_out.contains(family) { prefix::PATH_ID_LEN } else { 0 };
+    prefixes.saturating_mul(path_id + 1 + usize::from(family.max_prefix_len()) / 8)
 }
 
-fn emit_withdrawals(prefixes: &[IpNet], ctx: &Context, messages: &mut Vec<Vec<u8>>) {
+fn emit_withdrawals(prefixes: &[Nlri], ctx: &Context, messages: &mut Vec<Vec<u8>>) {
     let max_len = ctx.max_len();
     for family in Family::ALL {
-        let mut rest = prefixes.iter().filter(|prefix| Family::of(prefix) == family).peekable();
+        let path_ids = ctx.path_ids_out.contains(family);
+        let mut rest = prefixes.iter().filter(|nlri| nlri.family() == family).peekable();
         while rest.peek().is_some() {
-            let capacity = max_len.min(EMPTY_LEN + 7 + longest(family, prefixes.len()));
+            let capacity = max_len.min(EMPTY_LEN + 7 + longest(family, ctx, prefixes.len()));
             messages.push(update(capacity, |out| match family {
                 Family::Ipv4Unicast => {
                     behind_u16(out, |out| {
-                        prefix::emit(&mut rest, max_len - EMPTY_LEN, out);
+                        prefix::emit(&mut rest, path_ids, max_len - EMPTY_LEN, out);
                     });
                     out.extend_from_slice(&[0; 2]);
                 }
                 Family::Ipv6Unicast => with_attributes(out, |out| {
                     emit_mp_unreach(family, out, |out| {
-                        prefix::emit(&mut rest, max_len - EMPTY_LEN - 7, out);
+                        prefix::emit(&mut rest, path_ids, max_len - EMPTY_LEN - 7, out);
                     });
                 }),
             }));
@@ -393,16 +399,17 @@ fn emit_announcement(
     messages: &mut Vec<Vec<u8>>,
 ) {
     let Announcement { attributes, prefixes } = announcement;
-    let mut rest = prefixes.iter().filter(|prefix| Family::of(prefix) == family).peekable();
+    let mut rest = prefixes.iter().filter(|nlri| nlri.family() == family).peekable();
     if rest.peek().is_none() {
         return;
     }
     let nlri = family == Family::Ipv4Unicast && attributes.next_hop.address.is_ipv4();
     if family == Family::Ipv4Unicast && !nlri && !ctx.extended_next_hop {
-        let withdrawn: Vec<IpNet> = rest.copied().collect();
+        let withdrawn: Vec<Nlri> = rest.copied().collect();
         emit_withdrawals(&withdrawn, ctx, messages);
         return;
     }
+    let path_ids = ctx.path_ids_out.contains(family);
     let mut list = Vec::with_capacity(128);
     attributes::emit(attributes, nlri, ctx, &mut list);
     let mut mp_head = Vec::new();
@@ -412,13 +419,14 @@ fn emit_announcement(
     let mp_len = if nlri { 0 } else { 4 + mp_head.len() };
     let fixed = EMPTY_LEN + list.len() + mp_len;
     let max_len = ctx.max_len();
-    let Some(room) = max_len.checked_sub(fixed).filter(|room| *room >= longest(family, 1)) else {
-        let withdrawn: Vec<IpNet> = rest.copied().collect();
+    let Some(room) = max_len.checked_sub(fixed).filter(|room| *room >= longest(family, ctx, 1))
+    else {
+        let withdrawn: Vec<Nlri> = rest.copied().collect();
         emit_withdrawals(&withdrawn, ctx, messages);
         return;
     };
     while rest.peek().is_some() {
-        let capacity = max_len.min(fixed + longest(family, prefixes.len()));
+        let capacity = max_len.min(fixed + longest(family, ctx, prefixes.len()));
         messages.push(update(capacity, |out| {
             with_attributes(out, |out| {
                 if !nlri {
@@ -427,14 +435,14 @@ fn emit_announcement(
                     let code = attribute_type::MP_REACH_NLRI;
                     attributes::emit_attribute(OPTIONAL, code, out, |out| {
                         out.extend_from_slice(&mp_head);
-                        prefix::emit(&mut rest, room, out);
+                        prefix::emit(&mut rest, path_ids, room, out);
                         true
                     });
                 }
                 out.extend_from_slice(&list);
             });
             if nlri {
-                prefix::emit(&mut rest, room, out);
+                prefix::emit(&mut rest, path_ids, room, out);
             }
         }));
     }

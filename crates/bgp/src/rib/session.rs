@@ -332,7 +332,7 @@ impl Batch {
         for prefixes in
             self.withdrawn.iter().flat_map(|prefixes| prefixes.chunks(PREFIXES_PER_UPDATE))
         {
-            staged.push_back(Update::withdraw(prefixes.to_vec()));
+            staged.push_back(Update::withdraw(prefixes.iter().copied()));
         }
         for (set, prefixes) in self.announced {
             let attributes = sets.get(set);
@@ -341,7 +341,8 @@ impl Batch {
                 continue;
             }
             for prefixes in prefixes.chunks(PREFIXES_PER_UPDATE) {
-                staged.push_back(Update::announce(Arc::clone(attributes), prefixes.to_vec()));
+                staged
+                    .push_back(Update::announce(Arc::clone(attributes), prefixes.iter().copied()));
             }
         }
         self.exported.release(sets, |exported| exported);

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::attribute::UnknownAttribute;
-use crate::message::Announcement;
+use crate::message::{Announcement, Nlri};
 use crate::policy::{Action, Match, Rule, Set};
 use crate::{AsPath, Community, NextHop};
 
@@ -77,12 +77,12 @@ fn route(path: &[u32]) -> Attributes {
 
 fn announce(prefix: &str, attributes: Attributes) -> Update {
     let announcement =
-        Announcement { attributes: Arc::new(attributes), prefixes: vec![net(prefix)] };
+        Announcement { attributes: Arc::new(attributes), prefixes: vec![net(prefix).into()] };
     Update { announced: vec![announcement], ..Update::default() }
 }
 
 fn withdraw(prefix: &str) -> Update {
-    Update { withdrawn: vec![net(prefix)], ..Update::default() }
+    Update { withdrawn: vec![net(prefix).into()], ..Update::default() }
 }
 
 /// All that the peer is now told, a line for each piece.
@@ -92,7 +92,7 @@ fn told(rib: &mut Rib, id: PeerId) -> Vec<String> {
 
 fn line(update: &Update) -> String {
     let list =
-        |prefixes: &[IpNet]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        |prefixes: &[Nlri]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     match update {
         Update { withdrawn, announced, end_of_rib: None, faults }
             if announced.is_empty() && faults.is_empty() =>
@@ -498,7 +498,7 @@ fn withdrawals_go_before_announcements() {
 fn a_prefix_both_withdrawn_and_announced_in_one_update_is_announced() {
     let mut rib = rib(&[ALPHA, BETA]);
     let mut update = announce("10.1.0.0/16", route(&[64501]));
-    update.withdrawn = vec![net("10.1.0.0/16")];
+    update.withdrawn = vec![net("10.1.0.0/16").into()];
     rib.handle_update(ALPHA, update);
     assert_eq!(told(&mut rib, BETA), ["10.1.0.0/16: [64500 64501] via 192.0.2.254"]);
 }
@@ -512,7 +512,7 @@ fn prefixes_with_equal_attributes_share_updates_of_at_most_a_thousand() {
     let odd = |at: usize| at % 2 == 1;
     for parity in [false, true] {
         let chosen = prefixes.iter().enumerate().filter(|(at, _)| odd(*at) == parity);
-        let prefixes = chosen.map(|(_, prefix)| *prefix).collect();
+        let prefixes = chosen.map(|(_, prefix)| (*prefix).into()).collect();
         // The MED differs, but it is not told to another AS: the attributes told are equal.
         let attributes = Attributes { med: Some(parity.into()), ..route(&[64501]) };
         let announcement = Announcement { attributes: Arc::new(attributes), prefixes };
@@ -637,7 +637,7 @@ fn what_is_said_to_or_by_a_peer_that_is_down_or_unknown_is_nothing() {
 /// `count` prefixes of length 24 from alpha.
 fn many(count: u32) -> Update {
     let prefix = |it: u32| IpNet::new(Ipv4Addr::from_bits(it << 8).into(), 24).unwrap();
-    Update::announce(Arc::new(route(&[64501])), (0..count).map(prefix).collect())
+    Update::announce(Arc::new(route(&[64501])), (0..count).map(prefix))
 }
 
 #[test]

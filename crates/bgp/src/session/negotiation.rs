@@ -2,7 +2,8 @@
 
 use crate::iana::{capability, error_code, open_subcode};
 use crate::message::{
-    Capabilities, Context, EXTENDED_MAX_LEN, GracefulRestart, MAX_LEN, Notification, Open, Update,
+    Capabilities, Context, EXTENDED_MAX_LEN, GracefulRestart, MAX_LEN, Nlri, Notification, Open,
+    Update,
 };
 use crate::{Asn, Family, Role};
 
@@ -133,7 +134,7 @@ impl Established {
     /// Takes out of `update` the routes of families that were not agreed on; RFC 4760 §8 lets
     /// nobody send them.
     pub(super) fn keep_negotiated(&self, update: &mut Update) {
-        let wanted = |prefix: &_| self.families.contains(&Family::of(prefix));
+        let wanted = |nlri: &Nlri| self.families.contains(&nlri.family());
         update.withdrawn.retain(wanted);
         for announcement in &mut update.announced {
             announcement.prefixes.retain(wanted);

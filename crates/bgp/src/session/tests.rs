@@ -12,8 +12,8 @@ mod transitions;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::Attributes;
 use crate::message::{Announcement, Capabilities, Open};
+use crate::{Attributes, IpNet};
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn update() -> Update {
     Update {
         announced: vec![Announcement {
             attributes: Arc::new(attributes),
-            prefixes: vec!["198.51.100.0/24".parse().unwrap()],
+            prefixes: vec!["198.51.100.0/24".parse::<IpNet>().unwrap().into()],
         }],
         ..Update::default()
     }

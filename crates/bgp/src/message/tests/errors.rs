@@ -453,6 +453,37 @@ fn update_faults_that_end_the_session() {
     }
 }
 
+/// RFC 7606 §5.3, where a path identifier stands before each prefix.
+#[test]
+fn prefixes_with_path_identifiers_must_be_whole() {
+    let ctx = Context { path_ids_in: FamilySet::ALL, ..EBGP };
+    let reach = |nlri: &str| {
+        let value = hex(&format!("0002 01 10 20010db8000000000000000000000001 00 {nlri}"));
+        let attribute = [&[0x80, 14, u8::try_from(value.len()).unwrap()], &value[..]].concat();
+        (update(&[], &[&hex(MANDATORY)[..], &attribute].concat(), &[]), 9)
+    };
+    let unreach = |nlri: &str| {
+        let value = hex(&format!("0002 01 {nlri}"));
+        let attribute = [&[0x80, 15, u8::try_from(value.len()).unwrap()], &value[..]].concat();
+        (update(&[], &attribute, &[]), 9)
+    };
+    let nlri = |nlri: &str| (update(&[], &hex(MANDATORY), &hex(nlri)), 10);
+    let withdrawn = |nlri: &str| (update(&hex(nlri), &[], &[]), 10);
+    for (name, octets) in [
+        ("a prefix without an identifier", "08 0a"),
+        ("half an identifier", "00000001 08 0a 0000"),
+        ("an identifier alone", "00000001"),
+        ("a prefix cut short", "00000001 10 0a"),
+        ("a length that no prefix has", "00000001 ff 0a000000"),
+    ] {
+        for (message, subcode) in [nlri(octets), withdrawn(octets), reach(octets), unreach(octets)]
+        {
+            let error = Message::parse(&message, &ctx).expect_err(name).to_notification();
+            assert_eq!((error.code, error.subcode), (3, subcode), "{name}");
+        }
+    }
+}
+
 #[test]
 fn a_notification_about_a_huge_attribute_fits_a_message() {
     let extended = Context { max_len: EXTENDED_MAX_LEN, ..OLD };

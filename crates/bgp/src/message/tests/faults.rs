@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::*;
 use super::{EBGP, IBGP, OLD, hex, update};
-use crate::{AsPath, Attributes, IpNet};
+use crate::{AsPath, Attributes};
 use Reaction::{AttributeDiscard, TreatAsWithdraw};
 
 const ORIGIN: &str = "40 01 01 00";
@@ -19,8 +19,8 @@ type Left = (Vec<String>, Vec<String>, Vec<(u8, Reaction)>);
 fn left(name: &str, octets: &[u8], ctx: &Context) -> (Left, Update) {
     let parsed = Message::parse(octets, ctx);
     let Ok(Message::Update(update)) = parsed else { panic!("{name}: {parsed:?}") };
-    let words = |prefixes: &[IpNet]| prefixes.iter().map(ToString::to_string).collect();
-    let announced: Vec<IpNet> =
+    let words = |prefixes: &[Nlri]| prefixes.iter().map(ToString::to_string).collect();
+    let announced: Vec<Nlri> =
         update.announced.iter().flat_map(|announcement| announcement.prefixes.clone()).collect();
     let faults = update.faults.iter().map(|fault| (fault.code, fault.reaction)).collect();
     ((words(&update.withdrawn), words(&announced), faults), update)

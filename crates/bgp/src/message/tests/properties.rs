@@ -14,19 +14,32 @@ use super::EBGP;
 use crate::as_path::{Segment, SegmentKind};
 use crate::attribute::UnknownAttribute;
 use crate::{
-    AsPath, Asn, Attributes, Community, ExtendedCommunity, IpNet, LargeCommunity, NextHop, Origin,
+    AsPath, Asn, Attributes, Community, ExtendedCommunity, FamilySet, IpNet, LargeCommunity,
+    NextHop, Origin,
 };
 
 fn context() -> impl Strategy<Value = Context> {
-    (any::<[bool; 4]>(), prop_oneof![Just(MAX_LEN), Just(EXTENDED_MAX_LEN)]).prop_map(
-        |([four_octet_asn, ebgp, extended_next_hop, enhanced_route_refresh], max_len)| Context {
-            four_octet_asn,
-            ebgp,
-            max_len,
-            extended_next_hop,
-            enhanced_route_refresh,
+    let max_len = prop_oneof![Just(MAX_LEN), Just(EXTENDED_MAX_LEN)];
+    (any::<[bool; 4]>(), max_len, path_ids()).prop_map(
+        |([four_octet_asn, ebgp, extended_next_hop, enhanced_route_refresh], max_len, path_ids)| {
+            Context {
+                four_octet_asn,
+                ebgp,
+                max_len,
+                extended_next_hop,
+                enhanced_route_refresh,
+                path_ids_in: path_ids,
+                path_ids_out: path_ids,
+            }
         },
     )
+}
+
+/// The families with path identifiers, the same in both directions: what we write, we can read.
+fn path_ids() -> impl Strategy<Value = FamilySet> {
+    let (ipv4, ipv6) = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+    let none = FamilySet::NONE;
+    prop::sample::select(vec![none, none.with(ipv4), none.with(ipv6), FamilySet::ALL])
 }
 
 fn asn() -> impl Strategy<Value = Asn> {
@@ -61,6 +74,12 @@ fn prefix(family: Family) -> BoxedStrategy<IpNet> {
             .prop_map(|(address, len)| IpNet::new(address.into(), len).unwrap().trunc())
             .boxed(),
     }
+}
+
+fn nlri(ctx: Context, family: Family) -> impl Strategy<Value = Nlri> {
+    let path_ids = ctx.path_ids_in.contains(family);
+    (prefix(family), any::<u32>())
+        .prop_map(move |(prefix, id)| Nlri::new(prefix, PathId(if path_ids { id } else { 0 })))
 }
 
 fn as_path(ctx: Context) -> impl Strategy<Value = AsPath> {
@@ -135,7 +154,7 @@ fn family() -> impl Strategy<Value = Family> {
 
 fn announcement(ctx: Context, len: usize) -> impl Strategy<Value = Announcement> {
     family()
-        .prop_flat_map(move |family| (attributes(ctx, family), vec(prefix(family), 1..len)))
+        .prop_flat_map(move |family| (attributes(ctx, family), vec(nlri(ctx, family), 1..len)))
         .prop_map(|(attributes, prefixes)| Announcement {
             attributes: Arc::new(attributes),
             prefixes,
@@ -259,7 +278,7 @@ fn single(ctx: Context) -> impl Strategy<Value = Message> {
             }
         }),
         1 => family().prop_map(|family| Message::Update(Update::end_of_rib(family))),
-        2 => family().prop_flat_map(|family| vec(prefix(family), 1..20))
+        2 => family().prop_flat_map(move |family| vec(nlri(ctx, family), 1..20))
             .prop_map(|prefixes| Message::Update(Update::withdraw(prefixes))),
         6 => announcement(ctx, 20)
             .prop_map(|one| Message::Update(Update { announced: vec![one], ..Update::default() })),
@@ -268,7 +287,7 @@ fn single(ctx: Context) -> impl Strategy<Value = Message> {
 
 /// An UPDATE that may need many messages.
 fn many(ctx: Context) -> impl Strategy<Value = Update> {
-    let withdrawn = vec(family().prop_flat_map(prefix), 0..1500);
+    let withdrawn = vec(family().prop_flat_map(move |family| nlri(ctx, family)), 0..1500);
     (withdrawn, vec(announcement(ctx, 1000), 0..3), option::of(family())).prop_map(
         |(withdrawn, announced, end_of_rib)| Update {
             withdrawn,

@@ -10,14 +10,15 @@ use crate::as_path::{Segment, SegmentKind};
 use crate::attribute::UnknownAttribute;
 use crate::iana::cease_subcode;
 use crate::{
-    AsPath, Asn, Attributes, Community, ExtendedCommunity, IpNet, LargeCommunity, NextHop, Origin,
+    AsPath, Asn, Attributes, Community, ExtendedCommunity, FamilySet, IpNet, LargeCommunity,
+    NextHop, Origin,
 };
 use SegmentKind::{AsConfedSequence, AsSequence, AsSet};
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
 
-fn nets(texts: &[&str]) -> Vec<IpNet> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+fn nets(texts: &[&str]) -> Vec<Nlri> {
+    texts.iter().map(|text| text.parse::<IpNet>().unwrap().into()).collect()
 }
 
 fn to(next_hop: &str, path: &[u32]) -> Attributes {
@@ -378,9 +379,9 @@ fn communities_are_sorted_and_each_once() {
 }
 
 /// Two octets, a /32 each: 5 octets.
-fn host_routes(count: u32) -> Vec<IpNet> {
+fn host_routes(count: u32) -> Vec<Nlri> {
     (0..count)
-        .map(|i| IpNet::from(std::net::IpAddr::from((0x0a00_0000 + i).to_be_bytes())))
+        .map(|i| IpNet::from(std::net::IpAddr::from((0x0a00_0000 + i).to_be_bytes())).into())
         .collect()
 }
 
@@ -467,6 +468,72 @@ fn ipv4_over_an_ipv6_next_hop_takes_the_form_of_rfc_8950() {
     let Message::Update(Update { announced, .. }) = &sent else { panic!("{sent:?}") };
     let withdrawn = Message::Update(Update::withdraw(announced[0].prefixes.clone()));
     assert_eq!(Message::parse(&sent.emit(&EBGP), &EBGP), Ok(withdrawn));
+}
+
+/// RFC 7911 §3: in each of the four places where prefixes stand, and per family and direction.
+#[test]
+fn path_identifiers_stand_before_the_prefixes_of_the_families_agreed_on() {
+    use Family::{Ipv4Unicast, Ipv6Unicast};
+    let path = |id, prefix: &str| Nlri::new(prefix.parse().unwrap(), PathId(id));
+    let both = |families| Context { path_ids_in: families, path_ids_out: families, ..EBGP };
+    let (ipv4, ipv6) = (FamilySet::NONE.with(Ipv4Unicast), FamilySet::NONE.with(Ipv6Unicast));
+    let announced =
+        |to, prefixes: [Nlri; 2]| Message::Update(Update::announce(Arc::new(to), prefixes));
+    let withdrawn = |prefixes: [Nlri; 2]| Message::Update(Update::withdraw(prefixes));
+    let two = [path(1, "198.51.100.0/24"), path(0xffff_fffe, "198.51.100.0/24")];
+    let two6 = [path(7, "2001:db8::/32"), path(8, "::/0")];
+    let list = hex("40010100 4002060201 0000fbf4 400304 c0000201");
+    let nlri = hex("00000001 18 c63364 fffffffe 18 c63364");
+    let reach = hex("80 0e 23 0002 01 10 20010db8000000000000000000000001 00
+         00000007 20 20010db8 00000008 00 40010100 4002060201 0000fbf4");
+    let unreach = hex("80 0f 11 0002 01 00000007 20 20010db8 00000008 00");
+    let (old, new) = (to("192.0.2.1", &[64500]), to("2001:db8::1", &[64500]));
+    for (name, families, message, octets) in [
+        ("NLRI", ipv4, announced(old.clone(), two), update(&[], &list, &nlri)),
+        ("Withdrawn Routes", ipv4, withdrawn(two), update(&nlri, &[], &[])),
+        ("MP_REACH_NLRI", ipv6, announced(new.clone(), two6), update(&[], &reach, &[])),
+        ("MP_UNREACH_NLRI", ipv6, withdrawn(two6), update(&[], &unreach, &[])),
+    ] {
+        for families in [families, FamilySet::ALL] {
+            let ctx = both(families);
+            assert_eq!(message.emit(&ctx), octets, "{name}");
+            assert_eq!(Message::parse(&octets, &ctx), Ok(message.clone()), "{name}");
+        }
+        // What is agreed on for the one direction or the other family does not count.
+        let other = if families == ipv4 { ipv6 } else { ipv4 };
+        let read_only = Context { path_ids_in: families, path_ids_out: other, ..EBGP };
+        assert_eq!(Message::parse(&octets, &read_only), Ok(message.clone()), "{name}");
+        let plain = message.emit(&read_only);
+        assert_eq!(plain, message.emit(&EBGP), "{name}");
+        assert_eq!(plain.len(), octets.len() - 8, "{name}");
+    }
+    // The end of a table has no prefix, and so no path.
+    for family in Family::ALL {
+        let end = Message::Update(Update::end_of_rib(family));
+        assert_eq!(end.emit(&both(FamilySet::ALL)), end.emit(&EBGP));
+    }
+}
+
+#[test]
+fn messages_with_path_identifiers_are_filled_and_never_overfull() {
+    let ctx = Context { path_ids_in: FamilySet::ALL, path_ids_out: FamilySet::ALL, ..EBGP };
+    let paths = |count| (0..count).map(|id| Nlri::new("10.0.0.1/32".parse().unwrap(), PathId(id)));
+    let attributes = Arc::new(to("192.0.2.1", &[64500]));
+    // 4096 - 23 octets hold 452 of 9; announced: 20 less hold 450.
+    for (count, withdrawals, announcements) in [(450, 1, 1), (451, 1, 2), (452, 1, 2), (453, 2, 2)]
+    {
+        let withdrawal = Update::withdraw(paths(count)).emit(&ctx);
+        let announcement = Update::announce(attributes.clone(), paths(count)).emit(&ctx);
+        let lens = (withdrawal.len(), announcement.len());
+        assert_eq!(lens, (withdrawals, announcements), "{count} paths");
+        let mut got = Vec::new();
+        for octets in withdrawal {
+            assert!(octets.len() <= MAX_LEN);
+            let Ok(Message::Update(update)) = Message::parse(&octets, &ctx) else { panic!() };
+            got.extend(update.withdrawn);
+        }
+        assert_eq!(got, paths(count).collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -113,15 +113,15 @@ struct Receiver {
 
 impl Receiver {
     fn read(&mut self, update: &Update) {
-        for prefix in &update.withdrawn {
-            assert!(self.routes.remove(prefix).is_some(), "{prefix} was never announced");
+        for nlri in &update.withdrawn {
+            assert!(self.routes.remove(&nlri.prefix).is_some(), "{nlri} was never announced");
         }
         for Announcement { attributes, prefixes } in &update.announced {
-            for prefix in prefixes {
-                let known = self.routes.insert(*prefix, Arc::clone(attributes));
+            for nlri in prefixes {
+                let known = self.routes.insert(nlri.prefix, Arc::clone(attributes));
                 assert!(
                     self.refreshed || known.as_ref() != Some(attributes),
-                    "{prefix} is told twice"
+                    "{nlri} is told twice"
                 );
             }
         }

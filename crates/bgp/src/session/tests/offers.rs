@@ -105,7 +105,7 @@ fn long_messages_are_for_those_who_both_offered_them() {
     let many = {
         let mut update = update();
         update.announced[0].prefixes = (0..1200u32)
-            .map(|i| crate::IpNet::new((i << 8).to_be_bytes().into(), 24).unwrap())
+            .map(|i| crate::IpNet::new((i << 8).to_be_bytes().into(), 24).unwrap().into())
             .collect();
         update
     };
