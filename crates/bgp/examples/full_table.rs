@@ -102,6 +102,7 @@ fn add_peer(rib: &mut Rib, asn: u32) {
         export: Policy::accept_all(),
         next_hop_self: false,
         enforce_first_as: true,
+        role: None,
     };
     rib.add_peer(id, config);
     let up = PeerUp {

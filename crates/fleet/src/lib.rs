@@ -33,7 +33,7 @@ pub use city::City;
 pub use file::{ReadError, read};
 pub use model::{
     Bfd, Builtin, Check, Coordinates, ExportPolicy, Fleet, ImportPolicy, NamedPolicy, Neighbor,
-    NeighborRef, PolicyRule, Prefix, Probe, Service, Site, Transport,
+    NeighborRef, Offers, PolicyRule, Prefix, Probe, Service, Site, Transport,
 };
 pub use problem::{Problem, Severity, Span};
 pub use report::{Report, parse, render, to_json};

@@ -1,6 +1,7 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
 mod numbers;
+mod offers;
 mod policies;
 mod prefixes;
 mod services;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::policy::{Policy, Rule};
-use anycast_bgp::{Asn, Community, Family, LargeCommunity};
+use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
 use anycast_steer::{Require, Thresholds};
 use ipnet::IpNet;
 
@@ -263,6 +263,17 @@ pub struct Neighbor {
     pub passive: bool,
     /// How BFD watches it (RFC 5880); `None`: not at all.
     pub bfd: Option<Bfd>,
+    /// What it is offered in our OPEN.
+    pub offers: Offers,
+}
+
+/// What a neighbor is offered in our OPEN besides families.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Offers {
+    /// What we are to it (RFC 9234).
+    pub role: Option<Role>,
+    /// Whether it must tell its own role (RFC 9234 §4.2).
+    pub strict_role: bool,
 }
 
 /// How BFD watches a neighbor.

@@ -2,6 +2,7 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod offers;
 mod policy;
 mod prefix;
 mod service;

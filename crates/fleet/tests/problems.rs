@@ -450,6 +450,41 @@ const NUMBERS: &[Row] = &[
         &[(A, "asn = 64500\nrelation = \"peer\"")],
         &[(W, "relation-of-ibgp", "\"peer\"")],
     ),
+    (
+        "a role within an AS",
+        &[(A, "asn = 64500\nrole = \"peer\"")],
+        &[(W, "role-of-ibgp", "\"peer\"")],
+    ),
+    (
+        "a customer of its customer",
+        &[(A, "asn = 64501\nrole = \"customer\"\nrelation = \"customer\"")],
+        &[(E, "role-relation", "\"customer\"")],
+    ),
+    (
+        "a peer of its provider",
+        &[(A, "asn = 64501\nrole = \"peer\"\nrelation = \"provider\"")],
+        &[(E, "role-relation", "\"peer\"")],
+    ),
+    (
+        "a customer of its provider",
+        &[(A, "asn = 64501\nrole = \"customer\"\nrelation = \"provider\"\nstrict-role = true")],
+        &[],
+    ),
+    (
+        "a client of a route server is its peer",
+        &[(A, "asn = 64501\nrole = \"rs-client\"\nrelation = \"peer\"")],
+        &[],
+    ),
+    (
+        "a role that must be told without our own",
+        &[(A, "asn = 64501\nstrict-role = true")],
+        &[(W, "strict-without-role", "true")],
+    ),
+    (
+        "a role that is none",
+        &[(A, "asn = 64501\nrole = \"upstream\"")],
+        &[(E, "bad-value", "\"upstream\"")],
+    ),
     ("no router id", &[("local-address = \"198.51.100.1\"\n", "")], &[(E, "no-router-id", "fra")]),
     (
         "a router id of zero",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
-use anycast_fleet::{Fleet, Neighbor, Probe, Service, Site};
+use anycast_fleet::{Fleet, Neighbor, Offers, Probe, Service, Site};
 use anycast_speaker::{Bfd, Here, Offer, Password, Speaker};
 
 use crate::check::{Check, Kind};
@@ -47,7 +47,7 @@ fn speaker_neighbor(
         families: neighbor.families.clone(),
         next_hop_other,
         passive: neighbor.passive,
-        offer: Offer::default(),
+        offer: offer(neighbor),
         multihop: (neighbor.hops > 1).then_some(neighbor.hops),
         ttl_security: neighbor.ttl_security,
         password: password(neighbor)?,
@@ -56,6 +56,11 @@ fn speaker_neighbor(
         next_hop_self: true,
         bfd: neighbor.bfd.map(|bfd| Bfd { interval: bfd.interval, multiplier: bfd.multiplier }),
     })
+}
+
+fn offer(neighbor: &Neighbor) -> Offer {
+    let Offers { role, strict_role } = neighbor.offers;
+    Offer { role, strict_role, ..Offer::default() }
 }
 
 /// Reads a neighbor's secret; a final line break is not part of it.

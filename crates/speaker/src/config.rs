@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 pub use anycast_bgp::session::Offer;
-use anycast_bgp::{Asn, Family, IpNet};
+use anycast_bgp::{Asn, Family, IpNet, Role};
 
 /// One speaker.
 #[derive(Clone)]
@@ -68,6 +68,13 @@ pub struct Neighbor {
     /// Notice by BFD when it has died: over a single hop (RFC 5881), with `multihop` over several
     /// (RFC 5883).
     pub bfd: Option<Bfd>,
+}
+
+impl Neighbor {
+    /// A route server leaves its own AS out of paths (RFC 7947 §2.2.2.1).
+    pub(crate) fn is_route_server(&self) -> bool {
+        self.offer.role == Some(Role::RouteServerClient)
+    }
 }
 
 /// How soon BFD notices that a neighbor has died: after `interval` × `multiplier`, if the neighbor

@@ -103,7 +103,8 @@ impl Driver {
                     import: neighbor.import.clone(),
                     export: neighbor.export.clone(),
                     next_hop_self: neighbor.next_hop_self,
-                    enforce_first_as: true,
+                    enforce_first_as: !neighbor.is_route_server(),
+                    role: neighbor.offer.role,
                 },
             );
             Peer {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
-use anycast_bgp::{Asn, Attributes, Community, Family, IpNet};
+use anycast_bgp::{Asn, Attributes, Community, Family, IpNet, Role};
 use anycast_speaker::{
     Config, Handle, Here, Neighbor, NeighborOrder, Offer, Password, Speaker, SpeakerEvent,
 };
@@ -215,4 +215,32 @@ async fn a_port_in_use_is_an_error_that_says_so() {
     };
     let Err(error) = Speaker::bind(config, None).await else { panic!("bound a taken port") };
     assert!(error.to_string().contains("another BGP daemon"), "{error}");
+}
+
+#[tokio::test]
+async fn roles_are_told_and_what_is_for_customers_stays_in() {
+    let (left, right) = pair(|neighbor| {
+        let (role, asn) = match neighbor.name.as_str() {
+            "right" => (Role::Provider, Asn(64502)),
+            _ => (Role::Customer, Asn(64501)),
+        };
+        neighbor.asn = asn;
+        neighbor.offer = Offer { role: Some(role), strict_role: true, ..Offer::default() };
+    })
+    .await;
+    until("both are Established", async || established(&left).await && established(&right).await)
+        .await;
+    let status = left.neighbors().await.remove(0);
+    assert_eq!(
+        (status.local_role.as_deref(), status.role.as_deref()),
+        (Some("provider"), Some("customer"))
+    );
+    // What came from a provider, and so is for customers only, does not go back up. What has no
+    // such mark goes.
+    let marked = Attributes { otc: Some(Asn(64509)), ..Attributes::new(IpAddr::V4(RIGHT)) };
+    let (leak, own) = (prefix("192.0.2.0/24"), prefix("198.51.100.0/24"));
+    right.originate(leak, marked);
+    right.originate(own, Attributes::new(IpAddr::V4(RIGHT)));
+    until("the route arrives", async || left.best(own).await.is_some()).await;
+    assert!(left.best(leak).await.is_none(), "a customer keeps in what is for customers only");
 }

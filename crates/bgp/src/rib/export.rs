@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::peer::{PeerConfig, PeerId, PeerUp};
 use super::table::{Best, From};
 use crate::decision::DEFAULT_LOCAL_PREF;
+use crate::otc::{self, Egress};
 use crate::policy::RouteFacts;
 use crate::{Asn, Attributes, Community, Family};
 
@@ -38,17 +39,20 @@ pub(super) struct Ours {
 
 /// What a peer is told of a best route that [`may_tell`] lets through; `None`: nothing. In order:
 ///
-/// 1. Nothing where a well-known community forbids it (RFC 1997). A community that the export
-///    policy adds is for the peer and forbids nothing here.
-/// 2. A learnt MED stays in the AS (RFC 4271 §5.1.4); the policy may set one.
-/// 3. The export policy.
-/// 4. Towards another AS, our own AS once in front and no LOCAL_PREF, ORIGINATOR_ID or
+/// 1. Nothing where a well-known community forbids it (RFC 1997); a learnt BLACKHOLE is for this AS
+///    alone (RFC 7999 §3.2). A community that the export policy adds is for the peer and forbids
+///    nothing here.
+/// 2. Nothing to a provider, a peer or a route server of what is for customers only; what goes to
+///    a customer, a peer or a client is marked so (RFC 9234 §5).
+/// 3. A learnt MED stays in the AS (RFC 4271 §5.1.4); the policy may set one.
+/// 4. The export policy.
+/// 5. Towards another AS, our own AS once in front and no LOCAL_PREF, ORIGINATOR_ID or
 ///    CLUSTER_LIST; within ours, LOCAL_PREF always (RFC 4271 §§5.1.2, 5.1.5).
-/// 5. Next hop: what the policy set; else our own address, except for a learnt route to an iBGP
+/// 6. Next hop: what the policy set; else our own address, except for a learnt route to an iBGP
 ///    peer that is not to have it (RFC 4271 §5.1.3).
-/// 6. A reflected route says who brought it into the AS and that it went through our cluster; its
+/// 7. A reflected route says who brought it into the AS and that it went through our cluster; its
 ///    next hop stays (RFC 4456 §§8, 10).
-/// 7. Attributes that we do not know are marked Partial (RFC 4271 §9).
+/// 8. Attributes that we do not know are marked Partial (RFC 4271 §9).
 pub(super) fn export(
     ours: Ours,
     prefix: &IpNet,
@@ -64,10 +68,20 @@ pub(super) fn export(
     if kept_within(Community::NO_ADVERTISE) {
         return None;
     }
+    if ebgp && !local && kept_within(Community::BLACKHOLE) {
+        return None;
+    }
     if ebgp && (kept_within(Community::NO_EXPORT) || kept_within(Community::NO_EXPORT_SUBCONFED)) {
         return None;
     }
     let mut attributes = Arc::clone(attributes);
+    if let Some(role) = config.role_of(ours.asn) {
+        match otc::egress(role, ours.asn, &attributes) {
+            Egress::Keep => return None,
+            Egress::Send(otc) if otc != attributes.otc => Arc::make_mut(&mut attributes).otc = otc,
+            Egress::Send(_) => {}
+        }
+    }
     if ebgp && !local && attributes.med.is_some() {
         Arc::make_mut(&mut attributes).med = None;
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::peer::Peer;
+use super::peer::{Peer, PeerConfig};
+use crate::otc::{self, Ingress};
 use crate::policy::RouteFacts;
 use crate::{Asn, Attributes};
 
@@ -25,6 +26,8 @@ pub enum Ineligible {
     ClusterLoop,
     /// Its path is longer than the limit for the peer.
     AsPathTooLong,
+    /// It is for customers only, and the peer should not have sent it to us (RFC 9234 §5).
+    RouteLeak,
     /// The import policy rejects it.
     Policy,
     /// The interior has no way to its next hop (RFC 4271 §9.1.2).
@@ -68,8 +71,26 @@ impl Ours {
         if peer.limits.as_path_length.is_some_and(|limit| received.as_path.length() > limit) {
             return Err(Ineligible::AsPathTooLong);
         }
+        let received = &self.with_otc(received, config)?;
         let facts = RouteFacts { local: false, neighbor: Some(config.address) };
         config.import.evaluate(prefix, &facts, received, config.asn).ok_or(Ineligible::Policy)
+    }
+
+    /// What Only to Customer makes of a route: it keeps a leak out, and marks what a provider, a
+    /// peer or a route server sent (RFC 9234 §5).
+    fn with_otc(
+        &self,
+        received: &Arc<Attributes>,
+        config: &PeerConfig,
+    ) -> Result<Arc<Attributes>, Ineligible> {
+        let mut attributes = Arc::clone(received);
+        let Some(role) = config.role_of(self.asn) else { return Ok(attributes) };
+        match otc::ingress(role, config.asn, received) {
+            Ingress::Leak(_) => return Err(Ineligible::RouteLeak),
+            Ingress::Take(otc) if otc != received.otc => Arc::make_mut(&mut attributes).otc = otc,
+            Ingress::Take(_) => {}
+        }
+        Ok(attributes)
     }
 }
 
@@ -90,13 +111,14 @@ pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attribute
 
 impl Ineligible {
     /// Every reason, in the order of their declaration.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::FirstAs,
         Self::NextHopIsOurs,
         Self::ClusterLoop,
         Self::AsPathTooLong,
+        Self::RouteLeak,
         Self::Policy,
         Self::Unreachable,
     ];
@@ -111,6 +133,7 @@ impl fmt::Display for Ineligible {
             Self::NextHopIsOurs => "the next hop is our own address",
             Self::ClusterLoop => "it went through our cluster already",
             Self::AsPathTooLong => "the path is longer than the limit",
+            Self::RouteLeak => "a route leak: it is for customers only",
             Self::Policy => "rejected by import policy",
             Self::Unreachable => "the next hop is unreachable",
         })

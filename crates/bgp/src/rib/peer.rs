@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::session::Session;
 use crate::policy::Policy;
-use crate::{Asn, Family, NextHop};
+use crate::{Asn, Family, NextHop, Role};
 
 /// A peer's name within the tables; the caller chooses it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -29,6 +29,8 @@ pub struct PeerConfig {
     /// From an eBGP peer: refuse routes whose path does not start with its AS. Off for route
     /// servers (RFC 7947 §2.2.2.1).
     pub enforce_first_as: bool,
+    /// Our role towards a peer in another AS: route leaks are found and kept in (RFC 9234 §5).
+    pub role: Option<Role>,
 }
 
 /// What a session that is Established says of the peer and of our end.
@@ -117,6 +119,13 @@ pub(super) struct Peer {
     /// An iBGP peer whose routes are reflected to all iBGP peers, and who is told all of theirs
     /// (RFC 4456 §6).
     pub(super) client: bool,
+}
+
+impl PeerConfig {
+    /// Our role, which counts towards other ASes only (RFC 9234 §4).
+    pub(super) fn role_of(&self, local_asn: Asn) -> Option<Role> {
+        self.role.filter(|_| self.asn != local_asn)
+    }
 }
 
 impl Peer {

@@ -2,6 +2,7 @@
 
 mod look;
 mod model;
+mod roles;
 mod topology;
 
 use std::fmt::Write;
@@ -42,6 +43,7 @@ fn config(id: PeerId) -> PeerConfig {
         export: Policy::accept_all(),
         next_hop_self: false,
         enforce_first_as: true,
+        role: None,
     }
 }
 
@@ -118,6 +120,7 @@ fn line(update: &Update) -> String {
 fn words(attributes: &Attributes) -> String {
     let mut words = vec![format!("[{}] via {}", attributes.as_path, attributes.next_hop)];
     words.extend(attributes.next_hop.link_local.map(|it| format!("and {it}")));
+    words.extend(attributes.otc.map(|it| format!("otc {it}")));
     words.extend(attributes.local_pref.map(|it| format!("pref {it}")));
     words.extend(attributes.med.map(|it| format!("med {it}")));
     words.extend(attributes.communities.iter().map(ToString::to_string));
@@ -363,6 +366,8 @@ fn well_known_communities_keep_a_route_in() {
         (Community::NO_EXPORT, false, true),
         (Community::NO_EXPORT_SUBCONFED, false, true),
         (Community::NO_ADVERTISE, false, false),
+        (Community::BLACKHOLE, false, true),
+        (Community::GRACEFUL_SHUTDOWN, true, true),
     ] {
         let mut rib = rib(&[ALPHA, BETA, CORE]);
         let attributes = Attributes { communities: vec![community], ..route(&[64501]) };
@@ -370,6 +375,19 @@ fn well_known_communities_keep_a_route_in() {
         assert_eq!(told(&mut rib, BETA).len(), usize::from(ebgp), "{community} to eBGP");
         assert_eq!(told(&mut rib, CORE).len(), usize::from(ibgp), "{community} to iBGP");
     }
+}
+
+/// RFC 7999 §3.2: a learnt one stays in, whatever policy makes of its communities; our own goes to
+/// those who are to drop for us.
+#[test]
+fn a_blackhole_is_for_the_neighbor_it_was_sent_to() {
+    let mut rib = rib(&[ALPHA, BETA]);
+    let communities = vec![Community::BLACKHOLE];
+    let attributes = Attributes { communities: communities.clone(), ..route(&[64501]) };
+    rib.handle_update(ALPHA, announce("10.1.0.1/32", attributes));
+    rib.originate(net("10.9.0.1/32"), Attributes { communities, ..route(&[]) });
+    assert_eq!(told(&mut rib, BETA), ["10.9.0.1/32: [64500] via 192.0.2.254 blackhole"]);
+    assert_eq!(fib(&mut rib), ["10.1.0.1/32 via 192.0.2.1 eBGP 1"]);
 }
 
 #[test]

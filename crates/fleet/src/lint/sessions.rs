@@ -28,6 +28,7 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
             someone_dials(neighbor, site, problems);
             relations_are_between_networks(neighbor, site, problems);
             bfd_is_worth_having(neighbor, problems);
+            super::offers::lint(neighbor, site, problems);
         }
     }
 }

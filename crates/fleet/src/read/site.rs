@@ -122,6 +122,7 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
     let password_file = section.get("password-file", value::text).map(PathBuf::from);
     let passive = section.get("passive", value::boolean).unwrap_or(false);
     let bfd = read_bfd(&mut section);
+    let offers = super::offers::read(&mut section);
 
     // iBGP peers need not be on a common link, and nothing limits how far they are.
     let far = asn == Some(own) && !ttl_security;
@@ -148,6 +149,7 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
         password_file,
         passive,
         bfd,
+        offers,
     });
     let at = section.finish();
     neighbor.map(|value| Placed { value, at })

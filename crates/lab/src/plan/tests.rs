@@ -135,6 +135,7 @@ impl<'a> Internet<'a> {
                 export,
                 next_hop_self: neighbor.next_hop_self,
                 enforce_first_as: true,
+                role: None,
             },
         );
         rib.peer_up(

@@ -51,6 +51,7 @@ impl Internet {
             export: export_policy(relation, Asn(asn)),
             next_hop_self: false,
             enforce_first_as: true,
+            role: None,
         };
         rib.add_peer(PeerId(neighbor), config);
         rib.peer_up(PeerId(neighbor), Self::up(asn, neighbor));
