@@ -27,15 +27,22 @@ impl Random {
     }
 }
 
-/// The table's UPDATE messages, one after another, the End-of-RIB marker last.
+/// One of `parts` of the table, which share no prefix, as UPDATE messages one after another, the
+/// End-of-RIB marker last.
 ///
 /// # Panics
 /// IPv4 has not so much room: with more than about two million routes.
 #[must_use]
-pub fn updates(routes: usize, sets: usize, sender: u32, next_hop: Ipv4Addr) -> Vec<u8> {
+pub fn part(
+    (part, parts): (usize, usize),
+    (routes, sets): (usize, usize),
+    sender: u32,
+    next_hop: Ipv4Addr,
+) -> Vec<u8> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut prefixes = prefixes(routes, &mut random).into_iter();
-    let mut order: Vec<usize> = sizes(routes, sets);
+    let (start, end) = (routes * part / parts, routes * (part + 1) / parts);
+    let mut prefixes = prefixes(routes, &mut random).drain(start..end).collect::<Vec<_>>().into_iter();
+    let mut order: Vec<usize> = sizes(end - start, sets / parts);
     for last in (1..order.len()).rev() {
         let other = random.below(u32::try_from(last + 1).expect("sets fit 32 bits"));
         order.swap(last, other as usize);
@@ -145,7 +152,10 @@ mod tests {
 
     #[test]
     fn the_table_has_as_many_routes_and_sets_as_asked_for() {
-        let octets = updates(5_000, 500, 64_502, Ipv4Addr::new(198, 51, 100, 2));
+        let address = Ipv4Addr::new(198, 51, 100, 2);
+        let octets: Vec<u8> = (0..2)
+            .flat_map(|half| part((half, 2), (5_000, 500), 64_502, address))
+            .collect();
         let context = Context::default();
         let (mut rest, mut prefixes, mut sets, mut ends) = (octets.as_slice(), vec![], vec![], 0);
         while !rest.is_empty() {
@@ -164,7 +174,7 @@ mod tests {
         }
         prefixes.sort_unstable();
         prefixes.dedup();
-        assert_eq!((prefixes.len(), ends), (5_000, 1));
+        assert_eq!((prefixes.len(), ends), (5_000, 2));
         assert!((500..600).contains(&sets.len()), "large sets take several messages");
     }
 }

@@ -10,11 +10,13 @@
     reason = "measuring is reading clocks and starting processes"
 )]
 
+pub mod feeder;
 pub mod figures;
 pub mod full_table;
 pub mod lab;
 pub mod processes;
 pub mod small_world;
+pub mod speakers;
 
 /// What a bench ends with if it cannot measure.
 pub type Failure = Box<dyn std::error::Error>;
