@@ -152,10 +152,9 @@ mod tests {
 
     #[test]
     fn prefixes_are_counted_without_being_read() {
-        let prefixes: Vec<IpNet> =
-            ["10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0", "198.51.100.7/32"]
-                .map(|text| text.parse().expect("a prefix"))
-                .to_vec();
+        let prefixes: Vec<IpNet> = ["10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0", "198.51.100.7/32"]
+            .map(|text| text.parse().expect("a prefix"))
+            .to_vec();
         let attributes = Arc::new(Attributes::new(Ipv4Addr::LOCALHOST.into()));
         let context = Context::default();
         let update = Update::announce(attributes, prefixes.clone()).emit(&context).concat();

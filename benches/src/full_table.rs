@@ -41,7 +41,8 @@ pub fn part(
 ) -> Vec<u8> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (start, end) = (routes * part / parts, routes * (part + 1) / parts);
-    let mut prefixes = prefixes(routes, &mut random).drain(start..end).collect::<Vec<_>>().into_iter();
+    let mut prefixes =
+        prefixes(routes, &mut random).drain(start..end).collect::<Vec<_>>().into_iter();
     let mut order: Vec<usize> = sizes(end - start, sets / parts);
     for last in (1..order.len()).rev() {
         let other = random.below(u32::try_from(last + 1).expect("sets fit 32 bits"));
@@ -153,9 +154,8 @@ mod tests {
     #[test]
     fn the_table_has_as_many_routes_and_sets_as_asked_for() {
         let address = Ipv4Addr::new(198, 51, 100, 2);
-        let octets: Vec<u8> = (0..2)
-            .flat_map(|half| part((half, 2), (5_000, 500), 64_502, address))
-            .collect();
+        let octets: Vec<u8> =
+            (0..2).flat_map(|half| part((half, 2), (5_000, 500), 64_502, address)).collect();
         let context = Context::default();
         let (mut rest, mut prefixes, mut sets, mut ends) = (octets.as_slice(), vec![], vec![], 0);
         while !rest.is_empty() {

@@ -11,11 +11,11 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anycast_benches::Failure;
 use anycast_benches::feeder::Feeder;
 use anycast_benches::figures::{Samples, print, print_ratio};
 use anycast_benches::full_table;
 use anycast_benches::speakers::{Folder, Program, Running, Setup, enter, neighbor, speak};
-use anycast_benches::Failure;
 
 const ROUTES: usize = 1_000_000;
 const SETS: usize = 100_000;
@@ -25,7 +25,12 @@ const RUNS: &str = "5";
 const CASES: [Case; 3] = [
     Case { word: "one", title: "From one neighbor", feeders: 1, out: false },
     Case { word: "ten", title: "From ten neighbors, a tenth each", feeders: 10, out: false },
-    Case { word: "through", title: "In from one neighbor and out to another", feeders: 1, out: true },
+    Case {
+        word: "through",
+        title: "In from one neighbor and out to another",
+        feeders: 1,
+        out: true,
+    },
 ];
 
 struct Case {
@@ -64,8 +69,7 @@ impl Figures {
         let neighbors = case.feeders + usize::from(case.out);
         let setup = Setup { neighbors, tells_last: case.out };
         let mut speaker = Running::start(program, setup, folder)?;
-        let feeders: Vec<Feeder> =
-            (0..neighbors).map(Feeder::dial).collect::<Result<_, _>>()?;
+        let feeders: Vec<Feeder> = (0..neighbors).map(Feeder::dial).collect::<Result<_, _>>()?;
         let began = Instant::now();
         std::thread::scope(|scope| {
             let senders: Vec<_> = feeders

@@ -166,6 +166,13 @@ impl Policy {
     pub fn reject_all() -> Self {
         Self::default()
     }
+
+    /// Whether it takes, if any, only routes that this speaker originates itself.
+    #[must_use]
+    pub fn is_for_local_routes(&self) -> bool {
+        let local = |rule: &Rule| rule.matches.contains(&Match::Local);
+        self.rules.iter().all(|rule| rule.action != Action::Accept || local(rule))
+    }
 }
 
 impl Rule {

@@ -267,6 +267,7 @@ impl Rib {
         if peer.config.export == policy {
             return;
         }
+        peer.exports_learnt = !policy.is_for_local_routes();
         peer.config.export = policy;
         let Some(session) = &mut peer.session else { return };
         for family in session.up.families.clone() {
@@ -503,7 +504,8 @@ impl Rib {
                 let Some(session) = &mut peer.session else { continue };
                 if session.negotiated(family) {
                     let may_tell = best.is_some_and(|best| {
-                        export::may_tell(best, *peer_id, peer.ebgp, peer.client)
+                        (peer.exports_learnt || best.from == From::Local)
+                            && export::may_tell(best, *peer_id, peer.ebgp, peer.client)
                     });
                     session.touch(&mut self.table, id, may_tell);
                 }

@@ -119,6 +119,9 @@ pub(super) struct Peer {
     /// An iBGP peer whose routes are reflected to all iBGP peers, and who is told all of theirs
     /// (RFC 4456 §6).
     pub(super) client: bool,
+    /// Its export policy may let pass what other peers sent. A site tells its neighbors of its
+    /// own prefixes only: then a full table is nothing that they have to look at.
+    pub(super) exports_learnt: bool,
 }
 
 impl PeerConfig {
@@ -132,6 +135,7 @@ impl Peer {
     pub(super) fn new(config: PeerConfig, local_asn: Asn) -> Self {
         let ebgp = config.asn != local_asn;
         Self {
+            exports_learnt: !config.export.is_for_local_routes(),
             config,
             ebgp,
             session: None,

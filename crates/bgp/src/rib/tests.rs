@@ -601,6 +601,37 @@ fn a_changed_policy_tells_only_what_differs() {
 }
 
 #[test]
+fn who_is_told_of_our_own_routes_only_has_nothing_to_do_with_those_of_others() {
+    let mut rib = rib(&[ALPHA, BETA]);
+    let local = || Rule::new(Action::Accept).when(Match::Local);
+    for rules in [
+        vec![],
+        vec![Rule::new(Action::Reject)],
+        vec![Rule::new(Action::Next).set(Set::Prepend(1)), local()],
+    ] {
+        rib.set_export(BETA, Policy { rules: rules.clone() });
+        told(&mut rib, BETA);
+        rib.originate("192.0.2.0/24".parse().unwrap(), route(&[]));
+        rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
+        let own = if rules.len() > 1 {
+            vec!["192.0.2.0/24: [64500 64500] via 192.0.2.254"]
+        } else {
+            vec![]
+        };
+        assert_eq!(told(&mut rib, BETA), own, "{rules:?}");
+        rib.set_export(BETA, Policy::accept_all());
+        let all =
+            ["10.1.0.0/16: [64500 64501] via 192.0.2.254", "192.0.2.0/24: [64500] via 192.0.2.254"];
+        assert_eq!(told(&mut rib, BETA), all, "{rules:?}");
+        rib.set_export(BETA, Policy { rules: vec![local()] });
+        assert_eq!(told(&mut rib, BETA), ["withdraw 10.1.0.0/16"], "{rules:?}");
+        rib.handle_update(ALPHA, withdraw("10.1.0.0/16"));
+        rib.withdraw_local(&"192.0.2.0/24".parse().unwrap());
+        assert_eq!(told(&mut rib, BETA), ["withdraw 192.0.2.0/24"], "{rules:?}");
+    }
+}
+
+#[test]
 fn the_interior_decides_between_exits_and_hides_what_it_cannot_reach() {
     let mut rib = rib(&[ALPHA, CORE, EDGE]);
     let exit = |next_hop: &str| Attributes { next_hop: ip(next_hop).into(), ..route(&[64510]) };
