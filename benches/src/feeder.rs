@@ -143,6 +143,7 @@ pub fn announced(message: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::Arc;
 
     use anycast_bgp::message::Update;
@@ -155,7 +156,7 @@ mod tests {
         let prefixes: Vec<IpNet> = ["10.0.0.0/8", "192.0.2.0/24", "0.0.0.0/0", "198.51.100.7/32"]
             .map(|text| text.parse().expect("a prefix"))
             .to_vec();
-        let attributes = Arc::new(Attributes::new(Ipv4Addr::LOCALHOST.into()));
+        let attributes = Arc::new(Attributes::new(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let context = Context::default();
         let update = Update::announce(attributes, prefixes.clone()).emit(&context).concat();
         assert_eq!((length(&update), announced(&update)), (update.len(), 4));
