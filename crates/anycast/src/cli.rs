@@ -18,6 +18,7 @@ Start here:
   anycast check fleet.toml             is the fleet file sound?
   anycast run fleet.toml --site fra    the daemon of one site
   anycast show neighbors               what a running site sees
+  anycast neighbor transit-a disable   ends a session until it is enabled again
 
 Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong."
 )]
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Check(CheckArguments),
     Run(RunArguments),
     Show(ShowArguments),
+    Neighbor(NeighborArguments),
     Prepend(PrependArguments),
     Lab(LabArguments),
     Whoami(WhoamiArguments),
@@ -82,22 +84,15 @@ pub(crate) struct RunArguments {
 #[command(after_help = "\
 Examples:
   anycast show neighbors
+  anycast show neighbors transit-a
   anycast show routes 192.0.2.0/24 --explain
   anycast show services --site fra --json")]
 pub(crate) struct ShowArguments {
     /// What to show.
+    #[command(subcommand)]
     pub(crate) what: Shown,
-    /// With `routes`: only this prefix.
-    #[arg(value_parser = prefix)]
-    pub(crate) prefix: Option<IpNet>,
-    /// With `routes PREFIX`: every candidate, and why the best one is best.
-    #[arg(long, requires = "prefix")]
-    pub(crate) explain: bool,
-    /// With `routes`: also those that cannot become best (policy, loops, no way to the next hop).
-    #[arg(long)]
-    pub(crate) all: bool,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) target: TargetArguments,
@@ -107,27 +102,148 @@ pub(crate) struct ShowArguments {
 #[derive(Args, Debug)]
 pub(crate) struct TargetArguments {
     /// The site, if several run on this machine; goes before --socket.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) site: Option<String>,
     /// Its control socket.
-    #[arg(long, value_name = "PATH", env = "ANYCAST_SOCKET")]
+    #[arg(long, value_name = "PATH", env = "ANYCAST_SOCKET", global = true)]
     pub(crate) socket: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Shown {
     /// The fleet's sites, and how this one is.
     Sites,
-    /// BGP neighbors and their sessions.
-    Neighbors,
+    /// BGP neighbors and their sessions; with a name, everything of one.
+    #[command(after_help = "\
+Examples:
+  anycast show neighbors                  a line for each
+  anycast show neighbors transit-a        state, timers, capabilities, counters, last errors
+  anycast show neighbors transit-a --json")]
+    Neighbors {
+        /// The neighbor, as the fleet file calls it.
+        name: Option<String>,
+    },
     /// BFD sessions with neighbors.
     Bfd,
-    /// The routing table.
-    Routes,
+    Routes(RoutesArguments),
     /// Services, their checks, and which prefixes are announced.
     Services,
     /// What happened, newest last.
     Events,
+}
+
+/// The routing table, what a neighbor sent, or what it was told.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast show routes                                  the whole table
+  anycast show routes 203.0.113.0/24                   the routes to exactly this prefix
+  anycast show routes 203.0.113.7                      to the longest prefix with this address
+  anycast show routes 203.0.113.0/24 --within          to it and all that is within it
+  anycast show routes 203.0.113.0/24 --explain         and why the best is best
+  anycast show routes --received transit-a             before import policy, as it came
+  anycast show routes --accepted transit-a             after import policy
+  anycast show routes --advertised transit-a           what it was told
+  anycast show routes --family ipv6 --json | jq length")]
+pub(crate) struct RoutesArguments {
+    /// Only this prefix, or the longest one that holds this address.
+    #[arg(value_name = "PREFIX", value_parser = destination)]
+    pub(crate) to: Option<Destination>,
+    /// Also every prefix within this one.
+    #[arg(long, requires = "to", conflicts_with = "explain")]
+    pub(crate) within: bool,
+    /// What this neighbor sent, before import policy. LOCAL_PREF and the like, in which a neighbor
+    /// of another AS has no say, are left out.
+    #[arg(long, value_name = "NEIGHBOR", conflicts_with_all = ["accepted", "advertised", "explain"])]
+    pub(crate) received: Option<String>,
+    /// What import policy made of the routes that it took from this neighbor.
+    #[arg(long, value_name = "NEIGHBOR", conflicts_with_all = ["advertised", "explain"])]
+    pub(crate) accepted: Option<String>,
+    /// What this neighbor was told.
+    #[arg(long, value_name = "NEIGHBOR", conflicts_with = "explain")]
+    pub(crate) advertised: Option<String>,
+    /// Every candidate for the prefix, and why the best one is best.
+    #[arg(long, requires = "to")]
+    pub(crate) explain: bool,
+    /// Also those that cannot become best (policy, loops, no way to the next hop); `--received`
+    /// shows them anyway.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only routes of this family.
+    #[arg(long)]
+    pub(crate) family: Option<FamilyName>,
+}
+
+/// Where a route leads to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Destination {
+    Prefix(IpNet),
+    Address(IpAddr),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FamilyName {
+    Ipv4,
+    Ipv6,
+}
+
+/// Resets, refreshes, disables or enables the session with a neighbor of a running site.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast neighbor transit-a clear                     reset the session
+  anycast neighbor transit-a clear soft                send all routes again, both ways; no reset
+  anycast neighbor transit-a disable --message \"new router, back at noon\"
+  anycast neighbor transit-a enable
+
+`anycast show neighbors NAME` shows the result, `anycast show events` who was cleared when.
+Exit codes: 0 done; 2 not, and why.")]
+pub(crate) struct NeighborArguments {
+    /// The neighbor, as the fleet file calls it.
+    pub(crate) name: String,
+    #[command(subcommand)]
+    pub(crate) order: NeighborCommand,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NeighborCommand {
+    /// Resets the session (Cease, Administrative Reset); it comes back by itself.
+    ///
+    /// With `soft` nothing is reset: the neighbor is asked for all of its routes again, if it
+    /// knows ROUTE-REFRESH (RFC 2918), and is told all of ours again.
+    #[command(after_help = "\
+Examples:
+  anycast neighbor transit-a clear
+  anycast neighbor transit-a clear soft")]
+    Clear {
+        /// Refresh instead of resetting.
+        how: Option<ClearHow>,
+    },
+    /// Ends the session (Cease, Administrative Shutdown) and makes none until `enable`.
+    ///
+    /// The fleet file is not changed: when the daemon is started again, the neighbor is enabled.
+    #[command(after_help = "\
+Examples:
+  anycast neighbor transit-a disable
+  anycast neighbor transit-a disable --message \"maintenance until noon UTC\"")]
+    Disable {
+        /// What the neighbor's operator reads (RFC 9003); at most 255 octets.
+        #[arg(long, default_value = "")]
+        message: String,
+    },
+    /// Takes a `disable` back.
+    #[command(after_help = "\
+Example:
+  anycast neighbor transit-a enable")]
+    Enable,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ClearHow {
+    /// Send all routes again, both ways; the session stays.
+    Soft,
 }
 
 /// Makes a running site announce with a longer AS path, to attract less traffic.
@@ -321,6 +437,14 @@ pub(crate) enum LabCommand {
     },
 }
 
+/// Reads a prefix or an address.
+fn destination(text: &str) -> Result<Destination, String> {
+    match text.parse() {
+        Ok(address) => Ok(Destination::Address(address)),
+        Err(_) => prefix(text).map(Destination::Prefix),
+    }
+}
+
 /// Reads a prefix as it stands in a routing table.
 fn prefix(text: &str) -> Result<IpNet, String> {
     let net: IpNet = text.parse().map_err(|_| match text.parse::<IpAddr>() {
@@ -358,6 +482,59 @@ mod tests {
             prefix("2001:db8::/32").map(|net| net.to_string()).as_deref(),
             Ok("2001:db8::/32")
         );
+    }
+
+    #[test]
+    fn a_destination_is_a_prefix_or_an_address() {
+        for (text, want) in [
+            ("192.0.2.0", Ok(Destination::Address("192.0.2.0".parse().expect("it is one")))),
+            ("::", Ok(Destination::Address("::".parse().expect("it is one")))),
+            ("192.0.2.0/24", Ok(Destination::Prefix("192.0.2.0/24".parse().expect("it is one")))),
+            ("192.0.2.1/24", Err("has host bits set; write 192.0.2.0/24".to_owned())),
+        ] {
+            assert_eq!(destination(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_and_of_which_site_may_be_said_in_any_order() {
+        for line in [
+            "anycast show neighbors left --site fra --json",
+            "anycast show --site fra neighbors --json left",
+            "anycast show --json --site fra neighbors left",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Show(show) = cli.command else { panic!("{line}: not `show`") };
+            assert!(matches!(&show.what, Shown::Neighbors { name: Some(name) } if name == "left"));
+            assert_eq!((show.target.site.as_deref(), show.json), (Some("fra"), true), "{line}");
+        }
+        for line in [
+            "anycast neighbor left clear soft --site fra",
+            "anycast neighbor --site fra left clear soft",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Neighbor(order) = cli.command else { panic!("{line}: not `neighbor`") };
+            let soft = NeighborCommand::Clear { how: Some(ClearHow::Soft) };
+            assert_eq!(format!("{:?}", order.order), format!("{soft:?}"), "{line}");
+            assert_eq!(order.target.site.as_deref(), Some("fra"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        for line in [
+            "anycast show routes --received a --accepted b",
+            "anycast show routes --received a --advertised b",
+            "anycast show routes --explain",
+            "anycast show routes --within",
+            "anycast show routes 192.0.2.0/24 --explain --received a",
+            "anycast show routes --family ipv5",
+            "anycast neighbor left",
+            "anycast neighbor left clear hard",
+            "anycast neighbor left enable --message x",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Show(arguments) => show::show(&arguments),
+        Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Whoami(arguments) => whoami::whoami(&arguments),

@@ -1,4 +1,8 @@
-//! `anycast show` and `anycast prepend`: a running site over its control socket.
+//! `anycast show`, `anycast neighbor` and `anycast prepend`: a running site over its control
+//! socket.
+
+pub(crate) mod neighbors;
+mod routes;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,31 +26,18 @@ fn client(target: &TargetArguments) -> Result<Client, ClientError> {
 }
 
 pub(crate) fn show(arguments: &ShowArguments) -> Result<ExitCode, String> {
-    if arguments.prefix.is_some() && arguments.what != Shown::Routes {
-        return Err("a prefix goes with `show routes` only".into());
-    }
     let client = client(&arguments.target).map_err(|error| error.to_string())?;
     runtime()?.block_on(fetch(arguments, &client)).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientError> {
-    let prefix = arguments.prefix;
-    let query = prefix.map(|prefix| format!("?prefix={prefix}")).unwrap_or_default();
-    let target = match arguments.what {
+    let target = match &arguments.what {
         Shown::Sites => "/v1/sites".to_owned(),
-        Shown::Neighbors => "/v1/neighbors".to_owned(),
+        Shown::Neighbors { name: None } => "/v1/neighbors".to_owned(),
+        Shown::Neighbors { name: Some(name) } => format!("/v1/neighbors/{}", encoded(name)),
         Shown::Bfd => "/v1/bfd".to_owned(),
-        Shown::Routes if arguments.explain => {
-            let report: Value = client.get(&format!("/v1/explain{query}")).await?;
-            if arguments.json {
-                println!("{report:#}");
-            } else {
-                println!("{}", text(&report, "text"));
-            }
-            return Ok(());
-        }
-        Shown::Routes => format!("/v1/routes{query}"),
+        Shown::Routes(wanted) => return routes::fetch(wanted, arguments.json, client).await,
         Shown::Services => "/v1/services".to_owned(),
         Shown::Events => "/v1/events".to_owned(),
     };
@@ -54,15 +45,31 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         println!("{:#}", client.get::<Value>(&target).await?);
         return Ok(());
     }
-    match arguments.what {
+    match &arguments.what {
         Shown::Sites => sites(&client.get::<Vec<SiteRow>>(&target).await?),
-        Shown::Neighbors => neighbors(&client.get::<Vec<Value>>(&target).await?),
+        Shown::Neighbors { name: None } => {
+            neighbors::table(&client.get::<Vec<Value>>(&target).await?);
+        }
+        Shown::Neighbors { name: Some(_) } => {
+            println!("{}", neighbors::block(&client.get(&target).await?));
+        }
         Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
-        Shown::Routes => routes(&client.get::<Vec<Value>>(&target).await?, arguments.all),
+        Shown::Routes(_) => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
         Shown::Events => events(&client.get::<Vec<SiteEvent>>(&target).await?),
     }
     Ok(())
+}
+
+/// A name as part of a URL (RFC 3986 §2.1).
+fn encoded(name: &str) -> String {
+    let octet = |octet: u8| match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+            char::from(octet).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    name.bytes().map(octet).collect()
 }
 
 fn sites(sites: &[SiteRow]) {
@@ -101,38 +108,6 @@ fn text(row: &Value, field: &str) -> String {
         }
         other => other.to_string(),
     }
-}
-
-fn neighbors(neighbors: &[Value]) {
-    let rows = neighbors.iter().map(|row| {
-        vec![
-            text(row, "name"),
-            text(row, "address"),
-            text(row, "asn"),
-            text(row, "state"),
-            text(row, "bfd"),
-            span(row["since_seconds"].as_f64().unwrap_or_default()),
-            text(row, "received"),
-            text(row, "accepted"),
-            text(row, "advertised"),
-            text(row, "last_down"),
-        ]
-    });
-    table::print(
-        &[
-            "NEIGHBOR",
-            "ADDRESS",
-            "ASN",
-            "STATE",
-            "BFD",
-            "SINCE",
-            "RECEIVED",
-            "ACCEPTED",
-            "ADVERTISED",
-            "LAST ERROR",
-        ],
-        rows.collect(),
-    );
 }
 
 fn bfd(sessions: &[Value]) {
@@ -178,49 +153,6 @@ fn bfd(sessions: &[Value]) {
         ],
         rows.collect(),
     );
-}
-
-fn routes(routes: &[Value], all: bool) {
-    let eligible = |row: &&Value| all || row["ineligible"].is_null();
-    let rows = routes.iter().filter(eligible).map(|row| {
-        let local = row["neighbor"].is_null();
-        vec![
-            match (row["best"] == true, row["ineligible"].is_null()) {
-                (true, _) => "*>".to_owned(),
-                (false, true) => "*".to_owned(),
-                (false, false) => "x".to_owned(),
-            },
-            text(row, "prefix"),
-            text(row, "next_hop"),
-            if local { "(this site)".to_owned() } else { text(row, "neighbor") },
-            text(row, "local_pref"),
-            text(row, "med"),
-            text(row, "as_path"),
-            text(row, "origin"),
-            text(row, "communities"),
-            text(row, "ineligible"),
-        ]
-    });
-    let rows: Vec<_> = rows.collect();
-    let hidden = routes.len() - rows.len();
-    table::print(
-        &[
-            " ",
-            "PREFIX",
-            "NEXT HOP",
-            "FROM",
-            "LOCAL PREF",
-            "MED",
-            "AS PATH",
-            "ORIGIN",
-            "COMMUNITIES",
-            "NOT ELIGIBLE",
-        ],
-        rows,
-    );
-    if hidden > 0 {
-        println!("\n{hidden} more were received but are not eligible; --all shows them");
-    }
 }
 
 fn services(report: &ServicesReport) {
@@ -328,6 +260,12 @@ mod tests {
     fn a_time_of_day_is_utc_to_the_millisecond() {
         assert_eq!(utc(0.0), "00:00:00.000");
         assert_eq!(utc(1_795_376_684.5), "19:44:44.500");
+    }
+
+    #[test]
+    fn a_name_in_a_url_is_letters_and_numbers() {
+        assert_eq!(encoded("transit-a_1.x"), "transit-a_1.x");
+        assert_eq!(encoded("a/b?c d&\u{e9}"), "a%2Fb%3Fc%20d%26%C3%A9");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 /// The space between columns.
 const GAP: usize = 2;
 
+/// Rows that are printed together: their columns are aligned with each other.
+const PAGE: usize = 1000;
+
 /// Prints rows under headings; a cell that is empty shows as a dash.
 pub(crate) fn print(headings: &[&str], rows: Vec<Vec<String>>) {
     println!("{}", render(headings, rows));
@@ -10,21 +13,58 @@ pub(crate) fn print(headings: &[&str], rows: Vec<Vec<String>>) {
 
 /// What [`print`] prints.
 pub(crate) fn render(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut widths = vec![0; headings.len()];
     let head = headings.iter().map(ToString::to_string).collect();
-    let rows = rows.into_iter().map(|row| {
-        row.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).collect()
-    });
-    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(|column| width(column).unwrap_or(0)).collect();
+    aligned(std::iter::once(head).chain(rows).collect(), &mut widths)
+}
+
+/// Lines whose columns are at least so wide; the widths grow with them.
+fn aligned(rows: Vec<Vec<String>>, widths: &mut [usize]) -> String {
+    let dashed = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
+    let lines: Vec<Vec<String>> =
+        rows.into_iter().map(|row| row.into_iter().map(dashed).collect()).collect();
+    for line in &lines {
+        for (cell, width) in line.iter().zip(widths.iter_mut()) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
     let lines = lines.iter().map(|line| {
         let cells =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width + GAP));
+            line.iter().zip(&*widths).map(|(cell, width)| format!("{cell:<0$}", width + GAP));
         cells.collect::<String>().trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A table of any length, printed as it grows; its columns never get narrower.
+pub(crate) struct Growing {
+    widths: Vec<usize>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Growing {
+    pub(crate) fn new(headings: &[&str]) -> Self {
+        let head = headings.iter().map(ToString::to_string).collect();
+        Self { widths: vec![0; headings.len()], rows: vec![head] }
+    }
+
+    pub(crate) fn add(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+        if self.rows.len() >= PAGE {
+            println!("{}", self.page());
+        }
+    }
+
+    /// Prints what was not printed yet.
+    pub(crate) fn end(mut self) {
+        if !self.rows.is_empty() {
+            println!("{}", self.page());
+        }
+    }
+
+    fn page(&mut self) -> String {
+        aligned(std::mem::take(&mut self.rows), &mut self.widths)
+    }
 }
 
 /// A time span as operators read it: `4.2s`, `3m12s`, `2h05m`, `3d04h`.
@@ -65,5 +105,16 @@ mod tests {
     fn columns_are_aligned_and_empty_cells_are_dashes() {
         let rows = vec![vec!["fra".into(), String::new()], vec!["nyc-east".into(), "up".into()]];
         assert_eq!(render(&["SITE", "STATE"], rows), "SITE      STATE\nfra       -\nnyc-east  up");
+    }
+
+    #[test]
+    fn a_growing_table_gets_wider_and_never_narrower() {
+        let mut table = Growing::new(&["SITE", "STATE"]);
+        table.add(vec!["fra".into(), String::new()]);
+        assert_eq!(table.page(), "SITE  STATE\nfra   -");
+        table.add(vec!["nyc-east".into(), "up".into()]);
+        assert_eq!(table.page(), "nyc-east  up");
+        table.add(vec!["fra".into(), "up".into()]);
+        assert_eq!(table.page(), "fra       up");
     }
 }

@@ -1,6 +1,7 @@
 //! The checked types of a fleet: what a file that was found sound says, names resolved and
 //! defaults filled in. The site daemon, the lab and the planner start from these.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;
 use std::path::PathBuf;
@@ -365,5 +366,28 @@ impl Neighbor {
     /// 255 if directly connected.
     pub const fn min_ttl(&self) -> Option<u8> {
         if self.ttl_security { Some(255 - (self.hops - 1)) } else { None }
+    }
+}
+
+/// As the file has it.
+impl fmt::Display for ImportPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::DefaultRoute => "default-route",
+            Self::Everything => "everything",
+            Self::Named(name) => name,
+        })
+    }
+}
+
+/// As the file has it.
+impl fmt::Display for ExportPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Fleet => "fleet",
+            Self::Named(name) => name,
+        })
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +110,60 @@ impl Client {
         self.request(Method::POST, target, body.into()).await.map(|_| ())
     }
 
+    /// Posts `order` as JSON; the answer's text.
+    ///
+    /// # Errors
+    /// The site cannot be reached or refuses.
+    pub async fn post_for_text(
+        &self,
+        target: &str,
+        order: &impl Serialize,
+    ) -> Result<String, ClientError> {
+        let body =
+            serde_json::to_vec(order).map_err(|error| ClientError::Garbled(error.to_string()))?;
+        self.request(Method::POST, target, body.into()).await
+    }
+
+    /// Gets `target` (a path with its query) and hands on the answer line by line as it comes,
+    /// each without its end: an answer of any length.
+    ///
+    /// # Errors
+    /// The site cannot be reached, refuses, or ends before the answer does.
+    pub async fn get_lines(
+        &self,
+        target: &str,
+        mut each: impl FnMut(&str),
+    ) -> Result<(), ClientError> {
+        let silent = |_| ClientError::Silent { path: self.path.clone(), patience: self.patience };
+        let asked = self.send(Method::GET, target, Bytes::new());
+        let response = tokio::time::timeout(self.patience, asked).await.map_err(silent)??;
+        let good = response.status().is_success();
+        let mut body = response.into_body();
+        let mut rest = Vec::new();
+        loop {
+            let frame = tokio::time::timeout(self.patience, body.frame()).await.map_err(silent)?;
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|error| ClientError::Garbled(error.to_string()))?;
+            rest.extend_from_slice(&frame.into_data().unwrap_or_default());
+            if good {
+                let mut begin = 0;
+                while let Some(len) = rest[begin..].iter().position(|octet| *octet == b'\n') {
+                    each(&String::from_utf8_lossy(&rest[begin..begin + len]));
+                    begin += len + 1;
+                }
+                rest.drain(..begin);
+            }
+        }
+        let rest = String::from_utf8_lossy(&rest);
+        if !good {
+            return Err(ClientError::Refused(rest.into_owned()));
+        }
+        if !rest.is_empty() {
+            each(&rest);
+        }
+        Ok(())
+    }
+
     async fn request(
         &self,
         method: Method,
@@ -128,13 +182,29 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<String, ClientError> {
+        let response = self.send(method, target, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| ClientError::Garbled(error.to_string()))?.to_bytes();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() { Ok(text) } else { Err(ClientError::Refused(text)) }
+    }
+
+    /// Sends a request; the answer's body is yet to be read.
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|source| ClientError::Unreachable { path: self.path.clone(), source })?;
         let garbled = |error: hyper::Error| ClientError::Garbled(error.to_string());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(garbled)?;
-        let connection = tokio::spawn(connection);
+        // It ends with the answer: its sender goes when this returns.
+        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -142,12 +212,6 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| ClientError::Garbled(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(garbled)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(garbled)?.to_bytes();
-        drop(sender);
-        let _ = connection.await;
-        let text = String::from_utf8_lossy(&body).into_owned();
-        if status.is_success() { Ok(text) } else { Err(ClientError::Refused(text)) }
+        sender.send_request(request).await.map_err(garbled)
     }
 }

@@ -1,22 +1,24 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
 
+mod neighbors;
+mod routes;
+
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anycast_bgp::IpNet;
 use anycast_speaker::Handle;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::events::SiteEvent;
-use crate::status::{PrependOrder, ServicesReport, SiteRow};
+use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
 
 /// A question that the daemon's loop answers.
 pub(crate) enum Question {
@@ -24,6 +26,15 @@ pub(crate) enum Question {
     Services(oneshot::Sender<ServicesReport>),
     Events(oneshot::Sender<Vec<SiteEvent>>),
     Prepend(PrependOrder, oneshot::Sender<Result<(), String>>),
+    /// What the fleet file says of each neighbor.
+    NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
+    /// Something that an operator did: an event.
+    Note {
+        kind: &'static str,
+        subject: String,
+        detail: String,
+        noted: oneshot::Sender<()>,
+    },
 }
 
 /// A socket file that is removed with its owner.
@@ -95,10 +106,11 @@ pub(crate) async fn serve(
         .route("/v1/sites", get(sites))
         .route("/v1/services", get(services))
         .route("/v1/events", get(events))
-        .route("/v1/neighbors", get(neighbors))
+        .route("/v1/neighbors", get(neighbors::all))
+        .route("/v1/neighbors/{name}", get(neighbors::one).post(neighbors::order))
         .route("/v1/bfd", get(bfd))
-        .route("/v1/routes", get(routes))
-        .route("/v1/explain", get(explain))
+        .route("/v1/routes", get(routes::list))
+        .route("/v1/explain", get(routes::explain))
         .route("/v1/prepend", post(prepend))
         .with_state(api);
     axum::serve(listener, router).await
@@ -116,11 +128,6 @@ impl Api {
         self.questions.send(question(sender)).await.ok()?;
         answer.await.ok()
     }
-}
-
-#[derive(Deserialize)]
-struct PrefixQuery {
-    prefix: Option<IpNet>,
 }
 
 fn json<T: serde::Serialize>(answer: Option<T>) -> Response {
@@ -142,26 +149,8 @@ async fn events(State(api): State<Api>) -> Response {
     json(api.ask(Question::Events).await)
 }
 
-async fn neighbors(State(api): State<Api>) -> Response {
-    Json(api.speaker.neighbors().await).into_response()
-}
-
 async fn bfd(State(api): State<Api>) -> Response {
     Json(api.speaker.bfd().await).into_response()
-}
-
-async fn routes(State(api): State<Api>, Query(query): Query<PrefixQuery>) -> Response {
-    Json(api.speaker.routes(query.prefix).await).into_response()
-}
-
-async fn explain(State(api): State<Api>, Query(query): Query<PrefixQuery>) -> Response {
-    let Some(prefix) = query.prefix else {
-        return (StatusCode::BAD_REQUEST, "which prefix?").into_response();
-    };
-    match api.speaker.explain(prefix).await {
-        Some(explanation) => Json(explanation).into_response(),
-        None => (StatusCode::NOT_FOUND, format!("no route to {prefix}")).into_response(),
-    }
 }
 
 async fn prepend(State(api): State<Api>, Json(order): Json<PrependOrder>) -> Response {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anycast_bgp::{Attributes, IpNet};
-use anycast_fleet::{Builtin, Fleet, Site};
+use anycast_fleet::{Builtin, Fleet, Relation, Site};
 use anycast_speaker::{BindError, Handle, Speaker, SpeakerEvent};
 use anycast_steer::{Action, Instant, Outcome, Steer, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,9 @@ use crate::builtin::{self, BuiltinEvent};
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Question};
 use crate::events::EventLog;
-use crate::status::{CheckRow, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow};
+use crate::status::{
+    CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
+};
 use crate::translate;
 use crate::watch::{self as deaths, Deaths};
 
@@ -426,6 +428,11 @@ impl Daemon {
             Question::Services(sender) => drop(sender.send(self.services())),
             Question::Events(sender) => drop(sender.send(self.events.list())),
             Question::Prepend(order, sender) => drop(sender.send(self.prepend(&order))),
+            Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
+            Question::Note { kind, subject, detail, noted } => {
+                self.events.add(kind, &subject, &detail);
+                let _ = noted.send(());
+            }
         }
     }
 
@@ -486,6 +493,27 @@ impl Daemon {
             prefixes: prefixes.collect(),
             sessions_up: self.established,
         }
+    }
+
+    fn neighbors_in_file(&self) -> HashMap<String, NeighborInFile> {
+        let row = |neighbor: &anycast_fleet::Neighbor| {
+            let more = self.prepends.get(&neighbor.name).copied().unwrap_or_default();
+            let file = NeighborInFile {
+                relation: neighbor.relation.map(|relation| {
+                    let word = match relation {
+                        Relation::Customer => "customer",
+                        Relation::Peer => "peer",
+                        Relation::Provider => "provider",
+                    };
+                    word.to_owned()
+                }),
+                import: neighbor.import.to_string(),
+                export: neighbor.export.to_string(),
+                prepend: neighbor.prepend.saturating_add(more),
+            };
+            (neighbor.name.clone(), file)
+        };
+        self.site.neighbors.iter().map(row).collect()
     }
 
     fn prepend(&mut self, order: &PrependOrder) -> Result<(), String> {

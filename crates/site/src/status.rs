@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anycast_bgp::Asn;
+pub use anycast_speaker::{NeighborOrder, NeighborStatus, NotificationRow};
 use serde::{Deserialize, Serialize};
 
 /// One row of `show sites`.
@@ -99,4 +100,28 @@ pub struct PrependOrder {
     pub count: u8,
     /// Towards this neighbor; `None`: all.
     pub neighbor: Option<String>,
+}
+
+/// One neighbor: a row of `show neighbors`, and all of `show neighbors NAME`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NeighborRow {
+    /// What the speaker knows.
+    #[serde(flatten)]
+    pub session: NeighborStatus,
+    /// What the fleet file says besides.
+    #[serde(default)]
+    pub file: NeighborInFile,
+}
+
+/// What the fleet file says of a neighbor, in its words.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct NeighborInFile {
+    /// `provider`, `peer` or `customer`.
+    pub relation: Option<String>,
+    /// What is taken from it.
+    pub import: String,
+    /// What it is told.
+    pub export: String,
+    /// How often our ASN is prepended beyond the usual once, an operator's order included.
+    pub prepend: u8,
 }

@@ -13,4 +13,5 @@ mod bfd;
 mod check;
 mod interop;
 mod lab;
+mod operator;
 mod site;

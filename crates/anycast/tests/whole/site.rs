@@ -21,14 +21,14 @@ as_each_user! {
 }
 
 /// A daemon that the test started in the node of its site.
-struct Daemon<'l, 'd> {
-    lab: &'l Lab<'d>,
+pub(crate) struct Daemon<'l, 'd> {
+    pub(crate) lab: &'l Lab<'d>,
     process: Process,
 }
 
 impl<'l, 'd> Daemon<'l, 'd> {
     /// Starts the daemon of fra with this fleet file.
-    fn start(lab: &'l Lab<'d>, fleet: &str) -> Self {
+    pub(crate) fn start(lab: &'l Lab<'d>, fleet: &str) -> Self {
         let fleet = lab.desk.path(fleet);
         let fleet = fleet.to_str().expect("a path of letters");
         let command =
@@ -46,12 +46,12 @@ impl<'l, 'd> Daemon<'l, 'd> {
         })
     }
 
-    fn show(&self, what: &[&str]) -> Output {
+    pub(crate) fn show(&self, what: &[&str]) -> Output {
         self.lab.exec("fra", &[&["anycast", "show"], what].concat())
     }
 
     /// Waits until both sessions are up and everybody is answered by the nearer site.
-    fn announces(&self) {
+    pub(crate) fn announces(&self) {
         until("both sessions are up", SETTLED, || {
             let neighbors = self.show(&["neighbors", "--json"]).out;
             let up = neighbors.matches("\"Established\"").count();
@@ -62,7 +62,7 @@ impl<'l, 'd> Daemon<'l, 'd> {
 }
 
 /// The small lab with nobody at fra: paris is answered by nyc.
-fn lab_without_fra(desk: &Desk) -> Option<Lab<'_>> {
+pub(crate) fn lab_without_fra(desk: &Desk) -> Option<Lab<'_>> {
     let lab = small_lab(desk)?;
     lab.does(&["stop", "fra"]);
     lab.settles("the lab's own daemon is gone", &[("paris", "nyc"), ("toronto", "nyc")]);
@@ -88,7 +88,7 @@ fn services(lab: &Lab<'_>) -> Vec<String> {
     all.lines().filter(ours).map(str::to_owned).collect()
 }
 
-fn kinds(events: &Value) -> Vec<&str> {
+pub(crate) fn kinds(events: &Value) -> Vec<&str> {
     let events = events.as_array().expect("a list").iter();
     events.map(|event| event["kind"].as_str().expect("a word")).collect()
 }
@@ -339,7 +339,15 @@ fn each_table_shows_what_is(user: User) {
     for (command, words) in [
         (&["show", "routes", "10.0.0.0/8", "--explain"][..], "no route to 10.0.0.0/8"),
         (&["show", "routes", "10.0.0"], "invalid value '10.0.0'"),
-        (&["show", "sites", "10.0.0.0/8"], "a prefix goes with `show routes` only"),
+        (&["show", "routes", "10.0.0.1", "--explain"], "no route to 10.0.0.1"),
+        (
+            &["show", "routes", "--received", "lefft"],
+            "no neighbor is called lefft; there are left, right",
+        ),
+        (&["show", "neighbors", "lefft"], "no neighbor is called lefft; there are left, right"),
+        (&["neighbor", "le/ft", "clear"], "no neighbor is called le/ft; there are left, right"),
+        (&["neighbor", "left"], "clear"),
+        (&["show", "sites", "10.0.0.0/8"], "unexpected argument '10.0.0.0/8'"),
         (&["show", "routers"], "routes"),
         (
             &["prepend", "1", "--neighbor", "lefft"],

@@ -1,0 +1,108 @@
+//! Routes: printed as they come, however many there are.
+
+use anycast_site::client::{Client, ClientError};
+use serde_json::Value;
+
+use super::{encoded, text};
+use crate::cli::{Destination, FamilyName, RoutesArguments};
+use crate::table::Growing;
+
+const HEADINGS: &[&str] = &[
+    " ",
+    "PREFIX",
+    "NEXT HOP",
+    "FROM",
+    "LOCAL PREF",
+    "MED",
+    "AS PATH",
+    "ORIGIN",
+    "COMMUNITIES",
+    "NOT ELIGIBLE",
+];
+
+pub(super) async fn fetch(
+    wanted: &RoutesArguments,
+    json: bool,
+    client: &Client,
+) -> Result<(), ClientError> {
+    let query = query(wanted);
+    if wanted.explain {
+        let report: Value = client.get(&format!("/v1/explain{query}")).await?;
+        if json {
+            println!("{report:#}");
+        } else {
+            println!("{}", text(&report, "text"));
+        }
+        return Ok(());
+    }
+    let target = format!("/v1/routes{query}");
+    if json {
+        return client.get_lines(&target, |line| println!("{line}")).await;
+    }
+    let mut table = Growing::new(HEADINGS);
+    let mut hidden = 0;
+    let mut garbled = None;
+    let all = wanted.all || wanted.received.is_some();
+    let print = |line: &str| {
+        let line = line.strip_suffix(',').unwrap_or(line);
+        if matches!(line, "[" | "]" | "" | "[]") {
+            return;
+        }
+        match serde_json::from_str::<Value>(line) {
+            Ok(row) if all || row["ineligible"].is_null() => table.add(cells(&row)),
+            Ok(_) => hidden += 1,
+            Err(error) => garbled = Some(error.to_string()),
+        }
+    };
+    client.get_lines(&target, print).await?;
+    table.end();
+    if let Some(words) = garbled {
+        return Err(ClientError::Garbled(words));
+    }
+    if hidden > 0 {
+        println!("\n{hidden} more were received but are not eligible; --all shows them");
+    }
+    Ok(())
+}
+
+fn query(wanted: &RoutesArguments) -> String {
+    let mut parts = Vec::new();
+    parts.extend(wanted.to.map(|to| match to {
+        Destination::Prefix(prefix) if wanted.within => format!("within={prefix}"),
+        Destination::Prefix(prefix) => format!("prefix={prefix}"),
+        // What is within an address is the address.
+        Destination::Address(address) => format!("address={address}"),
+    }));
+    for (table, neighbor) in [
+        ("received", &wanted.received),
+        ("accepted", &wanted.accepted),
+        ("advertised", &wanted.advertised),
+    ] {
+        parts.extend(neighbor.as_ref().map(|name| format!("{table}={}", encoded(name))));
+    }
+    parts.extend(wanted.family.map(|family| match family {
+        FamilyName::Ipv4 => "family=ipv4".to_owned(),
+        FamilyName::Ipv6 => "family=ipv6".to_owned(),
+    }));
+    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+}
+
+fn cells(row: &Value) -> Vec<String> {
+    let local = row["neighbor"].is_null();
+    vec![
+        match (row["best"] == true, row["ineligible"].is_null()) {
+            (true, _) => "*>".to_owned(),
+            (false, true) => "*".to_owned(),
+            (false, false) => "x".to_owned(),
+        },
+        text(row, "prefix"),
+        text(row, "next_hop"),
+        if local { "(this site)".to_owned() } else { text(row, "neighbor") },
+        text(row, "local_pref"),
+        text(row, "med"),
+        text(row, "as_path"),
+        text(row, "origin"),
+        text(row, "communities"),
+        text(row, "ineligible"),
+    ]
+}

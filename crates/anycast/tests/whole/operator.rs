@@ -1,0 +1,153 @@
+//! What an operator sees and does with the BGP of a running site: one neighbor, the routes of each
+//! table, and orders.
+
+use serde_json::Value;
+
+use crate::lab::AT_HOME;
+use crate::program::{Desk, Output, SETTLED, User, as_each_user, until};
+use crate::site::{Daemon, kinds, lab_without_fra};
+
+as_each_user! {
+    a_neighbor_is_disabled_and_enabled
+    a_session_is_refreshed_and_reset
+    each_table_of_routes_can_be_looked_at
+}
+
+fn tell(daemon: &Daemon<'_, '_>, order: &[&str]) -> Output {
+    daemon.lab.exec("fra", &[&["anycast", "neighbor"], order].concat())
+}
+
+/// Everything of one neighbor.
+fn neighbor(daemon: &Daemon<'_, '_>, name: &str) -> Value {
+    daemon.show(&["neighbors", name, "--json"]).json()
+}
+
+fn events(daemon: &Daemon<'_, '_>) -> Value {
+    daemon.show(&["events", "--json"]).json()
+}
+
+fn a_neighbor_is_disabled_and_enabled(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+
+    let done = tell(&daemon, &["left", "disable", "--message", "back at noon"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "left is disabled\n"), "{done:?}");
+    // Now paris is nearer to nyc: left reaches fra through right only.
+    lab.settles("left no longer hears it", &[("paris", "nyc"), ("toronto", "nyc")]);
+    let left = neighbor(&daemon, "left");
+    assert_eq!(
+        (&left["state"], &left["enabled"], &left["disabled_message"]),
+        (&"Idle".into(), &false.into(), &"back at noon".into())
+    );
+    assert_eq!(left["last_sent"]["message"], "back at noon");
+    let shown = daemon.show(&["neighbors", "left"]).out;
+    for words in [
+        "left: disabled for ",
+        "\"back at noon\", until it is enabled or the daemon starts again",
+        "ago: Cease: Administrative Shutdown: \"back at noon\"",
+        "import          everything: 0 received, 0 accepted",
+        "export          fleet: 0 advertised",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(daemon.show(&["neighbors"]).out.contains("disabled"));
+    tell(&daemon, &["left", "clear"]).failed_with(2, &["left is disabled", "neighbor left enable"]);
+    tell(&daemon, &["left", "clear", "soft"]).failed_with(2, &["not Established (disabled)"]);
+    let long = "x".repeat(256);
+    tell(&daemon, &["left", "disable", "--message", &long]).failed_with(2, &["at most 255 octets"]);
+
+    let done = tell(&daemon, &["left", "enable"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "left is enabled\n"), "{done:?}");
+    daemon.announces();
+    let left = neighbor(&daemon, "left");
+    assert_eq!((&left["enabled"], &left["disabled_message"]), (&true.into(), &Value::Null));
+    assert_eq!(left["counters"]["established"], 2);
+    let events = events(&daemon);
+    let kinds = kinds(&events);
+    let ours: Vec<&str> = kinds.into_iter().filter(|kind| kind.starts_with("neighbor-")).collect();
+    let of_left = ["neighbor-disable", "neighbor-down", "neighbor-enable", "neighbor-up"];
+    for kind in of_left {
+        assert!(ours.contains(&kind), "{kind} is not in {ours:?}");
+    }
+}
+
+fn a_session_is_refreshed_and_reset(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+    until("left has told its networks", SETTLED, || {
+        let left = neighbor(&daemon, "left");
+        if left["accepted"] == 4 { Ok(()) } else { Err(left) }
+    });
+    let before = neighbor(&daemon, "left")["counters"].clone();
+    let done = tell(&daemon, &["left", "clear", "soft"]);
+    let words = "asked left for its routes (ipv4, ipv6) and tell it all of ours again\n";
+    assert_eq!((done.code, done.out.as_str()), (Some(0), words), "{done:?}");
+    until("both have told everything again", SETTLED, || {
+        let after = neighbor(&daemon, "left");
+        let more = |field: &str| {
+            after["counters"][field].as_u64().expect("a number")
+                >= before[field].as_u64().expect("a number") + 2
+        };
+        if more("updates_in") && more("updates_out") { Ok(()) } else { Err(after) }
+    });
+    let left = neighbor(&daemon, "left");
+    assert_eq!((&left["counters"]["dropped"], &left["accepted"]), (&0.into(), &4.into()));
+
+    let done = tell(&daemon, &["left", "clear"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "the session with left is reset\n"));
+    lab.settles("it comes back by itself", AT_HOME);
+    daemon.announces();
+    let left = neighbor(&daemon, "left");
+    assert_eq!(
+        (&left["last_sent"]["code"], &left["last_sent"]["subcode"]),
+        (&6.into(), &4.into()),
+        "Cease, Administrative Reset"
+    );
+    assert_eq!(neighbor(&daemon, "right")["counters"]["dropped"], 0, "the other goes on");
+    let events = events(&daemon);
+    let kinds = kinds(&events);
+    assert!(kinds.contains(&"neighbor-refresh") && kinds.contains(&"neighbor-clear"), "{kinds:?}");
+}
+
+fn each_table_of_routes_can_be_looked_at(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+    until("both have told their networks", SETTLED, || {
+        let rows = daemon.show(&["neighbors", "--json"]).json();
+        let told = rows.as_array().expect("a list").iter().map(|row| &row["accepted"]);
+        if told.collect::<Vec<_>>() == [4, 4] { Ok(()) } else { Err(rows) }
+    });
+    let prefixes = |arguments: &[&str]| -> Vec<String> {
+        let rows = daemon.show(&[&["routes"], arguments, &["--json"]].concat()).json();
+        let rows = rows.as_array().expect("a list").iter();
+        rows.map(|row| row["prefix"].as_str().expect("a prefix").to_owned()).collect()
+    };
+    let own = ["192.0.2.0/24", "2001:db8:ac::/48"];
+    for (arguments, want) in [
+        (&["--advertised", "left"][..], &own[..]),
+        (&["--advertised", "left", "--family", "ipv6"], &own[1..]),
+        (&["203.0.113.1", "--received", "left"], &["203.0.113.0/29"]),
+        (&["203.0.113.9"], &["203.0.113.8/29", "203.0.113.8/29"]),
+        (
+            &["203.0.113.0/24", "--within", "--accepted", "right"],
+            &["203.0.113.0/29", "203.0.113.8/29"],
+        ),
+        (&["203.0.113.0/24"], &[]),
+        (&["10.0.0.1"], &[]),
+    ] {
+        assert_eq!(prefixes(arguments), want, "{arguments:?}");
+    }
+    let told = daemon.show(&["routes", "--advertised", "right"]);
+    assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
+    // The neighbor has one prepend in the file.
+    assert!(told.out.contains("64500 64500"), "{}", told.out);
+    assert!(told.out.contains("198.51.100.3"), "the next hop: {}", told.out);
+    let explained = daemon.show(&["routes", "203.0.113.1", "--explain"]).out;
+    assert!(explained.starts_with("203.0.113.0/29: 2 routes"), "{explained}");
+}
