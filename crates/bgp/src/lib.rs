@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`message`] | octets ↔ messages, every fault as its NOTIFICATION code |
 //! | [`attribute`], [`as_path`], [`community`] | what a route carries |
+//! | [`bmp`], [`mrt`] | what monitoring stations and files are told of all this |
 //! | [`session`] | the state machine of one neighbor, with collision handling |
 //! | [`role`], [`otc`] | what the ends of a session are to each other, and route leaks |
 //! | [`policy`] | ordered rules; what no rule accepts is rejected (RFC 8212) |
@@ -13,10 +14,12 @@
 pub mod as_path;
 pub mod asn;
 pub mod attribute;
+pub mod bmp;
 pub mod community;
 pub mod decision;
 pub mod iana;
 pub mod message;
+pub mod mrt;
 pub mod otc;
 pub mod policy;
 pub mod rib;

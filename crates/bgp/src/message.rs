@@ -27,6 +27,8 @@ pub use open::Open;
 pub use prefix::{Nlri, PathId};
 pub use update::{Announcement, AttributeFault, Reaction, Update};
 
+pub(crate) use attributes::{emit as emit_attributes, emit_attribute};
+
 use crate::iana::message_type;
 use crate::{Family, FamilySet};
 

@@ -27,6 +27,7 @@
 //! | `fib` | what the forwarding table was and is still to be told |
 //! | `explain` | why a route is best |
 //! | `look` | what the tables hold, in bounded steps |
+//! | `monitor` | what onlookers are told |
 
 mod explain;
 mod export;
@@ -35,6 +36,7 @@ mod import;
 mod interner;
 mod look;
 mod memo;
+mod monitor;
 mod paged;
 mod peer;
 mod session;
@@ -58,6 +60,7 @@ pub use import::Ineligible;
 use interner::{Id, Interner};
 pub use look::{Page, View};
 use memo::{Alike, Memo};
+pub use monitor::{Changes, Cursor, PrefixRoutes, Watch, Watched};
 pub use peer::{Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
 use peer::{Peer, Reported};
 use session::{Session, Speaker};
@@ -80,6 +83,7 @@ pub struct Rib {
     fib: fib::Fib,
     events: VecDeque<Event>,
     cluster_id: Ipv4Addr,
+    gathered: monitor::Gathered,
 }
 
 /// A route as the tables hold it.
@@ -113,6 +117,7 @@ impl Rib {
             fib: fib::Fib::default(),
             events: VecDeque::new(),
             cluster_id: router_id,
+            gathered: monitor::Gathered::default(),
         }
     }
 
@@ -461,6 +466,7 @@ impl Rib {
             Some(old) => peer.counts.accepted -= usize::from(old.verdict.get().is_ok()),
             None => peer.counts.received += 1,
         }
+        self.gathered.accepted(id, || prefix);
         self.decide(entry);
         if let Some(old) = old {
             self.release(old);
@@ -474,6 +480,7 @@ impl Rib {
             peer.counts.received -= 1;
             peer.counts.accepted -= usize::from(old.verdict.get().is_ok());
         }
+        self.gathered.accepted(id, || *prefix);
         self.decide(entry);
         self.release(old);
     }
@@ -500,6 +507,7 @@ impl Rib {
                 self.sets.release(old.set);
             }
             self.fib.touch(&mut self.table, id);
+            self.gathered.best(|| self.table.prefix(id));
             for (peer_id, peer) in &mut self.peers {
                 let Some(session) = &mut peer.session else { continue };
                 if session.negotiated(family) {

@@ -134,6 +134,9 @@ pub enum Action {
     Established(Established),
     /// The session was Established and no longer is: forget the neighbor's routes.
     Down(DownReason),
+    /// A message came in that could be read, as it came; what it means follows. Only if it was
+    /// asked for: [`Session::set_tap`].
+    Received(Vec<u8>),
     /// The neighbor's routes.
     Update(Update),
     /// The neighbor asks for our routes of a family once more (RFC 2918).
@@ -164,6 +167,15 @@ pub struct Established {
     pub peer_capabilities: Capabilities,
     /// How messages are encoded.
     pub context: Context,
+}
+
+/// The OPENs of a connection as they went over the wire.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Opens {
+    /// Ours.
+    pub sent: Vec<u8>,
+    /// The neighbor's.
+    pub received: Vec<u8>,
 }
 
 /// The states of RFC 4271 §8.2.2; with two connections, that of the one which is further.
@@ -211,6 +223,8 @@ pub struct Session {
     last_sent: Option<Notification>,
     last_received: Option<Notification>,
     counters: Counters,
+    /// Whether what comes in is told as it came.
+    tap: bool,
     actions: VecDeque<Action>,
 }
 
@@ -243,6 +257,7 @@ enum State {
         timers: Timers,
         /// When the neighbor will have taken nothing for too long: the SendHoldTimer (RFC 9687).
         send_hold_at: Option<Instant>,
+        opens: Opens,
         inbox: Vec<u8>,
     },
 }
@@ -266,6 +281,7 @@ impl Session {
             last_sent: None,
             last_received: None,
             counters: Counters::default(),
+            tap: false,
             actions: VecDeque::new(),
         }
     }
@@ -396,6 +412,7 @@ impl Session {
             match next_message(&inbox[read..], &context) {
                 Ok(None) => break,
                 Ok(Some((len, message))) => {
+                    self.note(connection, &message, &inbox[read..read + len]);
                     read += len;
                     self.handle_message(now, connection, message);
                 }
@@ -608,6 +625,21 @@ impl Session {
         }
     }
 
+    /// The OPENs that were exchanged, while the session is Established.
+    #[must_use]
+    pub const fn opens(&self) -> Option<&Opens> {
+        match &self.state {
+            State::Running { opens, .. } => Some(opens),
+            _ => None,
+        }
+    }
+
+    /// Whether each message that comes in is also given out as it came, by
+    /// [`Action::Received`].
+    pub const fn set_tap(&mut self, tap: bool) {
+        self.tap = tap;
+    }
+
     /// Since when the session is Established, while it is.
     #[must_use]
     pub const fn established_since(&self) -> Option<Instant> {
@@ -635,6 +667,18 @@ fn next_message(
 
 /// Messages and connections.
 impl Session {
+    /// Keeps what is asked for as it came.
+    fn note(&mut self, connection: Connection, message: &Message, octets: &[u8]) {
+        if let (Message::Open(_), State::Opening(opening)) = (message, &mut self.state)
+            && let Some(handshake) = opening.slot(connection)
+        {
+            handshake.opens.received = octets.to_vec();
+        }
+        if self.tap {
+            self.actions.push_back(Action::Received(octets.to_vec()));
+        }
+    }
+
     fn handle_message(&mut self, now: Instant, connection: Connection, message: Message) {
         self.counters.messages_in += 1;
         match &message {

@@ -378,7 +378,7 @@ impl Draft {
 }
 
 /// Writes all attributes but MP_REACH_NLRI and MP_UNREACH_NLRI.
-pub(super) fn emit(attributes: &Attributes, nlri: bool, ctx: &Context, out: &mut Vec<u8>) {
+pub(crate) fn emit(attributes: &Attributes, nlri: bool, ctx: &Context, out: &mut Vec<u8>) {
     let route = Route { attributes, ctx, nlri };
     let mut unknown =
         attributes.unknown.iter().filter(|unknown| known(unknown.code).is_none()).peekable();
@@ -403,7 +403,7 @@ pub(super) fn emit(attributes: &Attributes, nlri: bool, ctx: &Context, out: &mut
 }
 
 /// Writes one attribute around the value that `value` writes, or nothing if it says `false`.
-pub(super) fn emit_attribute(
+pub(crate) fn emit_attribute(
     flags: u8,
     code: u8,
     out: &mut Vec<u8>,

@@ -2,6 +2,7 @@
 
 mod look;
 mod model;
+mod monitor;
 mod roles;
 mod topology;
 

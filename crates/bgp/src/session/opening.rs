@@ -7,7 +7,7 @@ use crate::message::{Message, Notification, Open};
 use crate::time::Instant;
 
 use super::timers::Timers;
-use super::{Action, Connection, DownReason, Established, Session, State, StateName};
+use super::{Action, Connection, DownReason, Established, Opens, Session, State, StateName};
 
 /// Hold time while waiting for an OPEN; RFC 4271 §8.2.2 suggests four minutes.
 const OPEN_SENT_HOLD_TIME: Duration = Duration::from_secs(240);
@@ -42,6 +42,7 @@ pub(super) enum Dial {
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) phase: Phase,
+    pub(super) opens: Opens,
     pub(super) inbox: Vec<u8>,
 }
 
@@ -132,9 +133,11 @@ impl Session {
     pub(super) fn begin_handshake(&mut self, now: Instant, connection: Connection) {
         if let State::Opening(opening) = &mut self.state {
             let phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
-            *opening.slot(connection) = Some(Handshake { phase, inbox: Vec::new() });
-            let open = self.config.open(self.bare);
-            self.send(connection, &Message::Open(open));
+            let open = Message::Open(self.config.open(self.bare));
+            let sent = open.emit(&self.config.first_context());
+            let opens = Opens { sent, received: Vec::new() };
+            *opening.slot(connection) = Some(Handshake { phase, opens, inbox: Vec::new() });
+            self.send(connection, &open);
         }
     }
 
@@ -200,7 +203,7 @@ impl Session {
     pub(super) fn establish(&mut self, now: Instant, connection: Connection) {
         self.leave(connection.other());
         let State::Opening(opening) = &mut self.state else { return };
-        let Some(Handshake { phase: Phase::OpenConfirm { link, mut timers }, inbox }) =
+        let Some(Handshake { phase: Phase::OpenConfirm { link, mut timers }, opens, inbox }) =
             opening.slot(connection).take()
         else {
             return;
@@ -209,7 +212,8 @@ impl Session {
         self.counters.established += 1;
         self.back_off.reset();
         self.actions.push_back(Action::Established(link.clone()));
-        self.state = State::Running { link, since: now, timers, send_hold_at: None, inbox };
+        let send_hold_at = None;
+        self.state = State::Running { link, since: now, timers, send_hold_at, opens, inbox };
     }
 }
 

@@ -7,6 +7,7 @@ mod random;
 mod retry;
 mod shown;
 mod simulation;
+mod tap;
 mod transitions;
 
 use std::net::{IpAddr, Ipv4Addr};

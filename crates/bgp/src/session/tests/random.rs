@@ -115,6 +115,10 @@ impl Driver {
                 assert!(self.established.take().is_some(), "Down without Established");
                 self.downs += 1;
             }
+            Action::Received(octets) => {
+                let whole = crate::message::frame_len(&octets, crate::message::MAX_LEN);
+                assert_eq!(whole, Ok(Some(octets.len())), "one whole message came in");
+            }
             Action::Update(_)
             | Action::RouteRefresh(_)
             | Action::BeginningOfRouteRefresh(_)
@@ -128,6 +132,7 @@ impl Driver {
 /// Plays `events`, those that a driver can cause and stale ones, and checks each step.
 fn play(config: Config, events: Vec<Event>) {
     let mut session = Session::new(config);
+    session.set_tap(true);
     let mut driver = Driver::default();
     let mut now = Instant::START;
     let mut stopped = true;

@@ -238,7 +238,8 @@ impl Simulation {
                 Action::Established(link) => speaker.log.push((now, Some(link))),
                 Action::Down(_) => speaker.log.push((now, None)),
                 Action::Update(update) => speaker.updates.push(update),
-                Action::RouteRefresh(_)
+                Action::Received(_)
+                | Action::RouteRefresh(_)
                 | Action::BeginningOfRouteRefresh(_)
                 | Action::EndOfRouteRefresh(_) => {}
             }

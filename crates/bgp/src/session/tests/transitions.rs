@@ -145,6 +145,7 @@ fn action_in_words(action: &Action) -> String {
         Action::Close(on) => format!("close ({on:?})"),
         Action::Established(link) => format!("ESTABLISHED ({:?})", link.connection),
         Action::Down(_) => "DOWN".into(),
+        Action::Received(_) => "received".into(),
         Action::Update(_) => "update".into(),
         Action::RouteRefresh(family) => format!("refresh {family}"),
         Action::BeginningOfRouteRefresh(family) => format!("refresh of {family} begins"),
