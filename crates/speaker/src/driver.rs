@@ -305,8 +305,10 @@ impl Driver {
                     self.rib.handle_update(peer_id(index), update);
                 }
                 Action::RouteRefresh(family) => self.rib.handle_refresh(peer_id(index), family),
-                // Nobody sends them, as Enhanced Route Refresh is not offered.
-                Action::BeginningOfRouteRefresh(_) | Action::EndOfRouteRefresh(_) => {}
+                // Nobody asked for messages, or sends the others, as Enhanced Route Refresh is not
+                // offered.
+                Action::Received(_)
+                | Action::BeginningOfRouteRefresh(_) | Action::EndOfRouteRefresh(_) => {}
             }
         }
     }
