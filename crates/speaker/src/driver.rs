@@ -308,7 +308,8 @@ impl Driver {
                 // Nobody asked for messages, or sends the others, as Enhanced Route Refresh is not
                 // offered.
                 Action::Received(_)
-                | Action::BeginningOfRouteRefresh(_) | Action::EndOfRouteRefresh(_) => {}
+                | Action::BeginningOfRouteRefresh(_)
+                | Action::EndOfRouteRefresh(_) => {}
             }
         }
     }
