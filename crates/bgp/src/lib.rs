@@ -9,6 +9,7 @@
 //! | [`role`], [`otc`] | what the ends of a session are to each other, and route leaks |
 //! | [`policy`] | ordered rules; what no rule accepts is rejected (RFC 8212) |
 //! | [`decision`] | which of several routes is best, and why |
+//! | [`rov`] | who may originate which prefix, as the RPKI says (RFC 6811) |
 //! | [`rib`] | Adj-RIB-In, Loc-RIB and Adj-RIB-Out of one speaker |
 
 pub mod as_path;
@@ -24,6 +25,7 @@ pub mod otc;
 pub mod policy;
 pub mod rib;
 pub mod role;
+pub mod rov;
 pub mod session;
 pub mod time;
 
