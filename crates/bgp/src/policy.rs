@@ -17,6 +17,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use crate::rov::Validity;
 use crate::{Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Origin};
 
 pub use community_pattern::{CommunityPattern, LargeCommunityPattern};
@@ -85,6 +86,8 @@ pub enum Match {
     Neighbor(Vec<IpAddr>),
     /// This speaker originates the route itself.
     Local,
+    /// The RPKI says this of the route's origin (RFC 6811).
+    Rpki(Validity),
 }
 
 /// A prefix with the lengths it covers: `10.0.0.0/8` exactly, or with `ge` and `le`.
@@ -143,6 +146,9 @@ pub struct RouteFacts {
     pub local: bool,
     /// The address of the neighbor that sent it.
     pub neighbor: Option<IpAddr>,
+    /// What the RPKI says of its origin; needs to be known only if the policy
+    /// [asks](Policy::asks_rpki).
+    pub rpki: Validity,
 }
 
 /// All that a policy sees of a prefix: two prefixes of one class it treats alike.
@@ -159,6 +165,13 @@ impl Policy {
     #[must_use]
     pub fn accept_all() -> Self {
         Self { rules: vec![Rule::new(Action::Accept)] }
+    }
+
+    /// Whether what becomes of a route may depend on what the RPKI says of it.
+    #[must_use]
+    pub fn asks_rpki(&self) -> bool {
+        let mut conditions = self.rules.iter().flat_map(|rule| &rule.matches);
+        conditions.any(|condition| matches!(condition, Match::Rpki(_)))
     }
 
     /// Refuses every route: the default (RFC 8212).

@@ -26,6 +26,7 @@
 //! | `memo` | results for routes that are alike |
 //! | `fib` | what the forwarding table was and is still to be told |
 //! | `explain` | why a route is best |
+//! | `origins` | what the RPKI says of routes, and judging anew those that it changes |
 //! | `look` | what the tables hold, in bounded steps |
 //! | `monitor` | what onlookers are told |
 
@@ -37,6 +38,7 @@ mod interner;
 mod look;
 mod memo;
 mod monitor;
+mod origins;
 mod paged;
 mod peer;
 mod session;
@@ -52,6 +54,7 @@ use ipnet::IpNet;
 
 use crate::message::Update;
 use crate::policy::Policy;
+use crate::rov::{self, Validity};
 use crate::{Asn, Attributes, Family};
 
 pub use explain::{ExplainedRoute, Explanation, Outcome};
@@ -84,6 +87,7 @@ pub struct Rib {
     events: VecDeque<Event>,
     cluster_id: Ipv4Addr,
     gathered: monitor::Gathered,
+    origins: origins::Origins,
 }
 
 /// A route as the tables hold it.
@@ -118,6 +122,7 @@ impl Rib {
             events: VecDeque::new(),
             cluster_id: router_id,
             gathered: monitor::Gathered::default(),
+            origins: origins::Origins::default(),
         }
     }
 
@@ -251,6 +256,7 @@ impl Rib {
         if peer.config.import == policy {
             return;
         }
+        peer.asks_rpki.0 = policy.asks_rpki();
         peer.config.import = policy;
         self.judge_anew(id);
     }
@@ -273,6 +279,7 @@ impl Rib {
             return;
         }
         peer.exports_learnt = !policy.is_for_local_routes();
+        peer.asks_rpki.1 = policy.asks_rpki();
         peer.config.export = policy;
         let Some(session) = &mut peer.session else { return };
         for family in session.up.families.clone() {
@@ -336,6 +343,7 @@ impl Rib {
             senders: &self.senders,
             table: &mut self.table,
             sets: &mut self.sets,
+            vrps: self.origins.vrps().filter(|_| peer.asks_rpki.1),
         };
         for _ in 0..STAGES_PER_POLL {
             if let Some(update) = session.pop_staged() {
@@ -410,7 +418,11 @@ impl Rib {
         if local.is_none() && entry.routes().is_empty() {
             return None;
         }
-        Some(explain::explain(prefix, local, entry, self.context()))
+        let mut explanation = explain::explain(prefix, local, entry, self.context());
+        for route in &mut explanation.routes {
+            route.rpki = self.finding(&prefix, &route.received.as_path);
+        }
+        Some(explanation)
     }
 
     /// What a decision depends on besides the routes.
@@ -439,11 +451,15 @@ impl Rib {
         id: PeerId,
         entry: EntryId,
         received: Id,
-        verdicts: &mut Memo<Alike<Id>, Verdict>,
+        verdicts: &mut Memo<Alike<(Id, Validity)>, Verdict>,
     ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let prefix = self.table.prefix(entry);
-        let alike = (received, peer.config.import.class(&prefix));
+        let vrps = self.origins.vrps().filter(|_| peer.asks_rpki.0);
+        let rpki = vrps.map_or(Validity::default(), |vrps| {
+            vrps.validate(&prefix, rov::origin(&self.sets.get(received).as_path, self.local_asn))
+        });
+        let alike = ((received, rpki), peer.config.import.class(&prefix));
         let verdict = verdicts.get(alike).unwrap_or_else(|| {
             let ours = import::Ours {
                 asn: self.local_asn,
@@ -451,7 +467,7 @@ impl Rib {
                 cluster_id: self.cluster_id,
             };
             let attributes = self.sets.get(received);
-            let verdict = ours.import(&prefix, attributes, peer);
+            let verdict = ours.import(&prefix, attributes, peer, rpki);
             let verdict = Verdict::from(verdict.map(|it| self.sets.intern(it)));
             verdicts.put(alike, verdict);
             verdict

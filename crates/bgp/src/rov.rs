@@ -51,11 +51,12 @@ pub enum NotAVrp {
 }
 
 /// What the RPKI says of a route (RFC 6811 §2).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Validity {
     /// A VRP allows the origin to announce the prefix.
     Valid,
-    /// No VRP covers the prefix.
+    /// No VRP covers the prefix. So it is of every route while there are no VRPs.
+    #[default]
     NotFound,
     /// VRPs cover the prefix, and none allows the origin to announce it.
     Invalid,

@@ -229,7 +229,8 @@ impl Driver {
     fn settle(&mut self) -> bool {
         self.perform_all_actions();
         let now = self.now();
-        let mut busy = false;
+        // Routes that changed VRPs concern, some at a time.
+        let mut busy = self.rib.poll_origins();
         for (index, peer) in self.peers.iter_mut().enumerate() {
             if !peer.established {
                 continue;

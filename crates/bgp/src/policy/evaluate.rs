@@ -83,7 +83,8 @@ impl Match {
             | Self::Med(_)
             | Self::NextHop(_)
             | Self::Neighbor(_)
-            | Self::Local => None,
+            | Self::Local
+            | Self::Rpki(_) => None,
         }
     }
 
@@ -110,6 +111,7 @@ impl Match {
             Self::AsPathContains(asn) => attributes.as_path.contains(*asn),
             Self::OriginAs(asn) => attributes.as_path.origin() == Some(*asn),
             Self::Local => route.local,
+            Self::Rpki(validity) => route.rpki == *validity,
         }
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::relation::{Relation, export_policy, import_policy};
 use super::*;
+use crate::rov::Validity;
 use crate::{AsPath, Attributes};
 
 const US: Asn = Asn(64500);
@@ -22,7 +23,7 @@ fn route() -> Attributes {
     }
 }
 
-const LEARNT: RouteFacts = RouteFacts { local: false, neighbor: None };
+const LEARNT: RouteFacts = RouteFacts { local: false, neighbor: None, rpki: Validity::NotFound };
 
 fn evaluate(policy: &Policy, facts: RouteFacts, attributes: Attributes) -> Option<Attributes> {
     let prefix = "10.2.0.0/16".parse().unwrap();
@@ -60,7 +61,7 @@ fn a_route_that_no_rule_accepts_is_rejected() {
 
 #[test]
 fn matches() {
-    let local = RouteFacts { local: true, neighbor: None };
+    let local = RouteFacts { local: true, ..LEARNT };
     let prefixes =
         |texts: &[&str]| Match::Prefix(texts.iter().map(|text| text.parse().unwrap()).collect());
     let other = Community(64501 << 16 | 2);
@@ -204,7 +205,7 @@ fn export_by_relation_sends_customers_all_and_others_what_earns() {
         let foreign = large("64501:1:1");
         let large_communities = tags.into_iter().chain([foreign]).collect();
         let tagged = Attributes { large_communities, ..route() };
-        let facts = RouteFacts { local: from.is_none(), neighbor: None };
+        let facts = RouteFacts { local: from.is_none(), ..LEARNT };
         let untagged = Attributes { large_communities: vec![foreign], ..route() };
         let expected = sent.then_some(untagged);
         assert_eq!(evaluate(&export_policy(to, US), facts, tagged), expected, "{from:?} → {to:?}");
@@ -224,7 +225,7 @@ fn every_condition_on_a_route_holds_for_what_it_names_and_for_nothing_else() {
     };
     let plain = Attributes { med: None, ..route() };
     let neighbor: IpAddr = "192.0.2.1".parse().unwrap();
-    let facts = RouteFacts { local: false, neighbor: Some(neighbor) };
+    let facts = RouteFacts { neighbor: Some(neighbor), ..LEARNT };
     let path = |text: &str| Match::AsPath(vec!["^9$".parse().unwrap(), text.parse().unwrap()]);
     let net = |text: &str| text.parse::<IpNet>().unwrap();
     for (condition, route, holds) in [
@@ -317,4 +318,22 @@ fn prefixes_of_one_class_hold_the_same_conditions() {
     let prefix: IpNet = "10.0.0.0/8".parse().unwrap();
     assert_eq!(many(64).class(&prefix), PrefixClass::Conditions(u64::MAX));
     assert_eq!(many(65).class(&prefix), PrefixClass::Alone(prefix));
+}
+
+#[test]
+fn a_rule_on_the_rpki_sees_the_state_of_the_route() {
+    let reject = Rule::new(Action::Reject).when(Match::Rpki(Validity::Invalid));
+    let prefer =
+        Rule::new(Action::Next).when(Match::Rpki(Validity::Valid)).set(Set::LocalPref(200));
+    let policy = Policy { rules: vec![reject, prefer, Rule::new(Action::Accept)] };
+    assert!(policy.asks_rpki() && !Policy::accept_all().asks_rpki());
+    for (rpki, want) in [
+        (Validity::Valid, Some(Some(200))),
+        (Validity::NotFound, Some(None)),
+        (Validity::Invalid, None),
+    ] {
+        let attributes = Attributes::new("192.0.2.1".parse().unwrap());
+        let got = evaluate(&policy, RouteFacts { rpki, ..LEARNT }, attributes);
+        assert_eq!(got.map(|route| route.local_pref), want, "{rpki}");
+    }
 }

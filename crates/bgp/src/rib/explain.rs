@@ -11,6 +11,7 @@ use super::peer::PeerId;
 use super::table::{Context, Entry, Route};
 use crate::Attributes;
 use crate::decision::{Candidate, Source, Step, select};
+use crate::rov::Finding;
 
 /// All routes to a prefix and what became of each.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +34,8 @@ pub struct ExplainedRoute {
     pub received: Arc<Attributes>,
     /// The attributes after import policy; as received if the route did not get that far.
     pub attributes: Arc<Attributes>,
+    /// What the RPKI says of its origin; `None`: there are no VRPs.
+    pub rpki: Option<Finding>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -72,6 +75,7 @@ pub(super) fn explain(
         name: name(route),
         received: Arc::clone(context.sets.get(route.received)),
         attributes: Arc::clone(context.sets.get(route.set())),
+        rpki: None,
         outcome,
     };
     let mut candidates = Vec::new();
@@ -84,6 +88,7 @@ pub(super) fn explain(
             name: "local".to_owned(),
             received: Arc::clone(attributes),
             attributes: Arc::clone(attributes),
+            rpki: None,
             outcome: Outcome::Best,
         });
     }
@@ -136,6 +141,12 @@ impl fmt::Display for Explanation {
             }
             if route.peer.is_some() {
                 write!(f, ", next hop {}", attributes.next_hop)?;
+            }
+            if let Some(finding) = &route.rpki {
+                write!(f, ", RPKI {}", finding.validity)?;
+                if let Some(why) = finding.why_invalid(&self.prefix) {
+                    write!(f, " ({why})")?;
+                }
             }
             write!(f, "\n      {}", route.outcome)?;
         }

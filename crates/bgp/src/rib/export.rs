@@ -10,6 +10,7 @@ use super::table::{Best, From};
 use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::otc::{self, Egress};
 use crate::policy::RouteFacts;
+use crate::rov::Validity;
 use crate::{Asn, Attributes, Community, Family};
 
 /// The Partial bit of the attribute flags (RFC 4271 §4.3).
@@ -56,7 +57,7 @@ pub(super) struct Ours {
 pub(super) fn export(
     ours: Ours,
     prefix: &IpNet,
-    (from, sender): (From, Option<Sender>),
+    (from, sender, rpki): (From, Option<Sender>, Validity),
     attributes: &Arc<Attributes>,
     config: &PeerConfig,
     up: &PeerUp,
@@ -85,7 +86,7 @@ pub(super) fn export(
     if ebgp && !local && attributes.med.is_some() {
         Arc::make_mut(&mut attributes).med = None;
     }
-    let facts = RouteFacts { local, neighbor: sender.map(|sender| sender.address) };
+    let facts = RouteFacts { local, neighbor: sender.map(|sender| sender.address), rpki };
     let learnt_next_hop = attributes.next_hop;
     let mut attributes = config.export.evaluate(prefix, &facts, &attributes, ours.asn)?;
     let told = Arc::make_mut(&mut attributes);

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::peer::{Peer, PeerConfig};
 use crate::otc::{self, Ingress};
 use crate::policy::RouteFacts;
+use crate::rov::Validity;
 use crate::{Asn, Attributes};
 
 /// Why a route that was received cannot become best.
@@ -49,6 +50,7 @@ impl Ours {
         prefix: &IpNet,
         received: &Arc<Attributes>,
         peer: &Peer,
+        rpki: Validity,
     ) -> Result<Arc<Attributes>, Ineligible> {
         let config = &peer.config;
         if received.as_path.contains(self.asn) {
@@ -72,7 +74,7 @@ impl Ours {
             return Err(Ineligible::AsPathTooLong);
         }
         let received = &self.with_otc(received, config)?;
-        let facts = RouteFacts { local: false, neighbor: Some(config.address) };
+        let facts = RouteFacts { local: false, neighbor: Some(config.address), rpki };
         config.import.evaluate(prefix, &facts, received, config.asn).ok_or(Ineligible::Policy)
     }
 

@@ -122,6 +122,8 @@ pub(super) struct Peer {
     /// Its export policy may let pass what other peers sent. A site tells its neighbors of its
     /// own prefixes only: then a full table is nothing that they have to look at.
     pub(super) exports_learnt: bool,
+    /// Whether the import and the export policy ask what the RPKI says of a route.
+    pub(super) asks_rpki: (bool, bool),
 }
 
 impl PeerConfig {
@@ -136,6 +138,7 @@ impl Peer {
         let ebgp = config.asn != local_asn;
         Self {
             exports_learnt: !config.export.is_for_local_routes(),
+            asks_rpki: (config.import.asks_rpki(), config.export.asks_rpki()),
             config,
             ebgp,
             session: None,

@@ -18,6 +18,7 @@ use super::paged::Paged;
 use super::peer::{PeerConfig, PeerId, PeerUp};
 use super::table::{EntryId, From, Table};
 use crate::message::Update;
+use crate::rov::{self, Validity, VrpTable};
 use crate::{Attributes, Family};
 
 /// How many prefixes one [`Update`] holds at most.
@@ -66,10 +67,12 @@ pub(super) struct Speaker<'a> {
     pub(super) senders: &'a BTreeMap<PeerId, Sender>,
     pub(super) table: &'a mut Table,
     pub(super) sets: &'a mut Interner<Attributes>,
+    /// If the export policy asks.
+    pub(super) vrps: Option<&'a VrpTable>,
 }
 
 /// All of a best route but its prefix.
-type Learnt = (Id, From, Option<PeerId>, Family);
+type Learnt = (Id, From, Option<PeerId>, Family, Validity);
 
 /// What one stage found out.
 struct Batch {
@@ -305,13 +308,18 @@ impl Batch {
             return None;
         }
         let class = config.export.class(prefix);
-        let alike = ((best.set, best.from, best.peer(), Family::of(prefix)), class);
+        // By the origin that the peer will see (RFC 8893 §3).
+        let rpki = speaker.vrps.map_or(Validity::default(), |vrps| {
+            vrps.validate(prefix, rov::origin(&sets.get(best.set).as_path, ours.asn))
+        });
+        let alike = ((best.set, best.from, best.peer(), Family::of(prefix), rpki), class);
         if let Some(known) = self.exported.get(alike) {
             return known;
         }
         let sender = best.peer().and_then(|peer| speaker.senders.get(&peer)).copied();
         let learnt = sets.get(best.set);
-        let attributes = export::export(*ours, prefix, (best.from, sender), learnt, config, up);
+        let attributes =
+            export::export(*ours, prefix, (best.from, sender, rpki), learnt, config, up);
         let wanted = attributes.map(|attributes| sets.intern(attributes));
         self.exported.put(alike, wanted);
         wanted

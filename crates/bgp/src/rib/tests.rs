@@ -3,6 +3,7 @@
 mod look;
 mod model;
 mod monitor;
+mod origins;
 mod roles;
 mod topology;
 

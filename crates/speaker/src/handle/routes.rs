@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anycast_bgp::rib::{ExplainedRoute, Ineligible, Outcome, PeerId, RouteView, View};
+use anycast_bgp::rov::Validity;
 use anycast_bgp::{Attributes, Family, IpNet};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,8 @@ pub struct FoundRoute {
     pub best: bool,
     /// Why it cannot become best.
     pub ineligible: Option<Ineligible>,
+    /// What the RPKI says of its origin; `None`: there are no VRPs.
+    pub rpki: Option<Validity>,
 }
 
 /// Routes by prefix, page by page.
@@ -122,6 +125,9 @@ pub struct RouteRow {
     pub communities: Vec<String>,
     /// Why it cannot become best: import policy, a loop, an unreachable next hop.
     pub ineligible: Option<String>,
+    /// `valid`, `not-found` or `invalid`; `None`: there are no VRPs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpki: Option<String>,
 }
 
 /// Every candidate for a prefix: `show routes --explain`.
@@ -152,7 +158,7 @@ impl RouteRow {
         next_hop: Option<IpAddr>,
         neighbor: Option<String>,
         best: bool,
-        ineligible: Option<Ineligible>,
+        (ineligible, rpki): (Option<Ineligible>, Option<Validity>),
     ) -> Self {
         let communities = attributes.communities.iter().map(ToString::to_string);
         let extended = attributes.extended_communities.iter().map(ToString::to_string);
@@ -168,14 +174,16 @@ impl RouteRow {
             med: attributes.med,
             communities: communities.chain(extended).chain(large).collect(),
             ineligible: ineligible.map(|why| why.to_string()),
+            rpki: rpki.map(|state| state.to_string()),
         }
     }
 }
 
 impl From<FoundRoute> for RouteRow {
     fn from(route: FoundRoute) -> Self {
-        let FoundRoute { prefix, attributes, next_hop, neighbor, best, ineligible, .. } = route;
-        Self::new(prefix, &attributes, next_hop, neighbor, best, ineligible)
+        let FoundRoute { prefix, attributes, next_hop, neighbor, best, ineligible, rpki, .. } =
+            route;
+        Self::new(prefix, &attributes, next_hop, neighbor, best, (ineligible, rpki))
     }
 }
 
@@ -338,6 +346,7 @@ impl Driver {
             since_seconds: since.as_secs_f64(),
             best: route.best,
             ineligible: route.ineligible,
+            rpki: self.rib.validity(&route.prefix, &route.attributes.as_path),
         }
     }
 }
@@ -357,5 +366,6 @@ fn row(
 ) -> RouteRow {
     let neighbor = peer.map(|id| driver.peers[id.0 as usize].neighbor.name.clone());
     let next_hop = peer.is_some().then_some(attributes.next_hop.address);
-    RouteRow::new(prefix, attributes, next_hop, neighbor, best, ineligible)
+    let rpki = driver.rib.validity(&prefix, &attributes.as_path);
+    RouteRow::new(prefix, attributes, next_hop, neighbor, best, (ineligible, rpki))
 }

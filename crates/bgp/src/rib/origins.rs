@@ -1,0 +1,154 @@
+//! What the RPKI says of routes (RFC 6811), and judging anew those that it changes.
+//!
+//! The state of a route is not kept but looked up, and by the policies only that ask for it:
+//! where none does, VRPs cost nothing here. A changed set of VRPs makes a walk through the table
+//! that judges the routes within what changed, some thousand entries at each
+//! [`poll_origins`](Rib::poll_origins).
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::export;
+use super::memo::Memo;
+use super::peer::PeerId;
+use super::table::{EntryId, Route};
+use super::{Id, Rib};
+use crate::AsPath;
+use crate::rov::{self, Changes, Finding, Validity, VrpTable};
+
+/// How many entries one poll looks at: about a millisecond.
+const ENTRIES_PER_POLL: u32 = 4096;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origins {
+    vrps: Option<Arc<VrpTable>>,
+    walk: Option<Walk>,
+}
+
+/// A way through the table for the sake of what changed.
+#[derive(Clone, Debug)]
+struct Walk {
+    changes: Changes,
+    next: EntryId,
+}
+
+impl Origins {
+    pub(super) fn vrps(&self) -> Option<&VrpTable> {
+        self.vrps.as_deref()
+    }
+}
+
+impl Rib {
+    /// Replaces the VRPs by which routes are judged; without any, every route is NotFound.
+    /// [`poll_origins`](Self::poll_origins) then judges the routes that the change concerns.
+    pub fn set_vrps(&mut self, vrps: Option<Arc<VrpTable>>) {
+        let empty = VrpTable::default();
+        let old = std::mem::replace(&mut self.origins.vrps, vrps);
+        let new = self.origins.vrps.as_deref().unwrap_or(&empty);
+        if !self.peers.values().any(|peer| peer.asks_rpki != (false, false)) {
+            self.origins.walk = None;
+            return;
+        }
+        let mut changes = old.as_deref().unwrap_or(&empty).changes(new);
+        if let Some(walk) = self.origins.walk.take() {
+            changes.merge(&walk.changes);
+        }
+        if !changes.is_empty() {
+            self.origins.walk = Some(Walk { changes, next: 0 });
+        }
+    }
+
+    /// The VRPs by which routes are judged.
+    #[must_use]
+    pub fn vrps(&self) -> Option<&Arc<VrpTable>> {
+        self.origins.vrps.as_ref()
+    }
+
+    /// What the RPKI says of a route with this path; `None`: there are no VRPs.
+    #[must_use]
+    pub fn validity(&self, prefix: &IpNet, path: &AsPath) -> Option<Validity> {
+        let vrps = self.origins.vrps()?;
+        Some(vrps.validate(prefix, rov::origin(path, self.local_asn)))
+    }
+
+    /// The same with the VRPs that make it so.
+    #[must_use]
+    pub fn finding(&self, prefix: &IpNet, path: &AsPath) -> Option<Finding> {
+        let vrps = self.origins.vrps()?;
+        Some(vrps.explain(prefix, rov::origin(path, self.local_asn)))
+    }
+
+    /// Judges some of the routes that changed VRPs concern; whether there are more to look at.
+    pub fn poll_origins(&mut self) -> bool {
+        let Some(mut walk) = self.origins.walk.take() else { return false };
+        let end = self.table.end();
+        let until = end.min(walk.next.saturating_add(ENTRIES_PER_POLL));
+        let mut verdicts = Memo::new();
+        for entry in walk.next..until {
+            let there = self.table.entry(entry);
+            if there.routes().is_empty() && there.best().is_none() {
+                continue;
+            }
+            if !walk.changes.concern(&self.table.prefix(entry)) {
+                continue;
+            }
+            let asks = |id: PeerId| self.peers.get(&id).is_some_and(|peer| peer.asks_rpki.0);
+            let routes: Vec<(PeerId, Id)> = there
+                .routes()
+                .iter()
+                .filter(|route| asks(route.peer))
+                .map(|Route { peer, received, .. }| (*peer, *received))
+                .collect();
+            for (peer, received) in routes {
+                self.announce(peer, entry, received, &mut verdicts);
+            }
+            self.tell_anew(entry);
+        }
+        verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
+        walk.next = until;
+        let more = until < end;
+        if more {
+            self.origins.walk = Some(walk);
+        }
+        more
+    }
+
+    /// Those whose export policy asks look at the prefix again (RFC 8893).
+    fn tell_anew(&mut self, entry: EntryId) {
+        let (family, best) = (self.table.entry(entry).family(), self.table.entry(entry).best());
+        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.asks_rpki.1) {
+            let Some(session) = &mut peer.session else { continue };
+            if session.negotiated(family) {
+                let may_tell =
+                    best.is_some_and(|best| export::may_tell(best, *id, peer.ebgp, peer.client));
+                session.touch(&mut self.table, entry, may_tell);
+            }
+        }
+    }
+
+    /// How many routes of each peer are [valid, not found and invalid](Validity::ALL), among
+    /// `most` entries from `from` on; and where to look on, if that was not all.
+    #[must_use]
+    pub fn count_origins(&self, from: u32, most: u32) -> (Vec<(PeerId, [usize; 3])>, Option<u32>) {
+        let end = self.table.end();
+        let until = end.min(from.saturating_add(most.max(1)));
+        let mut counts: std::collections::BTreeMap<PeerId, [usize; 3]> =
+            self.peers.keys().map(|id| (*id, [0; 3])).collect();
+        for entry in from..until {
+            let routes = self.table.entry(entry).routes();
+            if routes.is_empty() {
+                continue;
+            }
+            let prefix = self.table.prefix(entry);
+            for route in routes {
+                let path = &self.sets.get(route.received).as_path;
+                let validity = self.validity(&prefix, path).unwrap_or_default();
+                if let Some(counts) = counts.get_mut(&route.peer) {
+                    counts[validity as usize] += 1;
+                }
+            }
+        }
+        (counts.into_iter().collect(), (until < end).then_some(until))
+    }
+}
