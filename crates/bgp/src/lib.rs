@@ -10,6 +10,7 @@
 //! | [`policy`] | ordered rules; what no rule accepts is rejected (RFC 8212) |
 //! | [`decision`] | which of several routes is best, and why |
 //! | [`rov`] | who may originate which prefix, as the RPKI says (RFC 6811) |
+//! | [`rtr`] | how VRPs come from a cache (RFC 8210) |
 //! | [`rib`] | Adj-RIB-In, Loc-RIB and Adj-RIB-Out of one speaker |
 
 pub mod as_path;
@@ -26,6 +27,7 @@ pub mod policy;
 pub mod rib;
 pub mod role;
 pub mod rov;
+pub mod rtr;
 pub mod session;
 pub mod time;
 

@@ -332,7 +332,7 @@ fn a_rule_on_the_rpki_sees_the_state_of_the_route() {
         (Validity::NotFound, Some(None)),
         (Validity::Invalid, None),
     ] {
-        let attributes = Attributes::new("192.0.2.1".parse().unwrap());
+        let attributes = Attributes::new(std::net::IpAddr::from([192, 0, 2, 1]));
         let got = evaluate(&policy, RouteFacts { rpki, ..LEARNT }, attributes);
         assert_eq!(got.map(|route| route.local_pref), want, "{rpki}");
     }
