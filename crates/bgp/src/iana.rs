@@ -138,6 +138,7 @@ pub mod attribute_type {
     pub const EXTENDED_COMMUNITIES: u8 = 16;
     pub const AS4_PATH: u8 = 17;
     pub const AS4_AGGREGATOR: u8 = 18;
+    pub const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
     pub const LARGE_COMMUNITY: u8 = 32;
     pub const ONLY_TO_CUSTOMER: u8 = 35;
 }

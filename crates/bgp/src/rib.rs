@@ -41,6 +41,7 @@ mod monitor;
 mod origins;
 mod paged;
 mod peer;
+mod semantics;
 mod session;
 mod table;
 #[cfg(test)]
@@ -223,6 +224,15 @@ impl Rib {
             self.judge_anew(id);
         }
         self.check_limits(id);
+    }
+
+    /// Our addresses with their subnets, as interfaces have them: the next hops of a directly
+    /// connected eBGP peer have to be on one of these subnets and none of these addresses
+    /// (RFC 4271 §6.3). To be said when the peer is up, before its first route; empty: unknown.
+    pub fn set_on_link(&mut self, id: PeerId, ours: Vec<IpNet>) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.on_link = ours;
+        }
     }
 
     /// A peer asks for all of a family again (RFC 2918 §4).
@@ -451,7 +461,7 @@ impl Rib {
         id: PeerId,
         entry: EntryId,
         received: Id,
-        verdicts: &mut Memo<Alike<(Id, Validity)>, Verdict>,
+        verdicts: &mut Memo<Alike<(Id, Validity, bool)>, Verdict>,
     ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let prefix = self.table.prefix(entry);
@@ -459,7 +469,8 @@ impl Rib {
         let rpki = vrps.map_or(Validity::default(), |vrps| {
             vrps.validate(&prefix, rov::origin(&self.sets.get(received).as_path, self.local_asn))
         });
-        let alike = ((received, rpki), peer.config.import.class(&prefix));
+        let unicast = semantics::is_unicast(&prefix);
+        let alike = ((received, rpki, unicast), peer.config.import.class(&prefix));
         let verdict = verdicts.get(alike).unwrap_or_else(|| {
             let ours = import::Ours {
                 asn: self.local_asn,

@@ -39,7 +39,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::iana::{cease_subcode, error_code};
+use crate::iana::{cease_subcode, error_code, message_type};
 use crate::message::{
     self, Capabilities, Context, MAX_LEN, Message, MessageError, Notification, Update,
 };
@@ -416,6 +416,10 @@ impl Session {
                     read += len;
                     self.handle_message(now, connection, message);
                 }
+                // An OPEN that comes too late is unexpected, sound or not.
+                Err(error) if error.is_of_open() && !self.awaits_open(connection) => {
+                    self.refuse_unexpected(now, connection, message_type::OPEN);
+                }
                 Err(error) => self.refuse(now, connection, error.to_notification()),
             }
         }
@@ -748,6 +752,12 @@ impl Session {
     fn send_octets(&mut self, connection: Connection, octets: Vec<u8>) {
         self.counters.messages_out += 1;
         self.actions.push_back(Action::Send(connection, octets));
+    }
+
+    fn awaits_open(&mut self, connection: Connection) -> bool {
+        let State::Opening(opening) = &mut self.state else { return false };
+        let handshake = opening.slot(connection).as_ref();
+        handshake.is_some_and(|it| matches!(it.phase, Phase::OpenSent { .. }))
     }
 
     fn has(&mut self, connection: Connection) -> bool {

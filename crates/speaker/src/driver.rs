@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::addresses::OwnAddresses;
 use crate::bfd::{self, BfdStatus};
 use crate::config::{Config, Igp};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
@@ -57,6 +58,7 @@ enum BfdThread {
 pub(crate) struct Driver {
     pub(crate) peers: Vec<Peer>,
     pub(crate) rib: Rib,
+    own_addresses: OwnAddresses,
     pub(crate) igp: Option<Igp>,
     config: Config,
     kernel: Option<Kernel>,
@@ -129,6 +131,7 @@ impl Driver {
         Self {
             peers: peers.collect(),
             rib,
+            own_addresses: OwnAddresses::default(),
             igp: None,
             config,
             kernel,
@@ -352,6 +355,12 @@ impl Driver {
         };
         let neighbor = &peer.neighbor;
         let direct = neighbor.multihop.is_none() && neighbor.asn != self.config.local_asn;
+        // On loopback there are no links.
+        let on_link = if direct && !local.is_loopback() {
+            self.own_addresses.get(now, self.config.place.as_ref())
+        } else {
+            Vec::new()
+        };
         if let (Some(kernel), true) = (&self.kernel, direct) {
             let lookup = kernel.interface_towards(neighbor.address);
             let sender = self.event_sender.clone();
@@ -364,6 +373,7 @@ impl Driver {
         }
         let name = neighbor.name.clone();
         self.rib.peer_up(peer_id(index), up);
+        self.rib.set_on_link(peer_id(index), on_link);
         self.report(SpeakerEvent::NeighborUp { name });
     }
 

@@ -10,6 +10,7 @@
     reason = "floor 2: this crate is where BGP meets clocks and sockets"
 )]
 
+mod addresses;
 mod bfd;
 mod config;
 mod connection;

@@ -82,6 +82,11 @@ fn type_code(attribute: &[u8]) -> u8 {
 }
 
 impl MessageError {
+    /// Whether it is the content of an OPEN that is wrong.
+    pub(crate) fn is_of_open(&self) -> bool {
+        self.to_notification().code == error_code::OPEN_MESSAGE
+    }
+
     /// What to tell the neighbor before closing.
     #[must_use]
     pub fn to_notification(&self) -> Notification {

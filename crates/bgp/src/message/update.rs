@@ -198,6 +198,10 @@ impl Reading {
             return Ok(());
         }
         let Some(known) = attributes::known(code) else {
+            if code == attribute_type::IPV6_EXTENDED_COMMUNITIES {
+                self.passed_on(flags, code, value, whole);
+                return Ok(());
+            }
             if flags & OPTIONAL == 0 {
                 return Err(MessageError::UnrecognizedWellKnownAttribute(whole.to_vec()));
             }
@@ -219,6 +223,19 @@ impl Reading {
             Err(Malformed::Reset(error)) => return Err(error(whole.to_vec())),
         }
         Ok(())
+    }
+
+    /// IPv6 Address Specific Extended Communities mean nothing to us, but the next speaker should
+    /// not have to suffer from a malformed one (RFC 7606 §7.15).
+    fn passed_on(&mut self, flags: u8, code: u8, value: &[u8], whole: &[u8]) {
+        if flags & (OPTIONAL | TRANSITIVE) != OPTIONAL | TRANSITIVE {
+            self.withdraw(code, MessageError::AttributeFlags, "its flags are wrong", whole);
+        } else if value.is_empty() || !value.len().is_multiple_of(20) {
+            let what = "its length is not a multiple of its items'";
+            self.withdraw(code, MessageError::OptionalAttribute, what, whole);
+        } else {
+            self.draft.unknown(flags, code, value);
+        }
     }
 
     fn finish(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::peer::{Peer, PeerConfig};
+use super::semantics;
 use crate::otc::{self, Ingress};
 use crate::policy::RouteFacts;
 use crate::rov::Validity;
@@ -29,6 +30,10 @@ pub enum Ineligible {
     AsPathTooLong,
     /// It is for customers only, and the peer should not have sent it to us (RFC 9234 §5).
     RouteLeak,
+    /// Its prefix is multicast, loopback or the like (RFC 4271 §6.3).
+    NotUnicast,
+    /// Its next hop is on no subnet that we share with the peer (RFC 4271 §5.1.3, §6.3).
+    NextHopOffLink,
     /// The import policy rejects it.
     Policy,
     /// The interior has no way to its next hop (RFC 4271 §9.1.2).
@@ -53,6 +58,9 @@ impl Ours {
         rpki: Validity,
     ) -> Result<Arc<Attributes>, Ineligible> {
         let config = &peer.config;
+        if !semantics::is_unicast(prefix) {
+            return Err(Ineligible::NotUnicast);
+        }
         if received.as_path.contains(self.asn) {
             return Err(Ineligible::AsLoop);
         }
@@ -69,6 +77,9 @@ impl Ours {
         let up = peer.session.as_ref().map(|session| &session.up);
         if up.is_some_and(|up| up.is_ours(received.next_hop.address)) {
             return Err(Ineligible::NextHopIsOurs);
+        }
+        if let Some(why) = peer.next_hop_fault(&received.next_hop) {
+            return Err(why);
         }
         if peer.limits.as_path_length.is_some_and(|limit| received.as_path.length() > limit) {
             return Err(Ineligible::AsPathTooLong);
@@ -113,7 +124,7 @@ pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attribute
 
 impl Ineligible {
     /// Every reason, in the order of their declaration.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::FirstAs,
@@ -121,6 +132,8 @@ impl Ineligible {
         Self::ClusterLoop,
         Self::AsPathTooLong,
         Self::RouteLeak,
+        Self::NotUnicast,
+        Self::NextHopOffLink,
         Self::Policy,
         Self::Unreachable,
     ];
@@ -136,6 +149,8 @@ impl fmt::Display for Ineligible {
             Self::ClusterLoop => "it went through our cluster already",
             Self::AsPathTooLong => "the path is longer than the limit",
             Self::RouteLeak => "a route leak: it is for customers only",
+            Self::NotUnicast => "the prefix is not unicast",
+            Self::NextHopOffLink => "the next hop is on no subnet that we share with the peer",
             Self::Policy => "rejected by import policy",
             Self::Unreachable => "the next hop is unreachable",
         })

@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
+use super::import::Ineligible;
+use super::semantics;
 use super::session::Session;
 use crate::policy::Policy;
 use crate::{Asn, Family, NextHop, Role};
@@ -116,6 +120,8 @@ pub(super) struct Peer {
     pub(super) counts: Counts,
     pub(super) limits: Limits,
     pub(super) reported: Reported,
+    /// Our addresses with their subnets, if the next hops of this peer have to be on one of them.
+    pub(super) on_link: Vec<IpNet>,
     /// An iBGP peer whose routes are reflected to all iBGP peers, and who is told all of theirs
     /// (RFC 4456 §6).
     pub(super) client: bool,
@@ -145,6 +151,7 @@ impl Peer {
             counts: Counts::default(),
             limits: Limits::default(),
             reported: Reported::default(),
+            on_link: Vec::new(),
             client: false,
         }
     }
@@ -163,6 +170,17 @@ impl Peer {
         (warned && !before.warning).then_some(Event::PrefixWarning { peer, received })
     }
 
+    /// What is wrong with a next hop that the peer names, by our addresses.
+    pub(super) fn next_hop_fault(&self, next_hop: &NextHop) -> Option<Ineligible> {
+        if !self.ebgp || self.on_link.is_empty() || next_hop.address == self.config.address {
+            None
+        } else if self.on_link.iter().any(|ours| ours.addr() == next_hop.address) {
+            Some(Ineligible::NextHopIsOurs)
+        } else {
+            (!semantics::is_on_link(next_hop, &self.on_link)).then_some(Ineligible::NextHopOffLink)
+        }
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let advertised = self.session.as_ref().map_or(0, Session::advertised);
         Counts { advertised, ..self.counts }
@@ -170,9 +188,11 @@ impl Peer {
 }
 
 impl PeerUp {
-    /// Whether `address` is one that we announce as next hop ourselves.
+    /// Whether `address` is one that we announce as next hop ourselves, or any host's own.
     pub(super) fn is_ours(&self, address: IpAddr) -> bool {
-        address == self.local_address || Some(address) == self.next_hop_other
+        address == self.local_address
+            || Some(address) == self.next_hop_other
+            || (address.to_canonical().is_loopback() && !self.local_address.is_loopback())
     }
 
     /// The next hop that we announce for a family.

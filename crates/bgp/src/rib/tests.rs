@@ -340,6 +340,39 @@ fn what_may_not_become_best_is_kept_and_named() {
 }
 
 #[test]
+fn a_neighbor_on_the_link_names_next_hops_on_the_link_and_not_ours() {
+    let ours = "the next hop is our own address";
+    let elsewhere = "the next hop is on no subnet that we share with the peer";
+    // (next hop, from whom, why not)
+    for (next_hop, from, why) in [
+        ("192.0.2.77", ALPHA, None),
+        ("192.0.2.3", ALPHA, Some(ours)),
+        ("127.0.0.1", ALPHA, Some(ours)),
+        ("203.0.113.1", ALPHA, Some(elsewhere)),
+        ("203.0.113.1", CORE, None),
+    ] {
+        let mut rib = rib(&[ALPHA, CORE]);
+        for peer in [ALPHA, CORE] {
+            rib.set_on_link(peer, vec![net("192.0.2.3/24")]);
+        }
+        let path: &[u32] = if from == ALPHA { &[64501] } else { &[] };
+        let attributes = Attributes { next_hop: ip(next_hop).into(), ..route(path) };
+        rib.handle_update(from, announce("10.1.0.0/16", attributes));
+        let found = rib.received(from).next().and_then(|route| route.ineligible);
+        assert_eq!(found.map(|why| why.to_string()).as_deref(), why, "{next_hop}");
+    }
+}
+
+#[test]
+fn what_is_no_unicast_is_ignored_beside_what_is() {
+    let mut rib = rib(&[ALPHA, BETA]);
+    let prefixes = ["224.0.0.0/4", "10.1.0.0/16", "127.0.0.0/8"].map(net);
+    rib.handle_update(ALPHA, Update::announce(Arc::new(route(&[64501])), prefixes));
+    assert_eq!(told(&mut rib, BETA), ["10.1.0.0/16: [64500 64501] via 192.0.2.254"]);
+    assert_eq!(rib.counts(ALPHA), Counts { received: 3, accepted: 1, advertised: 0 });
+}
+
+#[test]
 fn a_route_server_need_not_be_first_in_the_path() {
     let mut rib = rib(&[BETA]);
     rib.add_peer(ALPHA, PeerConfig { enforce_first_as: false, ..config(ALPHA) });
@@ -527,7 +560,7 @@ fn a_prefix_both_withdrawn_and_announced_in_one_update_is_announced() {
 fn prefixes_with_equal_attributes_share_updates_of_at_most_a_thousand() {
     let mut rib = rib(&[ALPHA, BETA]);
     let prefixes: Vec<IpNet> = (0..2500_u32)
-        .map(|it| IpNet::new(Ipv4Addr::from_bits(it << 8).into(), 24).unwrap())
+        .map(|it| IpNet::new(Ipv4Addr::from_bits((10 << 24) + (it << 8)).into(), 24).unwrap())
         .collect();
     let odd = |at: usize| at % 2 == 1;
     for parity in [false, true] {
@@ -687,7 +720,8 @@ fn what_is_said_to_or_by_a_peer_that_is_down_or_unknown_is_nothing() {
 
 /// `count` prefixes of length 24 from alpha.
 fn many(count: u32) -> Update {
-    let prefix = |it: u32| IpNet::new(Ipv4Addr::from_bits(it << 8).into(), 24).unwrap();
+    let prefix =
+        |it: u32| IpNet::new(Ipv4Addr::from_bits((10 << 24) + (it << 8)).into(), 24).unwrap();
     Update::announce(Arc::new(route(&[64501])), (0..count).map(prefix))
 }
 
@@ -771,7 +805,7 @@ fn limits_on_prefixes_are_reported_once_on_each_side_of_the_threshold() {
     let events = |rib: &mut Rib| std::iter::from_fn(|| rib.poll_event()).collect::<Vec<_>>();
     let warning = |received| Event::PrefixWarning { peer: ALPHA, received };
     let limit = |limit| Event::PrefixLimit { peer: ALPHA, limit };
-    let withdrawn = Update::withdraw(vec![net("0.0.2.0/24")]);
+    let withdrawn = Update::withdraw(vec![net("10.0.2.0/24")]);
     // (what came, what is reported)
     for (update, reported) in [
         (many(2), vec![]),

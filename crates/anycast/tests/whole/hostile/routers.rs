@@ -112,10 +112,10 @@ impl Router {
                 let mut rest = row["med"].as_u64().map(|med| med.to_string()).unwrap_or_default();
                 // From inside, 100 is what the neighbor says.
                 if let Some(preference) = row["local_pref"].as_u64().filter(|it| *it != 100) {
-                    rest += &format!(",lp{preference}");
+                    rest = format!("{rest},lp{preference}");
                 }
                 for community in row["communities"].as_array().expect("a list") {
-                    rest += &format!(",{}", community.as_str().expect("a word"));
+                    rest = [&rest, ",", community.as_str().expect("a word")].concat();
                 }
                 (row["prefix"].as_str().expect("a word").to_owned(), rest)
             })
@@ -132,7 +132,7 @@ impl Router {
             if let Some((first, _)) = line.split_once(' ')
                 && first.contains('/')
             {
-                prefix = first.to_owned();
+                first.clone_into(&mut prefix);
             } else if let Some(med) = line.trim().strip_prefix("BGP.med: ") {
                 routes.entry(prefix.clone()).or_insert_with(|| med.to_owned());
             }

@@ -73,6 +73,13 @@ fn a_malformed_attribute_withdraws_the_prefixes() {
         ("EXTENDED COMMUNITIES of seven octets", EBGP, beside("c0 10 07 00000000000000"), 16),
         ("EXTENDED COMMUNITIES of none", EBGP, beside("c0 10 00"), 16),
         ("LARGE_COMMUNITY of 13 octets", EBGP, beside("c0 20 0d 00000000000000000000000000"), 32),
+        (
+            "IPv6 EXTENDED COMMUNITIES of ten octets",
+            EBGP,
+            beside("c0 19 0a 00000000000000000000"),
+            25,
+        ),
+        ("IPv6 EXTENDED COMMUNITIES of none", EBGP, beside("c0 19 00"), 25),
         ("LARGE_COMMUNITY of none", EBGP, beside("c0 20 00"), 32),
         ("OTC of two octets", EBGP, beside("c0 23 02 0000"), 35),
         ("an attribute runs past the list", EBGP, beside("c0 63 02 00"), 99),

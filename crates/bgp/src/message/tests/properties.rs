@@ -115,7 +115,7 @@ fn attributes(ctx: Context, family: Family) -> impl Strategy<Value = Attributes>
     let within =
         (option::of(any::<u32>()), option::of(any::<Ipv4Addr>()), vec(any::<Ipv4Addr>(), 0..4));
     let unknown = prop::collection::btree_map(
-        prop_oneof![Just(11_u8), 20..=31_u8, 36..=255_u8],
+        prop_oneof![Just(11_u8), 20..=24_u8, 26..=31_u8, 36..=255_u8],
         vec(any::<u8>(), 0..300),
         0..3,
     );

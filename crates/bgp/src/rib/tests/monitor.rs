@@ -79,8 +79,8 @@ fn each_table_is_walked_with_its_own_attributes_those_that_are_equal_together() 
 #[test]
 fn a_walk_through_a_large_table_takes_steps_and_meets_each_route_once() {
     let mut rib = rib(&[ALPHA]);
-    let prefixes: Vec<IpNet> =
-        (0..10_000_u32).map(|it| IpNet::new((it << 8).to_be_bytes().into(), 24).unwrap()).collect();
+    let prefix = |it: u32| IpNet::new(((10 << 24) + (it << 8)).to_be_bytes().into(), 24).unwrap();
+    let prefixes: Vec<IpNet> = (0..10_000).map(prefix).collect();
     let shared = Arc::new(route(&[64501]));
     for prefixes in prefixes.chunks(500) {
         let update = Update::announce(Arc::clone(&shared), prefixes.to_vec());
