@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::num::NonZeroU8;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Family};
-use anycast_speaker::{Config, Here, Neighbor, Offer, Speaker};
+use anycast_speaker::{Bfd, Config, Here, Neighbor, Offer, Speaker, SpeakerEvent};
+use tokio::sync::mpsc;
 
 use crate::Failure;
 use crate::processes::Process;
@@ -28,6 +30,9 @@ pub const HOLD_TIME: Duration = Duration::from_secs(240);
 pub const PATIENCE: Duration = Duration::from_secs(200);
 /// The time between two looks at how far a speaker is.
 const LOOK: Duration = Duration::from_millis(3);
+/// The ends of the link to the neighbor that BFD watches, which lies in another namespace: the
+/// port of BFD is one for all addresses.
+pub const LINK: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 0), Ipv4Addr::new(192, 0, 2, 1)];
 /// Its first neighbor's ASN; the others' follow.
 const FIRST_NEIGHBOR: u32 = 64_600;
 
@@ -75,12 +80,36 @@ pub struct Setup {
     pub neighbors: usize,
     /// The last of them is told all routes.
     pub tells_last: bool,
+    /// The first of them is watched by BFD, three packets of so many milliseconds.
+    pub bfd: Option<u32>,
 }
 
 impl Setup {
     fn tells(self, index: usize) -> bool {
         self.tells_last && index + 1 == self.neighbors
     }
+
+    /// So many neighbors that are told nothing.
+    #[must_use]
+    pub const fn listens(neighbors: usize) -> Self {
+        Self { neighbors, tells_last: false, bfd: None }
+    }
+
+    fn arguments(self) -> [String; 3] {
+        let bfd = self.bfd.unwrap_or(0);
+        [self.neighbors.to_string(), self.tells_last.to_string(), bfd.to_string()]
+    }
+
+    fn parse([neighbors, tells_last, bfd]: [&str; 3]) -> Result<Self, Failure> {
+        let bfd = Some(bfd.parse()?).filter(|interval| *interval > 0);
+        Ok(Self { neighbors: neighbors.parse()?, tells_last: tells_last.parse()?, bfd })
+    }
+}
+
+/// BFD with three packets of so many milliseconds.
+fn bfd(milliseconds: u32) -> Bfd {
+    let multiplier = NonZeroU8::new(3).expect("three is not zero");
+    Bfd { interval: Duration::from_millis(milliseconds.into()), multiplier }
 }
 
 /// Runs this program again with `arguments` in a network namespace of its own, whose loopback
@@ -98,27 +127,64 @@ pub fn enter(arguments: &[&str]) -> Result<(), Failure> {
     Err(format!("cannot start unshare (util-linux): {error}").into())
 }
 
-/// Is our speaker until standard input closes: what a bench's `speak NEIGHBORS TELLS` does. For
-/// each line of input, a number of routes, prints one once it has accepted so many.
+/// Is our speaker until standard input closes: what a bench's `speak` does. For a line of input,
+/// a number of routes, it prints one once it has accepted so many; and one for each session that
+/// goes up or down.
 ///
 /// # Errors
 /// The speaker cannot be started.
-pub fn speak(neighbors: &str, tells_last: &str) -> Result<(), Failure> {
-    let setup = Setup { neighbors: neighbors.parse()?, tells_last: tells_last.parse()? };
-    let config = Config {
+pub fn speak(arguments: [&str; 3]) -> Result<(), Failure> {
+    let setup = Setup::parse(arguments)?;
+    let addresses = [Some(SPEAKER.0), setup.bfd.map(|_| LINK[0])];
+    run(Config {
         local_asn: Asn(SPEAKER.1),
         router_id: SPEAKER.0,
-        listen: vec![SocketAddr::from((SPEAKER.0, PORT))],
+        listen: addresses.into_iter().flatten().map(|own| (own, PORT).into()).collect(),
         install_routes: false,
         place: Arc::new(Here),
         neighbors: (0..setup.neighbors).map(|index| configured(setup, index)).collect(),
-    };
+    })
+}
+
+/// Is the first neighbor of the speaker under test, with BFD: what a bench's `answer` does. It
+/// starts at a line of input.
+///
+/// # Errors
+/// The speaker cannot be started.
+pub fn answer(milliseconds: &str) -> Result<(), Failure> {
+    std::io::stdin().read_line(&mut String::new())?;
+    let setup = Setup { bfd: Some(milliseconds.parse()?), ..Setup::listens(1) };
+    let mut towards = configured(setup, 0);
+    (towards.address, towards.local_address) = (LINK[0].into(), Some(LINK[1].into()));
+    towards.asn = Asn(SPEAKER.1);
+    towards.passive = false;
+    run(Config {
+        local_asn: Asn(neighbor(0).1),
+        router_id: LINK[1],
+        listen: Vec::new(),
+        install_routes: false,
+        place: Arc::new(Here),
+        neighbors: vec![towards],
+    })
+}
+
+fn run(config: Config) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let speaker = Speaker::bind(config, None).await?;
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let speaker = Speaker::bind(config, Some(sender)).await?;
         let handle = speaker.handle();
         let running = tokio::spawn(speaker.run());
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                match event {
+                    SpeakerEvent::NeighborUp { name } => println!("up {name}"),
+                    SpeakerEvent::NeighborDown { name, why } => println!("down {name}: {why}"),
+                    SpeakerEvent::NeighborUnreachable { .. } => {}
+                }
+            }
+        });
         let wanted = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
             std::io::stdin().read_line(&mut line).map(|_| line)
@@ -139,12 +205,17 @@ pub fn speak(neighbors: &str, tells_last: &str) -> Result<(), Failure> {
 }
 
 fn configured(setup: Setup, index: usize) -> Neighbor {
-    let (address, asn) = neighbor(index);
+    let (mut address, asn) = neighbor(index);
+    let mut local = SPEAKER.0;
+    let watched = setup.bfd.filter(|_| index == 0).map(bfd);
+    if watched.is_some() {
+        [local, address] = LINK;
+    }
     Neighbor {
         name: format!("n{index}"),
         address: address.into(),
         port: PORT,
-        local_address: Some(SPEAKER.0.into()),
+        local_address: Some(local.into()),
         asn: Asn(asn),
         hold_time: HOLD_TIME,
         connect_retry: Duration::from_secs(1),
@@ -152,19 +223,22 @@ fn configured(setup: Setup, index: usize) -> Neighbor {
         next_hop_other: None,
         passive: true,
         offer: Offer::default(),
-        multihop: Some(2),
+        // BFD over a single hop and over several are two protocols; the former is measured.
+        multihop: if watched.is_some() { None } else { Some(2) },
         ttl_security: false,
         password: None,
         import: Policy::accept_all(),
         export: if setup.tells(index) { Policy::accept_all() } else { Policy::reject_all() },
         next_hop_self: false,
-        bfd: None,
+        bfd: watched,
     }
 }
 
 /// A speaker that runs. Dropped, it ends.
 pub struct Running {
     child: Child,
+    /// What it says.
+    lines: BufReader<Box<dyn Read + Send>>,
     /// Where BIRD listens for commands.
     control: Option<PathBuf>,
 }
@@ -183,24 +257,37 @@ impl Running {
 
     fn ours(setup: Setup) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["speak", &setup.neighbors.to_string(), &setup.tells_last.to_string()]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        Ok(Self { child, control: None })
+        command.arg("speak").args(setup.arguments());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let pipe = child.stdout.take().ok_or("standard output is a pipe")?;
+        Ok(Self { child, lines: BufReader::new(Box::new(pipe)), control: None })
     }
 
     fn bird(setup: Setup, folder: &Path) -> Result<Self, Failure> {
         let (config, control) = (folder.join("bird.conf"), folder.join("bird.ctl"));
         let mut text =
             format!("log stderr all;\nrouter id {};\nprotocol device {{ }}\n", SPEAKER.0);
-        for index in 0..setup.neighbors {
-            let (address, asn) = neighbor(index);
-            let export = if setup.tells(index) { "all" } else { "none" };
+        if let Some(interval) = setup.bfd {
             write!(
                 text,
-                "protocol bgp n{index} {{\n  local {} port {PORT} as {};\n  \
-                 neighbor {address} as {asn};\n  multihop 2;\n  passive on;\n  hold time {};\n  \
+                "debug protocols {{ states, events }};\nprotocol bfd {{ accept direct; \
+                 interface \"*\" {{ interval {interval} ms; multiplier 3; }}; \
+                 neighbor {} local {}; }}\n",
+                LINK[1], LINK[0],
+            )?;
+        }
+        for index in 0..setup.neighbors {
+            let (mut address, asn) = neighbor(index);
+            let export = if setup.tells(index) { "all" } else { "none" };
+            let (mut local, mut hops) = (SPEAKER.0, "multihop 2");
+            if setup.bfd.is_some() && index == 0 {
+                ([local, address], hops) = (LINK, "direct; bfd on");
+            }
+            write!(
+                text,
+                "protocol bgp n{index} {{\n  local {local} port {PORT} as {};\n  \
+                 neighbor {address} as {asn};\n  {hops};\n  passive on;\n  hold time {};\n  \
                  ipv4 {{ import all; export {export}; }};\n}}\n",
-                SPEAKER.0,
                 SPEAKER.1,
                 HOLD_TIME.as_secs(),
             )?;
@@ -211,8 +298,26 @@ impl Running {
         let mut command = Command::new("/usr/sbin/bird");
         command.arg("-f").arg("-c").arg(&config).arg("-s").arg(&control);
         command.arg("-P").arg(folder.join("bird.pid"));
-        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        Ok(Self { child, control: Some(control) })
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let pipe = child.stderr.take().ok_or("standard error is a pipe")?;
+        Ok(Self { child, lines: BufReader::new(Box::new(pipe)), control: Some(control) })
+    }
+
+    /// Waits until it prints a line that has these words in it.
+    ///
+    /// # Errors
+    /// It ends before.
+    pub fn wait_for_line(&mut self, words: &str) -> Result<(), Failure> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.lines.read_line(&mut line)? == 0 {
+                return Err(format!("the speaker ended before it said {words:?}").into());
+            }
+            if line.contains(words) {
+                return Ok(());
+            }
+        }
     }
 
     /// Waits until it counts so many routes; once.
@@ -222,10 +327,7 @@ impl Running {
     pub fn wait_for(&mut self, routes: usize) -> Result<(), Failure> {
         let Some(control) = &self.control else {
             writeln!(self.child.stdin.as_mut().ok_or("standard input is a pipe")?, "{routes}")?;
-            let pipe = self.child.stdout.take().ok_or("standard output is a pipe")?;
-            let mut line = String::new();
-            BufReader::new(pipe).read_line(&mut line)?;
-            return if line.is_empty() { Err("our speaker ended".into()) } else { Ok(()) };
+            return self.wait_for_line("all");
         };
         let deadline = Instant::now() + PATIENCE;
         let mut stream = BufReader::new(UnixStream::connect(control)?);

@@ -43,7 +43,7 @@ struct Case {
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, tells] => speak(neighbors, tells),
+        ["speak", neighbors, tells, bfd] => speak([neighbors, tells, bfd]),
         ["inside", runs, words @ ..] => measure(runs.parse()?, words),
         [] => enter(&[RUNS]),
         [runs, words @ ..] if runs.parse::<usize>().is_ok() => enter(&[&[*runs], words].concat()),
@@ -67,7 +67,7 @@ impl Figures {
         folder: &Path,
     ) -> Result<(), Failure> {
         let neighbors = case.feeders + usize::from(case.out);
-        let setup = Setup { neighbors, tells_last: case.out };
+        let setup = Setup { tells_last: case.out, ..Setup::listens(neighbors) };
         let mut speaker = Running::start(program, setup, folder)?;
         let feeders: Vec<Feeder> = (0..neighbors).map(Feeder::dial).collect::<Result<_, _>>()?;
         let began = Instant::now();

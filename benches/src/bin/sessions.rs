@@ -31,7 +31,7 @@ const SERVICE: (&str, u16) = ("192.0.2.1", 53);
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, tells] => speak(neighbors, tells),
+        ["speak", neighbors, tells, bfd] => speak([neighbors, tells, bfd]),
         ["inside", runs] => measure(runs.parse()?),
         [] => enter(&[RUNS]),
         [runs] if runs.parse::<usize>().is_ok() => enter(&[runs]),
@@ -75,7 +75,7 @@ fn compare(
 
 /// Seconds from the first attempt to connect until the last session is Established.
 fn dial_at_once(program: Program, folder: &Path) -> Result<f64, Failure> {
-    let setup = Setup { neighbors: DIALLERS, tells_last: false };
+    let setup = Setup::listens(DIALLERS);
     let _speaker = Running::start(program, setup, folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
