@@ -197,6 +197,10 @@ impl Driver {
                 && let Ok(event) = self.events.try_recv()
             {
                 self.handle_event(event);
+                // A table that loads must not hide that a neighbor has died.
+                while let Ok((index, event)) = self.bfd_events.try_recv() {
+                    self.handle_bfd(index, event);
+                }
             }
             // Timers each time, however much there is to do: one neighbor's full table must not
             // cost another its KEEPALIVE. And after the events: who has spoken is not silent.
