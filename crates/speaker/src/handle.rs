@@ -1,6 +1,7 @@
 //! Telling and asking a running speaker.
 
 mod neighbors;
+mod origins;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use neighbors::{
     CapabilityWords, CounterRow, LimitsRow, NeighborOrder, NeighborStatus, NotificationRow,
     OrderError, UnknownNeighbor,
 };
+pub use origins::OriginCounts;
 pub use routes::{
     ExplainReport, ExplainRow, FoundRoute, LookError, RouteLook, RouteRow, RouteStream,
     RouteSubject, RouteTable,

@@ -19,6 +19,7 @@ mod handle;
 mod kernel;
 mod monitor;
 mod peer;
+mod rpki;
 mod sched;
 mod sockopt;
 mod speaker;
@@ -27,7 +28,8 @@ pub use bfd::BfdStatus;
 pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
 pub use handle::{
     CapabilityWords, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle, LimitsRow,
-    LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, RouteLook, RouteRow,
-    RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
+    LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts, RouteLook,
+    RouteRow, RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
 };
+pub use rpki::{Rpki, RpkiConfig, RpkiEvent, RpkiSource};
 pub use speaker::{BindError, Speaker, SpeakerEvent};
