@@ -78,31 +78,31 @@ impl Program {
 pub struct Setup {
     /// How many neighbors it has.
     pub neighbors: usize,
-    /// The last of them is told all routes.
-    pub tells_last: bool,
+    /// So many of them, the last ones, are told all routes.
+    pub told: usize,
     /// The first of them is watched by BFD, three packets of so many milliseconds.
     pub bfd: Option<u32>,
 }
 
 impl Setup {
     fn tells(self, index: usize) -> bool {
-        self.tells_last && index + 1 == self.neighbors
+        index + self.told >= self.neighbors
     }
 
     /// So many neighbors that are told nothing.
     #[must_use]
     pub const fn listens(neighbors: usize) -> Self {
-        Self { neighbors, tells_last: false, bfd: None }
+        Self { neighbors, told: 0, bfd: None }
     }
 
     fn arguments(self) -> [String; 3] {
         let bfd = self.bfd.unwrap_or(0);
-        [self.neighbors.to_string(), self.tells_last.to_string(), bfd.to_string()]
+        [self.neighbors.to_string(), self.told.to_string(), bfd.to_string()]
     }
 
-    fn parse([neighbors, tells_last, bfd]: [&str; 3]) -> Result<Self, Failure> {
+    fn parse([neighbors, told, bfd]: [&str; 3]) -> Result<Self, Failure> {
         let bfd = Some(bfd.parse()?).filter(|interval| *interval > 0);
-        Ok(Self { neighbors: neighbors.parse()?, tells_last: tells_last.parse()?, bfd })
+        Ok(Self { neighbors: neighbors.parse()?, told: told.parse()?, bfd })
     }
 }
 

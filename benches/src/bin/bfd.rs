@@ -34,7 +34,7 @@ const LOADING: Duration = Duration::from_millis(150);
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, tells, bfd] => speak([neighbors, tells, bfd]),
+        ["speak", neighbors, told, bfd] => speak([neighbors, told, bfd]),
         ["answer", interval] => answer(interval),
         ["spin"] => loop {
             std::hint::spin_loop();

@@ -1,5 +1,5 @@
 //! A full table over TCP sessions: into our speaker, and into BIRD, in turn. From one neighbor,
-//! from ten, and in from one and out to another.
+//! from ten, in from one and out to another, and out to ten.
 //!
 //! Both in a network namespace of their own, neither putting routes into the kernel. Measured
 //! from the first octet of the first UPDATE until the speaker counts all routes, or until the
@@ -22,32 +22,28 @@ const SETS: usize = 100_000;
 const RUNS: &str = "5";
 
 /// What is measured, by the word that asks for it.
-const CASES: [Case; 3] = [
-    Case { word: "one", title: "From one neighbor", feeders: 1, out: false },
-    Case { word: "ten", title: "From ten neighbors, a tenth each", feeders: 10, out: false },
-    Case {
-        word: "through",
-        title: "In from one neighbor and out to another",
-        feeders: 1,
-        out: true,
-    },
+const CASES: [Case; 4] = [
+    Case { word: "one", title: "From one neighbor", feeders: 1, told: 0 },
+    Case { word: "ten", title: "From ten neighbors, a tenth each", feeders: 10, told: 0 },
+    Case { word: "through", title: "In from one neighbor and out to another", feeders: 1, told: 1 },
+    Case { word: "fan", title: "In from one neighbor and out to ten", feeders: 1, told: 10 },
 ];
 
 struct Case {
     word: &'static str,
     title: &'static str,
     feeders: usize,
-    out: bool,
+    told: usize,
 }
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, tells, bfd] => speak([neighbors, tells, bfd]),
+        ["speak", neighbors, told, bfd] => speak([neighbors, told, bfd]),
         ["inside", runs, words @ ..] => measure(runs.parse()?, words),
         [] => enter(&[RUNS]),
         [runs, words @ ..] if runs.parse::<usize>().is_ok() => enter(&[&[*runs], words].concat()),
-        _ => Err("usage: full-table [RUNS [one|ten|through]…]".into()),
+        _ => Err("usage: full-table [RUNS [one|ten|through|fan]…]".into()),
     }
 }
 
@@ -66,8 +62,8 @@ impl Figures {
         tables: &[Vec<u8>],
         folder: &Path,
     ) -> Result<(), Failure> {
-        let neighbors = case.feeders + usize::from(case.out);
-        let setup = Setup { tells_last: case.out, ..Setup::listens(neighbors) };
+        let neighbors = case.feeders + case.told;
+        let setup = Setup { told: case.told, ..Setup::listens(neighbors) };
         let mut speaker = Running::start(program, setup, folder)?;
         let feeders: Vec<Feeder> = (0..neighbors).map(Feeder::dial).collect::<Result<_, _>>()?;
         let began = Instant::now();
@@ -79,9 +75,15 @@ impl Figures {
                     scope.spawn(|| feeder.send(table).map_err(|error| error.to_string()))
                 })
                 .collect();
-            match feeders.last() {
-                Some(sink) if case.out => sink.receive(ROUTES)?,
-                _ => speaker.wait_for(ROUTES)?,
+            if case.told == 0 {
+                speaker.wait_for(ROUTES)?;
+            }
+            let sinks: Vec<_> = feeders[case.feeders..]
+                .iter()
+                .map(|sink| scope.spawn(|| sink.receive(ROUTES).map_err(|error| error.to_string())))
+                .collect();
+            for sink in sinks {
+                sink.join().map_err(|_| "a sink panicked")??;
             }
             for sender in senders {
                 sender.join().map_err(|_| "a feeder panicked")??;
