@@ -6,8 +6,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use anycast_bgp::rov::VrpTable;
+
 use crate::problem::{Problem, Span};
-use crate::read::Draft;
+use crate::read::{Draft, RpkiDraft};
 use crate::report::{Report, parse_with};
 
 /// The kernel's limit for a TCP MD5 key (`TCP_MD5SIG_MAXKEYLEN`).
@@ -47,6 +49,21 @@ pub enum ReadError {
 /// # Errors
 /// If there is no text to be had; what is wrong with the text is in the report.
 pub fn read(path: &Path) -> Result<Report, ReadError> {
+    read_and(path, |_| Vec::new())
+}
+
+/// The same, and warns of what the fleet announces and the RPKI calls invalid.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_vrps(path: &Path, vrps: &VrpTable) -> Result<Report, ReadError> {
+    read_and(path, |draft| crate::lint::rpki::own_prefixes(draft, vrps))
+}
+
+fn read_and(
+    path: &Path,
+    further: impl FnOnce(&Draft) -> Vec<Problem>,
+) -> Result<Report, ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
     let mut octets = Vec::new();
     let file = fs::File::open(path).map_err(failed)?;
@@ -59,7 +76,12 @@ pub fn read(path: &Path) -> Result<Report, ReadError> {
         offset: error.utf8_error().valid_up_to(),
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(parse_with(&path.display().to_string(), &source, |draft| secrets(draft, folder)))
+    Ok(parse_with(&path.display().to_string(), &source, |draft| {
+        let mut problems = secrets(draft, folder);
+        problems.extend(vrp_files(draft, folder));
+        problems.extend(further(draft));
+        problems
+    }))
 }
 
 /// What is wrong with the files of secrets. They are often absent where a file is only checked,
@@ -72,6 +94,23 @@ fn secrets(draft: &Draft, folder: &Path) -> Vec<Problem> {
             look_at_secret(&path, neighbor.at.of("password-file"))
         })
         .collect()
+}
+
+/// VRP files that are not there. They may be absent where a fleet file is only checked.
+fn vrp_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
+    let of_sites = draft.sites.iter().filter_map(|site| site.rpki.as_ref());
+    let missing = |rpki: &RpkiDraft| {
+        let path = folder.join(rpki.vrp_file.as_ref()?);
+        let why = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => return None,
+            Ok(_) => "is not a file".to_owned(),
+            Err(error) => format!("cannot be used here: {error}"),
+        };
+        let message = format!("{} {why}", path.display());
+        let problem = Problem::warning("vrp-file", rpki.at.of("vrp-file"), message);
+        Some(problem.help("Have a validator write its VRPs there as JSON."))
+    };
+    draft.rpki.iter().chain(of_sites).filter_map(missing).collect()
 }
 
 fn look_at_secret(path: &Path, span: Span) -> Option<Problem> {

@@ -30,10 +30,10 @@ pub mod value;
 
 pub use anycast_bgp::policy::relation::Relation;
 pub use city::City;
-pub use file::{ReadError, read};
+pub use file::{ReadError, read, read_with_vrps};
 pub use model::{
     Bfd, Builtin, Check, Coordinates, ExportPolicy, Fleet, ImportPolicy, NamedPolicy, Neighbor,
-    NeighborRef, Offers, PolicyRule, Prefix, Probe, Service, Site, Transport,
+    NeighborRef, Offers, PolicyRule, Prefix, Probe, Rpki, Service, Site, Transport,
 };
 pub use problem::{Problem, Severity, Span};
 pub use report::{Report, parse, render, to_json};

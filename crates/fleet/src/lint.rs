@@ -4,6 +4,7 @@ mod numbers;
 mod offers;
 mod policies;
 mod prefixes;
+pub(crate) mod rpki;
 mod services;
 mod sessions;
 
@@ -18,6 +19,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     numbers::lint(draft, problems);
     sessions::lint(draft, problems);
     policies::lint(draft, problems);
+    rpki::lint(draft, problems);
 }
 
 fn a_fleet_has_prefixes_and_sites(draft: &Draft, problems: &Problems) {

@@ -2,7 +2,7 @@
 //! defaults filled in. The site daemon, the lab and the planner start from these.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +30,19 @@ pub struct Fleet {
     pub policies: Vec<NamedPolicy>,
     /// At least one.
     pub sites: Vec<Site>,
+    /// Where sites get the RPKI's word from, unless a site has its own sources.
+    pub rpki: Option<Rpki>,
+    /// Whether routes whose origin the RPKI calls invalid are refused, from every neighbor.
+    pub reject_invalid: bool,
+}
+
+/// Where VRPs come from (RFC 6811 §2).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rpki {
+    /// Caches that speak the RPKI to Router protocol, the preferred first.
+    pub caches: Vec<SocketAddr>,
+    /// A file of VRPs, for when no cache has data; resolved against the fleet file's folder.
+    pub vrp_file: Option<PathBuf>,
 }
 
 /// What is announced, and for which services.
@@ -205,6 +218,8 @@ pub struct Site {
     pub stop_wait: Duration,
     /// At least one; no two with the same address.
     pub neighbors: Vec<Neighbor>,
+    /// Its own sources of VRPs, in place of the fleet's.
+    pub rpki: Option<Rpki>,
 }
 
 /// A place on Earth, in degrees.
@@ -338,6 +353,24 @@ impl Fleet {
 }
 
 impl Site {
+    /// Where it gets VRPs from.
+    pub fn rpki<'a>(&'a self, fleet: &'a Fleet) -> Option<&'a Rpki> {
+        self.rpki.as_ref().or(fleet.rpki.as_ref())
+    }
+
+    /// The origins that networks behind its neighbors see of a prefix, each once.
+    pub fn seen_origins(&self, prefix: &IpNet) -> Vec<Asn> {
+        let mut origins: Vec<Asn> = self
+            .neighbors
+            .iter()
+            .filter(|neighbor| neighbor.is_told_of(prefix))
+            .map(|neighbor| neighbor.seen_origin(self.asn))
+            .collect();
+        origins.sort_unstable();
+        origins.dedup();
+        origins
+    }
+
     /// The neighbor of that name.
     pub fn neighbor(&self, name: &str) -> Option<&Neighbor> {
         self.neighbors.iter().find(|neighbor| neighbor.name == name)
@@ -357,6 +390,17 @@ impl Service {
 }
 
 impl Neighbor {
+    /// Whether it is told of a prefix of the fleet, as far as policies do not say otherwise.
+    pub fn is_told_of(&self, prefix: &IpNet) -> bool {
+        self.export != ExportPolicy::Nothing && self.families.contains(&Family::of(prefix))
+    }
+
+    /// The origin that networks behind it see of what a site in the AS `own` announces: a private
+    /// number is replaced by that of a neighbor who has a public one.
+    pub const fn seen_origin(&self, own: Asn) -> Asn {
+        if own.is_private() && !self.asn.is_private() { self.asn } else { own }
+    }
+
     /// The TTL or hop limit of what is sent to it (RFC 5082 §3).
     pub const fn ttl(&self) -> u8 {
         if self.ttl_security { 255 } else { self.hops }

@@ -2,6 +2,7 @@
 
 use anycast_bgp::Community;
 use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
+use anycast_bgp::rov::Validity;
 use ipnet::IpNet;
 
 use crate::{ExportPolicy, Fleet, ImportPolicy, Neighbor};
@@ -11,9 +12,16 @@ impl Neighbor {
     /// neighbor is about to take down becomes the last choice (RFC 8326 §4.1).
     pub fn import_policy(&self, fleet: &Fleet) -> Policy {
         let defaults = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
+        // What the RPKI calls invalid is refused before anything else is asked.
+        let invalid = fleet
+            .reject_invalid
+            .then(|| Rule::new(Action::Reject).when(Match::Rpki(Validity::Invalid)));
         let accept = match &self.import {
             ImportPolicy::Nothing => return Policy::reject_all(),
-            ImportPolicy::Named(name) => return self.named_policy(fleet, name),
+            ImportPolicy::Named(name) => {
+                let named = self.named_policy(fleet, name).rules;
+                return Policy { rules: invalid.into_iter().chain(named).collect() };
+            }
             ImportPolicy::Everything => Rule::new(Action::Accept),
             ImportPolicy::DefaultRoute => {
                 let defaults = defaults.map(PrefixPattern::exactly).to_vec();
@@ -23,7 +31,7 @@ impl Neighbor {
         let leaving = Rule::new(Action::Next)
             .when(Match::Community(vec![Community::GRACEFUL_SHUTDOWN.into()]))
             .set(Set::LocalPref(0));
-        Policy { rules: vec![leaving, accept] }
+        Policy { rules: invalid.into_iter().chain([leaving, accept]).collect() }
     }
 
     /// What the neighbor is told: whatever the words, only prefixes of the fleet that the site

@@ -5,6 +5,7 @@
 mod offers;
 mod policy;
 mod prefix;
+mod rpki;
 mod service;
 mod site;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 
 use anycast_bgp::Asn;
 pub(crate) use policy::References;
+pub(crate) use rpki::RpkiDraft;
 pub(crate) use site::family_of;
 use toml::de::DeTable;
 
@@ -41,6 +43,7 @@ pub(crate) struct Draft {
     pub(crate) policies: Vec<Placed<NamedPolicy>>,
     pub(crate) references: References,
     pub(crate) sites: Vec<SiteDraft>,
+    pub(crate) rpki: Option<RpkiDraft>,
 }
 
 /// A site whose neighbors still know their places.
@@ -53,6 +56,7 @@ pub(crate) struct SiteDraft {
     pub(crate) neighbors: Vec<Placed<Neighbor>>,
     /// Whether there are others.
     pub(crate) has_bad_neighbors: bool,
+    pub(crate) rpki: Option<RpkiDraft>,
 }
 
 impl Draft {
@@ -69,8 +73,20 @@ impl Draft {
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let sites = named(&mut root, "site", |name, section| site::read(name, section, asn));
+        let rpki = root.table("rpki").map(rpki::read);
         root.finish();
-        Self { name, asn, at, prefixes, has_bad_prefixes, services, policies, references, sites }
+        Self {
+            name,
+            asn,
+            at,
+            prefixes,
+            has_bad_prefixes,
+            services,
+            policies,
+            references,
+            sites,
+            rpki,
+        }
     }
 
     /// The checked fleet. Paths are resolved against `folder`.
@@ -81,7 +97,8 @@ impl Draft {
                 neighbor.password_file = neighbor.password_file.map(|path| folder.join(path));
                 neighbor
             });
-            Site { neighbors: neighbors.collect(), ..draft.site }
+            let rpki = draft.rpki.map(|rpki| rpki.into_rpki(folder));
+            Site { neighbors: neighbors.collect(), rpki, ..draft.site }
         };
         Fleet {
             name: self.name,
@@ -90,6 +107,8 @@ impl Draft {
             services: self.services.into_iter().map(|placed| placed.value).collect(),
             policies: self.policies.into_iter().map(|placed| placed.value).collect(),
             sites: self.sites.into_iter().map(finish_site).collect(),
+            reject_invalid: self.rpki.as_ref().is_some_and(|rpki| rpki.reject_invalid),
+            rpki: self.rpki.map(|rpki| rpki.into_rpki(folder)),
         }
     }
 }

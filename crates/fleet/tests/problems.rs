@@ -814,7 +814,60 @@ const POLICIES: &[Row] = &[
     ),
 ];
 
-const ALL: [&[Row]; 7] = [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS, POLICIES];
+const RPKI: &[Row] = &[
+    (
+        "sources, and words that ask for them",
+        &[(
+            FRA,
+            "city = \"Frankfurt\"\n[site.fra.rpki]\ncaches = ['192.0.1.2:3323']\n[rpki]\n\
+             caches = ['192.0.1.1', '[2001:db8::1]:8282']\nreject-invalid = true",
+        )],
+        &[],
+    ),
+    (
+        "a table without a source",
+        &[(FRA, "city = \"Frankfurt\"\n[rpki]\nreject-invalid = true")],
+        &[(W, "rpki-without-source", "rpki")],
+    ),
+    (
+        "a site's without a source",
+        &[(FRA, "city = \"Frankfurt\"\nrpki = {}")],
+        &[(W, "rpki-without-source", "rpki")],
+    ),
+    (
+        "a rule that asks nobody",
+        &[
+            (
+                FRA,
+                "city = \"Frankfurt\"\n[policy.p]\n\
+                 rules = [{ rpki = 'valid', action = 'accept' }]",
+            ),
+            ("export = \"fleet\"\n\n", "import = \"p\"\nexport = \"fleet\"\n\n"),
+        ],
+        &[(W, "rpki-without-source", "p")],
+    ),
+    (
+        "caches that cannot be, twice, and within the fleet",
+        &[(
+            FRA,
+            "city = \"Frankfurt\"\n[rpki]\n\
+             caches = ['192.0.1.1', '192.0.1.1:323', 'cache.example', '192.0.1.1:0', '192.0.2.9']",
+        )],
+        &[
+            (W, "listed-twice", "'192.0.1.1:323'"),
+            (E, "bad-value", "'cache.example'"),
+            (E, "bad-value", "'192.0.1.1:0'"),
+            (W, "rpki-cache-in-anycast", "'192.0.2.9'"),
+        ],
+    ),
+    (
+        "reject-invalid is for the whole fleet",
+        &[(FRA, "city = \"Frankfurt\"\nrpki = { vrp-file = 'x', reject-invalid = true }")],
+        &[(E, "unknown-key", "reject-invalid")],
+    ),
+];
+
+const ALL: [&[Row]; 8] = [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS, POLICIES, RPKI];
 
 fn edited(edits: &[(&str, &str)]) -> String {
     let mut source = BASE.to_owned();
@@ -876,8 +929,8 @@ fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
         .flatten()
         .flat_map(|(_, _, expected)| expected.iter().map(|(_, code, _)| *code))
         .collect();
-    // Those need a disk: see secrets.rs.
-    shown.extend(["password-file", "password-exposed"]);
+    // Those need a disk: see secrets.rs and rpki.rs.
+    shown.extend(["password-file", "password-exposed", "vrp-file", "rpki-invalid"]);
     assert_eq!(listed, shown);
 }
 

@@ -39,6 +39,8 @@ check = [
     { type = 'dns', zzzzzzzzzzzz = 1 },
     { type = 'command', zzzzzzzzzzzz = 1 },
 ]
+[rpki]
+zzzzzzzzzzzz = 1
 [prefix-list.l]
 zzzzzzzzzzzz = 1
 [policy.p]
@@ -46,12 +48,14 @@ zzzzzzzzzzzz = 1
 rules = [{ zzzzzzzzzzzz = 1 }]
 [site.s]
 zzzzzzzzzzzz = 1
+rpki = { zzzzzzzzzzzz = 1 }
 neighbor = { n = { zzzzzzzzzzzz = 1, bfd = { zzzzzzzzzzzz = 1 } } }
 ";
 
 #[test]
 fn the_reference_names_exactly_the_keys_that_there_are() {
-    let mut keys = BTreeSet::from(["type", "check", "rules", "neighbor", "bfd"].map(str::to_owned));
+    let mut keys =
+        BTreeSet::from(["type", "check", "rules", "neighbor", "bfd", "rpki"].map(str::to_owned));
     let mut tables = 0;
     for problem in parse("x", EVERY_TABLE).problems {
         if problem.code == "unknown-key" {

@@ -40,6 +40,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
     let neighbors =
         named(&mut section, "neighbor", |name, section| read_neighbor(name, section, asn));
+    let rpki = section.table("rpki").map(super::rpki::read_of_site);
     let count = neighbors.len();
     let neighbors: Vec<_> = neighbors.into_iter().flatten().collect();
     let has_bad_neighbors = neighbors.len() < count;
@@ -60,8 +61,9 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
         listen,
         stop_wait,
         neighbors: Vec::new(),
+        rpki: None,
     };
-    SiteDraft { site, at: section.finish(), neighbors, has_bad_neighbors }
+    SiteDraft { site, at: section.finish(), neighbors, has_bad_neighbors, rpki }
 }
 
 /// The city's name and the place: what the file says, else what the table of cities says.

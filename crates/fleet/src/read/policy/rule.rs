@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use anycast_bgp::policy::{
     Action, CommunityPattern, LargeCommunityPattern, Match, PathPattern, Rule, Set,
 };
+use anycast_bgp::rov::Validity;
 use anycast_bgp::{Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Origin};
 use ipnet::IpNet;
 use toml::de::DeValue;
@@ -18,6 +19,12 @@ use crate::{NeighborRef, PolicyRule, value};
 
 const ACTIONS: &[(&str, Action)] =
     &[("accept", Action::Accept), ("reject", Action::Reject), ("next", Action::Next)];
+
+const VALIDITIES: &[(&str, Validity)] = &[
+    ("valid", Validity::Valid),
+    ("not-found", Validity::NotFound),
+    ("invalid", Validity::Invalid),
+];
 
 const ORIGINS: &[(&str, Origin)] =
     &[("igp", Origin::Igp), ("egp", Origin::Egp), ("incomplete", Origin::Incomplete)];
@@ -73,6 +80,7 @@ fn read_matches(section: &mut Section<'_>, references: &References) -> Vec<Match
     matches.extend(section.get("if-local-pref", bounds(u32::MAX)).map(Match::LocalPref));
     matches.extend(section.get("if-med", bounds(u32::MAX)).map(Match::Med));
     matches.extend(match_list(section, "if-next-hop", net).map(Match::NextHop));
+    matches.extend(section.get("rpki", value::word(VALIDITIES)).map(Match::Rpki));
     no_family_is_without_patterns(section, &matches);
     matches
 }
