@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anycast_bgp::message::Update;
 use anycast_bgp::policy::Policy;
-use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib};
+use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib, SendPaths};
 use anycast_bgp::{AsPath, Asn, Attributes, Community, Family, IpNet};
 
 /// Of a thousand prefixes, how many have which length; roughly the table of 2024.
@@ -110,6 +110,7 @@ fn add_peer(rib: &mut Rib, asn: u32) {
         local_address: address(1).into(),
         next_hop_other: None,
         families: vec![Family::Ipv4Unicast],
+        send_paths: SendPaths::default(),
     };
     rib.peer_up(id, up);
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::message::PathId;
 use crate::{Asn, Attributes};
 
 /// The local preference of a route that carries none.
@@ -36,6 +37,8 @@ pub enum Source {
         address: IpAddr,
         /// Interior cost to the route's next hop; zero where there is no interior.
         igp_cost: u32,
+        /// Which of the peer's paths it is.
+        path_id: PathId,
     },
 }
 
@@ -53,6 +56,7 @@ pub enum Step {
     RouterId,
     ClusterListLength,
     PeerAddress,
+    PathId,
 }
 
 /// Which candidate is best, and where each other one fell.
@@ -96,8 +100,11 @@ pub struct Elimination {
 /// 9. **Cluster list length**: the shortest (RFC 4456 §9).
 /// 10. **Peer address**: the lowest, IPv4 before IPv6 (§9.1.2.2 g).
 ///
+/// 11. **Path id**: the lowest. It decides between several paths of one peer (RFC 7911 §3), of
+///     which no other step says anything.
+///
 /// Candidates that even then are equal stand in no relation of one speaker's table, where a peer
-/// has one route to a prefix; the first of them is taken.
+/// has one route to a prefix for each path id; the first of them is taken.
 #[must_use]
 pub fn select(candidates: &[Candidate<'_>]) -> Option<Selection> {
     let mut left: Vec<usize> = (0..candidates.len()).collect();
@@ -126,12 +133,22 @@ pub fn select(candidates: &[Candidate<'_>]) -> Option<Selection> {
         }
     }
     let (&best, equals) = left.split_first()?;
-    fallen.extend(equals.iter().map(|&index| (index, Step::PeerAddress, None)));
+    fallen.extend(equals.iter().map(|&index| (index, Step::PathId, None)));
     let eliminated = fallen
         .into_iter()
         .map(|(candidate, step, by)| Elimination { candidate, step, by: by.unwrap_or(best) })
         .collect();
     Some(Selection { best, eliminated })
+}
+
+/// The indices of all `candidates`, the best first, then the best of the others, and so on; each
+/// is worked out when it is asked for.
+pub fn ranked<'a>(candidates: &[Candidate<'a>]) -> impl Iterator<Item = usize> + use<'a> {
+    let mut left: Vec<(usize, Candidate<'a>)> = candidates.iter().copied().enumerate().collect();
+    std::iter::from_fn(move || {
+        let candidates: Vec<_> = left.iter().map(|(_, candidate)| *candidate).collect();
+        Some(left.remove(select(&candidates)?.best).0)
+    })
 }
 
 fn lowest_med_of_group(
@@ -148,7 +165,7 @@ fn lowest_med_of_group(
 
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Local,
         Self::LocalPref,
         Self::AsPathLength,
@@ -159,6 +176,7 @@ impl Step {
         Self::RouterId,
         Self::ClusterListLength,
         Self::PeerAddress,
+        Self::PathId,
     ];
 }
 
@@ -178,11 +196,12 @@ impl Candidate<'_> {
             (Step::ClusterListLength, _) => self.attributes.cluster_list.len().to_string(),
             (Step::IgpCost, Source::Local) => "0".to_owned(),
             (Step::IgpCost, Source::Peer { igp_cost, .. }) => igp_cost.to_string(),
-            (Step::RouterId | Step::PeerAddress, Source::Local) => "own".to_owned(),
+            (Step::RouterId | Step::PeerAddress | Step::PathId, Source::Local) => "own".to_owned(),
             (Step::RouterId, Source::Peer { router_id, .. }) => {
                 self.attributes.originator_id.unwrap_or(router_id).to_string()
             }
             (Step::PeerAddress, Source::Peer { address, .. }) => address.to_string(),
+            (Step::PathId, Source::Peer { path_id, .. }) => path_id.to_string(),
         }
     }
 
@@ -225,6 +244,7 @@ impl Candidate<'_> {
             (Step::PeerAddress, Source::Peer { address: IpAddr::V6(address), .. }) => {
                 address.to_bits()
             }
+            (Step::PathId, Source::Peer { path_id, .. }) => path_id.0.into(),
         }
     }
 }
@@ -243,6 +263,7 @@ impl fmt::Display for Step {
             Self::RouterId => "router id",
             Self::ClusterListLength => "cluster list length",
             Self::PeerAddress => "peer address",
+            Self::PathId => "path id",
         })
     }
 }

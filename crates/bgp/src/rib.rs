@@ -24,6 +24,7 @@
 //! | `interner` | one copy of equal attributes, known by number |
 //! | `paged` | vectors that grow without moving |
 //! | `memo` | results for routes that are alike |
+//! | `paths` | several paths to one prefix: whose they are, which share its packets |
 //! | `fib` | what the forwarding table was and is still to be told |
 //! | `explain` | why a route is best |
 //! | `origins` | what the RPKI says of routes, and judging anew those that it changes |
@@ -40,6 +41,7 @@ mod memo;
 mod monitor;
 mod origins;
 mod paged;
+mod paths;
 mod peer;
 mod semantics;
 mod session;
@@ -53,18 +55,20 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::message::Update;
+use crate::message::{Nlri, PathId, Update};
 use crate::policy::Policy;
 use crate::rov::{self, Validity};
 use crate::{Asn, Attributes, Family};
 
 pub use explain::{ExplainedRoute, Explanation, Outcome};
-pub use fib::{FibChange, FibRoute};
+pub use fib::{FibChange, FibHop, FibRoute};
 pub use import::Ineligible;
 use interner::{Id, Interner};
 pub use look::{Page, View};
 use memo::{Alike, Memo};
 pub use monitor::{Changes, Cursor, PrefixRoutes, Watch, Watched};
+use paths::Source;
+pub use paths::{Multipath, SendPaths};
 pub use peer::{Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
 use peer::{Peer, Reported};
 use session::{Session, Speaker};
@@ -89,6 +93,9 @@ pub struct Rib {
     cluster_id: Ipv4Addr,
     gathered: monitor::Gathered,
     origins: origins::Origins,
+    multipath: Multipath,
+    /// Some peer was once told of several paths.
+    sends_paths: bool,
 }
 
 /// A route as the tables hold it.
@@ -101,8 +108,13 @@ pub struct RouteView<'a> {
     pub attributes: &'a Arc<Attributes>,
     /// The peer that sent it; `None`: this speaker originates it.
     pub peer: Option<PeerId>,
+    /// Which of several paths it is: of a received route as the peer numbers them, of an
+    /// advertised one as we do (RFC 7911 §3).
+    pub path_id: PathId,
     /// It is the best route for its prefix.
     pub best: bool,
+    /// It shares the packets of its prefix with others, by [`Multipath`].
+    pub shares: bool,
     /// Why it cannot become best, if it cannot.
     pub ineligible: Option<Ineligible>,
 }
@@ -124,6 +136,8 @@ impl Rib {
             cluster_id: router_id,
             gathered: monitor::Gathered::default(),
             origins: origins::Origins::default(),
+            multipath: Multipath::default(),
+            sends_paths: false,
         }
     }
 
@@ -150,6 +164,7 @@ impl Rib {
         if let Some(sender) = self.senders.get_mut(&id) {
             sender.router_id = Some(up.router_id);
         }
+        self.sends_paths |= !up.send_paths.families.is_empty();
         let mut session = Session::new(up);
         for family in session.up.families.clone() {
             session.walk(family, self.table.end(), false);
@@ -170,10 +185,16 @@ impl Rib {
         if sent == 0 {
             return;
         }
+        let mut gone = Vec::new();
         for entry in self.table.ids() {
-            if let Some(old) = self.table.entry_mut(entry).remove(id) {
+            // All are out before a decision looks at those that are left.
+            while let Some(route) = self.table.route_of(entry, id) {
+                self.table.entry_mut(entry).remove(route.source);
+                gone.push(route);
+            }
+            if !gone.is_empty() {
                 self.decide(entry);
-                self.release(old);
+                gone.drain(..).for_each(|route| self.release(route));
             }
         }
     }
@@ -184,18 +205,17 @@ impl Rib {
         let Some(peer) = self.peers.get(&id) else { return };
         let Some(session) = &peer.session else { return };
         let negotiated = Family::ALL.map(|family| session.negotiated(family));
-        let negotiated = |prefix: &IpNet| negotiated[Family::of(prefix) as usize];
-        for prefix in update.withdrawn.iter().map(|it| it.prefix.trunc()).filter(negotiated) {
-            self.withdraw(id, &prefix);
+        let negotiated = |nlri: &&Nlri| negotiated[nlri.family() as usize];
+        for nlri in update.withdrawn.iter().filter(negotiated) {
+            self.withdraw(id, nlri);
         }
         for announcement in update.announced {
             let received = self.sanitized(id, announcement.attributes);
             let mut verdicts = Memo::new();
-            for prefix in
-                announcement.prefixes.iter().map(|it| it.prefix.trunc()).filter(negotiated)
-            {
-                let entry = self.table.find_or_insert(&prefix);
-                self.announce(id, entry, received, &mut verdicts);
+            for nlri in announcement.prefixes.iter().filter(negotiated) {
+                let entry = self.table.find_or_insert(&nlri.prefix.trunc());
+                let source = self.table.sources.hold(id, nlri.path_id);
+                self.announce(id, source, entry, received, &mut verdicts);
             }
             verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
             self.sets.release(received);
@@ -275,8 +295,17 @@ impl Rib {
     fn judge_anew(&mut self, id: PeerId) {
         let mut verdicts = Memo::new();
         for entry in self.table.ids() {
-            if let Some(Route { received, .. }) = self.table.entry(entry).route(id) {
-                self.announce(id, entry, received, &mut verdicts);
+            // Each takes its own place again.
+            let mut at = 0;
+            while let Some(Route { source, received, .. }) =
+                self.table.entry(entry).routes().get(at).copied()
+            {
+                at += 1;
+                let (peer, path_id) = self.table.sources.of(source);
+                if peer == id {
+                    let source = self.table.sources.hold(peer, path_id);
+                    self.announce(id, source, entry, received, &mut verdicts);
+                }
             }
         }
         verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
@@ -311,7 +340,7 @@ impl Rib {
             }
         }
         for entry in self.table.ids() {
-            if self.table.entry(entry).route(id).is_some() {
+            if self.table.route_of(entry, id).is_some() {
                 self.decide(entry);
             }
         }
@@ -321,6 +350,19 @@ impl Rib {
     /// To be set before the first peer is up.
     pub fn set_cluster_id(&mut self, cluster_id: Ipv4Addr) {
         self.cluster_id = cluster_id;
+    }
+
+    /// Lets routes that are equally good share the packets of their prefix, or no longer.
+    pub fn set_multipath(&mut self, multipath: Multipath) {
+        if self.multipath == multipath {
+            return;
+        }
+        self.multipath = multipath;
+        for entry in self.table.ids() {
+            if self.table.entry(entry).routes().len() > 1 {
+                self.fib.touch(&mut self.table, entry);
+            }
+        }
     }
 
     /// The interior: the cost to each next hop of routes from iBGP peers. A next hop that is not
@@ -343,14 +385,23 @@ impl Rib {
     /// A poll takes about as long as a look at some ten thousand prefixes. If there was nothing
     /// to tell in as many, what comes is an [`Update`] that says nothing; poll again.
     pub fn poll_update(&mut self, id: PeerId) -> Option<Update> {
-        let peer = self.peers.get_mut(&id)?;
-        let session = peer.session.as_mut()?;
+        // The session is out of the tables while it looks at them.
+        let mut session = self.peers.get_mut(&id)?.session.take()?;
+        let update = self.next_update(id, &mut session);
+        self.peers.get_mut(&id)?.session = Some(session);
+        update
+    }
+
+    fn next_update(&mut self, id: PeerId, session: &mut Session) -> Option<Update> {
+        let peer = self.peers.get(&id)?;
         let mut speaker = Speaker {
             ours: export::Ours { asn: self.local_asn, cluster_id: self.cluster_id },
             id,
             config: &peer.config,
             client: peer.client,
             senders: &self.senders,
+            peers: &self.peers,
+            igp: self.igp.as_ref(),
             table: &mut self.table,
             sets: &mut self.sets,
             vrps: self.origins.vrps().filter(|_| peer.asks_rpki.1),
@@ -369,22 +420,28 @@ impl Rib {
 
     /// The next change for the forwarding table. `None`: it is as it should be.
     pub fn poll_fib(&mut self) -> Option<FibChange> {
-        let sets = &self.sets;
-        self.fib.poll(&mut self.table, |best| {
-            let next_hop = sets.get(best.set).next_hop;
-            Some(FibRoute { next_hop, ebgp: best.from == From::Ebgp, peer: best.peer()? })
+        let (peers, igp, sets) = (&self.peers, self.igp.as_ref(), &self.sets);
+        let multipath = self.multipath;
+        self.fib.poll(&mut self.table, |table, entry| {
+            let context = Context { peers, igp, sets, sources: &table.sources, multipath };
+            table.fib_route(entry, context)
         })
+    }
+
+    /// What the forwarding table should have for a prefix, polled or not.
+    pub fn fib_route(&self, prefix: &IpNet) -> Option<FibRoute> {
+        self.table.fib_route(self.table.find(&prefix.trunc())?, self.context())
     }
 
     /// The best route for a prefix.
     pub fn best(&self, prefix: &IpNet) -> Option<RouteView<'_>> {
         let prefix = prefix.trunc();
-        let best = self.table.entry(self.table.find(&prefix)?).best()?;
-        let attributes = self.sets.get(best.set);
-        Some(RouteView { prefix, attributes, peer: best.peer(), best: true, ineligible: None })
+        let id = self.table.find(&prefix)?;
+        self.table.views(vec![id], self.context()).find(|route| route.best)
     }
 
-    /// Every route of the table, by prefix, then our own before those of peers by their ids.
+    /// Every route of the table, by prefix, then our own before those of peers by their ids, then
+    /// by path.
     pub fn routes(&self) -> impl Iterator<Item = RouteView<'_>> {
         let some =
             |id, entry: &table::Entry| !entry.routes().is_empty() || self.table.local(id).is_some();
@@ -393,26 +450,44 @@ impl Rib {
 
     /// Every route that a peer sent.
     pub fn received(&self, id: PeerId) -> impl Iterator<Item = RouteView<'_>> {
-        let ids = self.table.sorted(|_, entry| entry.route(id).is_some());
+        let ids = self.table.sorted(|entry, _| self.table.route_of(entry, id).is_some());
         self.table.views(ids, self.context()).filter(move |route| route.peer == Some(id))
     }
 
     /// Every route that a peer was told, by prefix, with the attributes that it was told. The
-    /// peer named is that of the route which is best now.
+    /// peer named is that of the route which is best now; of several paths, the one that sent it.
     pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = RouteView<'_>> {
         let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
         session.into_iter().flat_map(|session| {
-            let ids = self.table.sorted(|id, _| session.told(id).is_some());
-            ids.into_iter().filter_map(|id| {
-                Some(RouteView {
-                    prefix: self.table.prefix(id),
-                    attributes: self.sets.get(session.told(id)?),
-                    peer: self.table.entry(id).best().and_then(Best::peer),
-                    best: true,
-                    ineligible: None,
-                })
-            })
+            let ids = self.table.sorted(|id, _| session.was_told(id));
+            ids.into_iter().flat_map(|id| self.told(session, id))
         })
+    }
+
+    /// What a peer was told of a prefix.
+    fn told(&self, session: &Session, id: EntryId) -> Vec<RouteView<'_>> {
+        let entry = self.table.entry(id);
+        let best = entry.best();
+        let view = |(path_id, set): (PathId, Id)| {
+            let of_path = |best: &Best| best.source.path_id(best.from) == path_id;
+            let route = if path_id == PathId::NONE {
+                best
+            } else {
+                let local = self.table.local(id).map(Best::local);
+                let mut routes = entry.routes().iter().map(|it| self.context().best_of(it));
+                local.filter(of_path).or_else(|| routes.find(of_path))
+            };
+            RouteView {
+                prefix: self.table.prefix(id),
+                attributes: self.sets.get(set),
+                peer: route.and_then(|route| route.peer(&self.table.sources)),
+                path_id,
+                best: route.is_some() && route.map(|it| it.source) == best.map(|it| it.source),
+                shares: false,
+                ineligible: None,
+            }
+        };
+        session.told(id).into_iter().map(view).collect()
     }
 
     /// How many routes a peer sent, how many of them are eligible, how many it was told.
@@ -428,7 +503,9 @@ impl Rib {
         if local.is_none() && entry.routes().is_empty() {
             return None;
         }
-        let mut explanation = explain::explain(prefix, local, entry, self.context());
+        let sharing = self.table.sharing(id, self.context());
+        let routes = self.table.by_peer(entry);
+        let mut explanation = explain::explain(prefix, local, &routes, &sharing, self.context());
         for route in &mut explanation.routes {
             route.rpki = self.finding(&prefix, &route.received.as_path);
         }
@@ -437,7 +514,13 @@ impl Rib {
 
     /// What a decision depends on besides the routes.
     const fn context(&self) -> Context<'_> {
-        Context { peers: &self.peers, igp: self.igp.as_ref(), sets: &self.sets }
+        Context {
+            peers: &self.peers,
+            igp: self.igp.as_ref(),
+            sets: &self.sets,
+            sources: &self.table.sources,
+            multipath: self.multipath,
+        }
     }
 
     /// The attributes as they are kept, without what a peer in another AS has no say in.
@@ -455,15 +538,19 @@ impl Rib {
         }
     }
 
-    /// Takes in a peer's route, or judges it anew.
+    /// Takes in a peer's route, or judges it anew. Its source is held.
     fn announce(
         &mut self,
         id: PeerId,
+        source: Source,
         entry: EntryId,
         received: Id,
         verdicts: &mut Memo<Alike<(Id, Validity, bool)>, Verdict>,
     ) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            self.table.sources.release(source);
+            return;
+        };
         let prefix = self.table.prefix(entry);
         let vrps = self.origins.vrps().filter(|_| peer.asks_rpki.0);
         let rpki = vrps.map_or(Validity::default(), |vrps| {
@@ -488,7 +575,7 @@ impl Rib {
             self.sets.hold(set);
             peer.counts.accepted += 1;
         }
-        let old = self.table.entry_mut(entry).insert(Route { peer: id, received, verdict });
+        let old = self.table.entry_mut(entry).insert(Route { source, received, verdict });
         match old {
             Some(old) => peer.counts.accepted -= usize::from(old.verdict.get().is_ok()),
             None => peer.counts.received += 1,
@@ -500,20 +587,24 @@ impl Rib {
         }
     }
 
-    fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {
-        let Some(entry) = self.table.find(prefix) else { return };
-        let Some(old) = self.table.entry_mut(entry).remove(id) else { return };
+    fn withdraw(&mut self, id: PeerId, nlri: &Nlri) {
+        let Some(entry) = self.table.find(&nlri.prefix.trunc()) else { return };
+        let source = self.table.sources.hold(id, nlri.path_id);
+        let old = self.table.entry_mut(entry).remove(source);
+        self.table.sources.release(source);
+        let Some(old) = old else { return };
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.counts.received -= 1;
             peer.counts.accepted -= usize::from(old.verdict.get().is_ok());
         }
-        self.gathered.accepted(id, || *prefix);
+        self.gathered.accepted(id, || nlri.prefix.trunc());
         self.decide(entry);
         self.release(old);
     }
 
     /// Lets go of what a route that is no more in the table held.
     fn release(&mut self, route: Route) {
+        self.table.sources.release(route.source);
         self.sets.release(route.received);
         if let Ok(set) = route.verdict.get() {
             self.sets.release(set);
@@ -526,6 +617,9 @@ impl Rib {
         let entry = self.table.entry_mut(id);
         let family = entry.family();
         let old = entry.replace_best(best);
+        if self.multipath.paths > 1 {
+            self.fib.touch(&mut self.table, id);
+        }
         if best != old {
             if let Some(best) = best {
                 self.sets.hold(best.set);
@@ -535,12 +629,24 @@ impl Rib {
             }
             self.fib.touch(&mut self.table, id);
             self.gathered.best(|| self.table.prefix(id));
+        }
+        if best != old || self.sends_paths {
             for (peer_id, peer) in &mut self.peers {
                 let Some(session) = &mut peer.session else { continue };
-                if session.negotiated(family) {
+                // Of several paths any may have come or gone.
+                let several = session.sends_paths(family);
+                if session.negotiated(family) && (several || best != old) {
+                    let sources = &self.table.sources;
                     let may_tell = best.is_some_and(|best| {
                         (peer.exports_learnt || best.from == From::Local)
-                            && export::may_tell(best, *peer_id, peer.ebgp, peer.client)
+                            && (several
+                                || export::may_tell(
+                                    best,
+                                    sources,
+                                    *peer_id,
+                                    peer.ebgp,
+                                    peer.client,
+                                ))
                     });
                     session.touch(&mut self.table, id, may_tell);
                 }

@@ -91,6 +91,11 @@ pub struct Offer {
     /// Enhanced Route Refresh (RFC 7313): who offers it must heed
     /// [`Action::BeginningOfRouteRefresh`] and its end, and send them itself.
     pub enhanced_route_refresh: bool,
+    /// Take several paths to one prefix (RFC 7911), of every family.
+    pub receive_paths: bool,
+    /// Send so many of the best paths to one prefix (RFC 7911), of every family; 0: the best
+    /// alone, without a path identifier.
+    pub send_paths: u8,
     /// Graceful Restart (RFC 4724) without a family of our own: we preserve nothing, but tell the
     /// neighbor that we may keep its routes while it restarts.
     pub graceful_restart_helper: bool,
@@ -105,6 +110,8 @@ impl Default for Offer {
             extended_message: true,
             extended_next_hop: false,
             enhanced_route_refresh: false,
+            receive_paths: false,
+            send_paths: 0,
             graceful_restart_helper: false,
         }
     }

@@ -10,7 +10,7 @@ use anycast_bfd::Event as BfdEvent;
 use anycast_bgp::IpNet;
 use anycast_bgp::iana::cease_subcode;
 use anycast_bgp::message::Message;
-use anycast_bgp::rib::{PeerConfig, PeerUp, Rib};
+use anycast_bgp::rib::{PeerConfig, PeerUp, Rib, SendPaths};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
 use tokio::net::TcpStream;
@@ -268,9 +268,11 @@ impl Driver {
             return;
         };
         while let Some(change) = self.rib.poll_fib() {
-            let gateway = change.route.and_then(|route| match (&self.igp, route.ebgp) {
-                (Some(igp), false) => igp.gateway(route.next_hop.address),
-                _ => Some(route.next_hop.address),
+            let gateway = change.route.map(|route| route.best).and_then(|route| {
+                match (&self.igp, route.ebgp) {
+                    (Some(igp), false) => igp.gateway(route.next_hop.address),
+                    _ => Some(route.next_hop.address),
+                }
             });
             kernel.set(KernelRoute { prefix: change.prefix, gateway });
         }
@@ -356,6 +358,10 @@ impl Driver {
             local_address: local,
             next_hop_other: peer.neighbor.next_hop_other,
             families: established.families.clone(),
+            send_paths: SendPaths {
+                families: established.context.path_ids_out,
+                most: peer.neighbor.offer.send_paths.into(),
+            },
         };
         let neighbor = &peer.neighbor;
         let direct = neighbor.multihop.is_none() && neighbor.asn != self.config.local_asn;

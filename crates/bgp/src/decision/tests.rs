@@ -18,8 +18,9 @@ impl Owned {
 
     /// The candidate with its facts as a peer changed.
     fn peer(mut self, change: impl FnOnce(PeerFacts<'_>)) -> Self {
-        if let Source::Peer { ebgp, asn, router_id, address, igp_cost } = &mut self.source {
-            change(PeerFacts { ebgp, asn, router_id, address, igp_cost });
+        if let Source::Peer { ebgp, asn, router_id, address, igp_cost, path_id } = &mut self.source
+        {
+            change(PeerFacts { ebgp, asn, router_id, address, igp_cost, path_id });
         }
         self
     }
@@ -36,6 +37,7 @@ struct PeerFacts<'a> {
     router_id: &'a mut Ipv4Addr,
     address: &'a mut IpAddr,
     igp_cost: &'a mut u32,
+    path_id: &'a mut PathId,
 }
 
 /// What every row starts from.
@@ -48,6 +50,7 @@ fn route() -> Owned {
         router_id: Ipv4Addr::new(10, 0, 0, 1),
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         igp_cost: 10,
+        path_id: PathId(1),
     };
     Owned { attributes, source }
 }
@@ -74,6 +77,7 @@ fn worsen(route: Owned, step: Step) -> Owned {
             route.attributes(|it| it.cluster_list = vec![Ipv4Addr::new(10, 9, 9, 9)])
         }
         Step::PeerAddress => route.peer(|it| *it.address = [192, 0, 2, 2].into()),
+        Step::PathId => route.peer(|it| *it.path_id = PathId(2)),
     }
 }
 

@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use super::import::Ineligible;
 use super::interner::Id;
 use super::peer::PeerId;
-use super::table::{Context, Entry, Route};
+use super::table::{Context, Route};
 use crate::Attributes;
 use crate::decision::{Candidate, Source, Step, select};
+use crate::message::PathId;
 use crate::rov::Finding;
 
 /// All routes to a prefix and what became of each.
@@ -28,6 +29,8 @@ pub struct Explanation {
 pub struct ExplainedRoute {
     /// Who sent it; `None`: this speaker originates it.
     pub peer: Option<PeerId>,
+    /// Which of the peer's paths it is.
+    pub path_id: PathId,
     /// The peer's name, or `local`.
     pub name: String,
     /// The attributes before import policy.
@@ -38,6 +41,8 @@ pub struct ExplainedRoute {
     pub rpki: Option<Finding>,
     /// What became of it.
     pub outcome: Outcome,
+    /// It shares the packets of its prefix with others: the best does so too.
+    pub shares: bool,
 }
 
 /// What became of a route.
@@ -45,6 +50,9 @@ pub struct ExplainedRoute {
 pub enum Outcome {
     /// It is the best.
     Best,
+    /// It shares the prefix's packets with the best: they are equal up to and with the step
+    /// [`Step::IgpCost`].
+    Shares,
     /// Another was better.
     Lost {
         /// The step of the decision process at which it fell.
@@ -64,19 +72,24 @@ pub enum Outcome {
 pub(super) fn explain(
     prefix: IpNet,
     local: Option<Id>,
-    entry: &Entry,
+    routes: &[Route],
+    sharing: &[Route],
     context: Context<'_>,
 ) -> Explanation {
-    let name = |route: &Route| {
-        context.peers.get(&route.peer).map(|peer| peer.config.name.clone()).unwrap_or_default()
-    };
-    let explained = |route: &Route, outcome| ExplainedRoute {
-        peer: Some(route.peer),
-        name: name(route),
-        received: Arc::clone(context.sets.get(route.received)),
-        attributes: Arc::clone(context.sets.get(route.set())),
-        rpki: None,
-        outcome,
+    let name =
+        |peer| context.peers.get(&peer).map(|peer| peer.config.name.clone()).unwrap_or_default();
+    let explained = |route: &Route, outcome| {
+        let (peer, path_id) = context.sources.of(route.source);
+        ExplainedRoute {
+            peer: Some(peer),
+            path_id,
+            name: name(peer),
+            received: Arc::clone(context.sets.get(route.received)),
+            attributes: Arc::clone(context.sets.get(route.set())),
+            rpki: None,
+            outcome,
+            shares: sharing.iter().any(|it| it.source == route.source),
+        }
     };
     let mut candidates = Vec::new();
     let mut contenders = Vec::new();
@@ -85,14 +98,16 @@ pub(super) fn explain(
         candidates.push(Candidate { attributes, source: Source::Local });
         contenders.push(ExplainedRoute {
             peer: None,
+            path_id: PathId::NONE,
             name: "local".to_owned(),
             received: Arc::clone(attributes),
             attributes: Arc::clone(attributes),
             rpki: None,
             outcome: Outcome::Best,
+            shares: false,
         });
     }
-    for route in entry.routes() {
+    for route in routes {
         match route.candidate(context) {
             Ok(candidate) => {
                 candidates.push(candidate);
@@ -108,14 +123,26 @@ pub(super) fn explain(
             let outcome = Outcome::Lost {
                 step: fallen.step,
                 value: candidates[fallen.candidate].value(fallen.step),
-                by: contenders[fallen.by].name.clone(),
+                by: contenders[fallen.by].title(),
                 better: candidates[fallen.by].value(fallen.step),
             };
-            routes.push(ExplainedRoute { outcome, ..contenders[fallen.candidate].clone() });
+            let contender = contenders[fallen.candidate].clone();
+            let outcome = if contender.shares { Outcome::Shares } else { outcome };
+            routes.push(ExplainedRoute { outcome, ..contender });
         }
     }
     routes.append(&mut ineligible);
     Explanation { prefix, routes }
+}
+
+impl ExplainedRoute {
+    /// Whose it is, and which of several paths.
+    fn title(&self) -> String {
+        match self.path_id {
+            PathId::NONE => self.name.clone(),
+            path => format!("{} path {path}", self.name),
+        }
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -124,9 +151,13 @@ impl fmt::Display for Explanation {
         let plural = if self.routes.len() == 1 { "route" } else { "routes" };
         write!(f, "{}: {} {plural}", self.prefix, self.routes.len())?;
         for route in &self.routes {
-            let mark = if route.outcome == Outcome::Best { '*' } else { ' ' };
+            let mark = match route.outcome {
+                Outcome::Best => '*',
+                Outcome::Shares => '=',
+                Outcome::Lost { .. } | Outcome::Ineligible(_) => ' ',
+            };
             let attributes = &route.attributes;
-            write!(f, "\n{mark} {}: path ", route.name)?;
+            write!(f, "\n{mark} {}: path ", route.title())?;
             if attributes.as_path.segments.is_empty() {
                 f.write_str("empty")?;
             } else {
@@ -158,6 +189,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Best => f.write_str("best"),
+            Self::Shares => f.write_str("shares the packets with the best"),
             Self::Lost { step, value, by, better } => {
                 write!(f, "lost to {by} by {step}: {value} against {better}")
             }

@@ -7,11 +7,11 @@ use ipnet::IpNet;
 
 use super::interner::Interner;
 use super::peer::PeerId;
-use super::table::{Best, EntryId, Table};
+use super::table::{EntryId, Table};
 use crate::NextHop;
 
 /// A change for the forwarding table.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FibChange {
     /// The prefix.
     pub prefix: IpNet,
@@ -21,9 +21,18 @@ pub struct FibChange {
 
 /// Where the packets of a prefix go. Prefixes that this speaker originates are not in the
 /// forwarding table: it delivers them itself.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct FibRoute {
-    /// The next hop of the best route; from an iBGP peer it may be some hops away.
+    /// Where the best route leads.
+    pub best: FibHop,
+    /// Where the routes lead that share the packets with it; no two next hops are equal.
+    pub others: Vec<FibHop>,
+}
+
+/// Where one route leads.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct FibHop {
+    /// The route's next hop; from an iBGP peer it may be some hops away.
     pub next_hop: NextHop,
     /// The route is from a peer in another AS.
     pub ebgp: bool,
@@ -39,28 +48,29 @@ pub(super) struct Fib {
 }
 
 impl Fib {
-    /// The prefix's best route is another than it was.
+    /// The prefix's packets may go elsewhere than they did.
     pub(super) fn touch(&mut self, table: &mut Table, id: EntryId) {
         if table.entry_mut(id).mark_for_fib() {
             self.queue.push_back(id);
         }
     }
 
-    /// The next change, given what a prefix with this best route should have.
+    /// The next change, given what a prefix should have.
     pub(super) fn poll(
         &mut self,
         table: &mut Table,
-        wanted: impl Fn(Best) -> Option<FibRoute>,
+        wanted: impl Fn(&Table, EntryId) -> Option<FibRoute>,
     ) -> Option<FibChange> {
         while let Some(id) = self.queue.pop_front() {
             let prefix = table.prefix(id);
+            let route = wanted(table, id);
             let entry = table.entry_mut(id);
             entry.unmark_for_fib();
-            let route = entry.best().and_then(&wanted);
             let known = entry.installed;
-            let changed = known.map(|known| **self.routes.get(known)) != route;
+            let changed = known.map(|known| &**self.routes.get(known)) != route.as_ref();
             if changed {
-                entry.installed = route.map(|route| self.routes.intern(Arc::new(route)));
+                let new = route.clone().map(|route| self.routes.intern(Arc::new(route)));
+                entry.installed = new;
                 if let Some(known) = known {
                     self.routes.release(known);
                 }

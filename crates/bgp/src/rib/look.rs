@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::peer::{Limits, PeerId};
-use super::table::{Best, Entry, EntryId};
+use super::table::{Entry, EntryId, Route};
 use super::{Rib, RouteView};
 
 /// Which of the tables is looked at.
@@ -62,28 +62,25 @@ impl Rib {
             }
             View::Received(peer) => {
                 let entry = self.table.entry(id);
-                let routes = entry.routes().iter().filter(|route| route.peer == peer);
-                let best = entry.best().and_then(Best::peer) == Some(peer);
-                let view = |route: &super::table::Route| RouteView {
-                    prefix: self.table.prefix(id),
-                    attributes: self.sets.get(route.received),
-                    peer: Some(peer),
-                    best,
-                    ineligible: route.candidate(self.context()).err(),
+                let best = entry.best();
+                let sharing = self.table.sharing(id, self.context());
+                let view = |route: Route| {
+                    let (sender, path_id) = self.table.sources.of(route.source);
+                    (sender == peer).then(|| RouteView {
+                        prefix: self.table.prefix(id),
+                        attributes: self.sets.get(route.received),
+                        peer: Some(peer),
+                        path_id,
+                        best: best.is_some_and(|best| best.is(&route)),
+                        shares: sharing.iter().any(|it| it.source == route.source),
+                        ineligible: route.candidate(self.context()).err(),
+                    })
                 };
-                routes.map(view).collect()
+                self.table.by_peer(entry).into_iter().filter_map(view).collect()
             }
             View::Advertised(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
-                let told = session.and_then(|session| session.told(id));
-                let view = |set| RouteView {
-                    prefix: self.table.prefix(id),
-                    attributes: self.sets.get(set),
-                    peer: self.table.entry(id).best().and_then(Best::peer),
-                    best: true,
-                    ineligible: None,
-                };
-                told.map(view).into_iter().collect()
+                session.map(|session| self.told(session, id)).unwrap_or_default()
             }
         }
     }
@@ -112,14 +109,16 @@ impl Rib {
 
     /// Whether a view has anything for the prefix of an entry.
     fn has(&self, view: View, id: EntryId, entry: &Entry) -> bool {
-        let sent = |peer| entry.routes().iter().filter(move |route| route.peer == peer);
+        let sources = &self.table.sources;
+        let sent =
+            |peer| entry.routes().iter().filter(move |route| sources.peer(route.source) == peer);
         match view {
             View::Table => !entry.routes().is_empty() || self.table.local(id).is_some(),
             View::Received(peer) => sent(peer).next().is_some(),
             View::Accepted(peer) => sent(peer).any(|route| route.verdict.get().is_ok()),
             View::Advertised(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
-                session.is_some_and(|session| session.told(id).is_some())
+                session.is_some_and(|session| session.was_told(id))
             }
         }
     }

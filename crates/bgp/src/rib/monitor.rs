@@ -11,8 +11,9 @@ use ipnet::IpNet;
 use super::Rib;
 use super::interner::Id;
 use super::peer::PeerId;
-use crate::message::Announcement;
-use crate::{Attributes, Family};
+use super::table::EntryId;
+use crate::Attributes;
+use crate::message::{Announcement, Nlri, PathId};
 
 /// How many prefixes one step of a walk looks at: it takes about a millisecond.
 const PREFIXES_PER_STEP: u32 = 4096;
@@ -93,10 +94,20 @@ impl Rib {
         std::mem::take(&mut self.gathered.changes)
     }
 
-    /// What import policy made of a peer's route to a prefix, if it took it.
+    /// What import policy made of a peer's route to a prefix, if it took it; of several paths, the
+    /// first that it took.
     pub fn accepted(&self, peer: PeerId, prefix: &IpNet) -> Option<&Arc<Attributes>> {
-        let route = self.table.entry(self.table.find(prefix)?).route(peer)?;
-        Some(self.sets.get(route.verdict.get().ok()?))
+        self.accepted_sets(self.table.find(prefix)?, peer).next().map(|(_, set)| self.sets.get(set))
+    }
+
+    /// The attributes of the routes that import policy took from a peer.
+    fn accepted_sets(
+        &self,
+        id: EntryId,
+        peer: PeerId,
+    ) -> impl Iterator<Item = (PathId, Id)> + use<'_> {
+        let routes = self.table.routes_of(id, peer);
+        routes.filter_map(|(path_id, route)| Some((path_id, route.verdict.get().ok()?)))
     }
 
     /// The next routes of a walk, those with equal attributes together, and where it goes on, if
@@ -109,24 +120,31 @@ impl Rib {
             _ => None,
         };
         let (ids, next) = self.step(from);
-        let mut found: Vec<(Id, IpNet)> = ids
-            .filter_map(|id| {
-                let entry = self.table.entry(id);
-                let set = match view {
-                    Watched::Received(peer) => entry.route(peer)?.received,
-                    Watched::Accepted(peer) => entry.route(peer)?.verdict.get().ok()?,
-                    Watched::Best => entry.best()?.set,
-                    Watched::Advertised(_) => advertised?.told(id)?,
-                };
-                Some((set, self.table.prefix(id)))
-            })
-            .collect();
+        let mut found: Vec<(Id, Nlri)> = Vec::new();
+        for id in ids {
+            let prefix = self.table.prefix(id);
+            let path = |(path_id, set): (PathId, Id)| (set, Nlri::new(prefix, path_id));
+            match view {
+                Watched::Received(peer) => {
+                    let routes = self.table.routes_of(id, peer);
+                    found.extend(routes.map(|(path_id, route)| path((path_id, route.received))));
+                }
+                Watched::Accepted(peer) => found.extend(self.accepted_sets(id, peer).map(path)),
+                Watched::Best => {
+                    let best = self.table.entry(id).best();
+                    found.extend(best.map(|best| (best.set, prefix.into())));
+                }
+                Watched::Advertised(_) => {
+                    let told = advertised.map(|session| session.told(id)).unwrap_or_default();
+                    found.extend(told.into_iter().map(path));
+                }
+            }
+        }
         found.sort_unstable();
-        let alike =
-            |a: &(Id, IpNet), b: &(Id, IpNet)| a.0 == b.0 && Family::of(&a.1) == Family::of(&b.1);
+        let alike = |a: &(Id, Nlri), b: &(Id, Nlri)| a.0 == b.0 && a.1.family() == b.1.family();
         let announcements = found.chunk_by(alike).map(|group| Announcement {
             attributes: Arc::clone(self.sets.get(group[0].0)),
-            prefixes: group.iter().map(|(_, prefix)| (*prefix).into()).collect(),
+            prefixes: group.iter().map(|(_, nlri)| *nlri).collect(),
         });
         (announcements.collect(), next)
     }
@@ -144,7 +162,7 @@ impl Rib {
                 } else {
                     route.candidate(self.context()).ok().and(route.verdict.get().ok())
                 };
-                Some((Some(route.peer), set?))
+                Some((Some(self.table.sources.peer(route.source)), set?))
             });
             let routes: Vec<_> = local
                 .into_iter()

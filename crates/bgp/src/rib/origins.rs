@@ -15,6 +15,7 @@ use super::peer::PeerId;
 use super::table::{EntryId, Route};
 use super::{Id, Rib};
 use crate::AsPath;
+use crate::message::PathId;
 use crate::rov::{self, Changes, Finding, Validity, VrpTable};
 
 /// How many entries one poll looks at: about a millisecond.
@@ -94,14 +95,17 @@ impl Rib {
                 continue;
             }
             let asks = |id: PeerId| self.peers.get(&id).is_some_and(|peer| peer.asks_rpki.0);
-            let routes: Vec<(PeerId, Id)> = there
+            let sources = &self.table.sources;
+            let routes: Vec<(PeerId, PathId, Id)> = there
                 .routes()
                 .iter()
-                .filter(|route| asks(route.peer))
-                .map(|Route { peer, received, .. }| (*peer, *received))
+                .map(|Route { source, received, .. }| (sources.of(*source), *received))
+                .filter(|((peer, _), _)| asks(*peer))
+                .map(|((peer, path_id), received)| (peer, path_id, received))
                 .collect();
-            for (peer, received) in routes {
-                self.announce(peer, entry, received, &mut verdicts);
+            for (peer, path_id, received) in routes {
+                let source = self.table.sources.hold(peer, path_id);
+                self.announce(peer, source, entry, received, &mut verdicts);
             }
             self.tell_anew(entry);
         }
@@ -120,8 +124,11 @@ impl Rib {
         for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.asks_rpki.1) {
             let Some(session) = &mut peer.session else { continue };
             if session.negotiated(family) {
-                let may_tell =
-                    best.is_some_and(|best| export::may_tell(best, *id, peer.ebgp, peer.client));
+                let may_tell = best.is_some_and(|best| {
+                    let sources = &self.table.sources;
+                    session.sends_paths(family)
+                        || export::may_tell(best, sources, *id, peer.ebgp, peer.client)
+                });
                 session.touch(&mut self.table, entry, may_tell);
             }
         }
@@ -144,7 +151,7 @@ impl Rib {
             for route in routes {
                 let path = &self.sets.get(route.received).as_path;
                 let validity = self.validity(&prefix, path).unwrap_or_default();
-                if let Some(counts) = counts.get_mut(&route.peer) {
+                if let Some(counts) = counts.get_mut(&self.table.sources.peer(route.source)) {
                     counts[validity as usize] += 1;
                 }
             }

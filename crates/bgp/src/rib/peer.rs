@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::import::Ineligible;
+use super::paths::SendPaths;
 use super::semantics;
 use super::session::Session;
 use crate::policy::Policy;
@@ -49,6 +50,8 @@ pub struct PeerUp {
     pub next_hop_other: Option<IpAddr>,
     /// The families that both ends negotiated.
     pub families: Vec<Family>,
+    /// Of which families, and how many, paths the peer is told.
+    pub send_paths: SendPaths,
 }
 
 /// How much is taken from a peer; by default everything.
@@ -102,7 +105,7 @@ pub(super) struct Reported {
 /// How many routes a peer sent and was told.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Routes that it sent.
+    /// Routes that it sent; each of several paths to one prefix counts.
     pub received: usize,
     /// Those of them that passed the checks and the import policy.
     pub accepted: usize,

@@ -5,8 +5,12 @@
 //! order: prefixes that the peer may have to be told are gone, then those that changed, then the
 //! walks through the whole table, which begin where a session, a policy or a ROUTE-REFRESH does.
 //! So a whole table on its way never holds up a change.
+//!
+//! A peer that takes several paths of a family (RFC 7911) is told of the best of them, each under
+//! a number of ours; which, is kept beside the table and only for such peers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,9 +19,10 @@ use super::export::{self, Sender};
 use super::interner::{Id, Interner};
 use super::memo::{Alike, Memo};
 use super::paged::Paged;
-use super::peer::{PeerConfig, PeerId, PeerUp};
-use super::table::{EntryId, From, Table};
-use crate::message::Update;
+use super::paths::Multipath;
+use super::peer::{Peer, PeerConfig, PeerId, PeerUp};
+use super::table::{Best, Context, EntryId, From, Table};
+use crate::message::{Nlri, PathId, Update};
 use crate::rov::{self, Validity, VrpTable};
 use crate::{Attributes, Family};
 
@@ -39,7 +44,12 @@ pub(super) struct Session {
     walks: VecDeque<Walk>,
     /// Worked out and ready for the wire.
     staged: VecDeque<Update>,
+    /// What the peer was told of the prefixes marked with [`Told::PATHS`].
+    paths: HashMap<EntryId, Paths>,
 }
+
+/// The paths that a peer was told of a prefix, with their attributes; at least one.
+type Paths = Vec<(PathId, Id)>;
 
 /// Which attributes a peer was told for a prefix, below; whether the prefix waits, above.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -65,6 +75,8 @@ pub(super) struct Speaker<'a> {
     pub(super) config: &'a PeerConfig,
     pub(super) client: bool,
     pub(super) senders: &'a BTreeMap<PeerId, Sender>,
+    pub(super) peers: &'a BTreeMap<PeerId, Peer>,
+    pub(super) igp: Option<&'a HashMap<IpAddr, u32>>,
     pub(super) table: &'a mut Table,
     pub(super) sets: &'a mut Interner<Attributes>,
     /// If the export policy asks.
@@ -76,8 +88,8 @@ type Learnt = (Id, From, Option<PeerId>, Family, Validity);
 
 /// What one stage found out.
 struct Batch {
-    withdrawn: [Vec<IpNet>; 2],
-    announced: Vec<(Id, Vec<IpNet>)>,
+    withdrawn: [Vec<Nlri>; 2],
+    announced: Vec<(Id, Vec<Nlri>)>,
     groups: Memo<(Family, Id), usize>,
     exported: Memo<Alike<Learnt>, Option<Id>>,
 }
@@ -85,9 +97,16 @@ struct Batch {
 impl Told {
     const URGENT: u32 = Id::MAX + 1;
     const CHANGED: u32 = Self::URGENT << 1;
+    /// The peer was told of paths, which stand beside the table.
+    const PATHS: u32 = Self::CHANGED << 1;
 
     const fn set(self) -> Option<Id> {
         Id::new(self.0 & Id::MAX)
+    }
+
+    /// The peer was told of the prefix.
+    const fn is_told(self) -> bool {
+        self.0 & (Id::MAX | Self::PATHS) != 0
     }
 
     const fn with_set(self, set: Option<Id>) -> Self {
@@ -109,6 +128,7 @@ impl Session {
             changed: VecDeque::new(),
             walks: VecDeque::new(),
             staged: VecDeque::new(),
+            paths: HashMap::new(),
         }
     }
 
@@ -117,9 +137,23 @@ impl Session {
         self.advertised
     }
 
-    /// The attributes that the peer was told for a prefix.
-    pub(super) fn told(&self, id: EntryId) -> Option<Id> {
-        self.told.get(id)?.set()
+    /// The paths that the peer was told of a prefix, and their attributes.
+    pub(super) fn told(&self, id: EntryId) -> Vec<(PathId, Id)> {
+        if let Some(paths) = self.paths.get(&id) {
+            return paths.clone();
+        }
+        let set = self.told.get(id).and_then(|told| told.set());
+        set.map(|set| (PathId::NONE, set)).into_iter().collect()
+    }
+
+    /// Whether the peer was told of a prefix.
+    pub(super) fn was_told(&self, id: EntryId) -> bool {
+        self.told.get(id).is_some_and(|told| told.is_told())
+    }
+
+    /// Whether the peer is told of several paths of a family.
+    pub(super) fn sends_paths(&self, family: Family) -> bool {
+        self.up.send_paths.families.contains(family)
     }
 
     pub(super) fn negotiated(&self, family: Family) -> bool {
@@ -132,7 +166,7 @@ impl Session {
         let known = self.told.get(id).copied().unwrap_or_default();
         let (flag, queue) = if may_tell {
             (Told::CHANGED, &mut self.changed)
-        } else if known.set().is_some() {
+        } else if known.is_told() {
             (Told::URGENT, &mut self.urgent)
         } else {
             // What waits already will be found gone.
@@ -243,6 +277,13 @@ impl Session {
     ) {
         let prefix = speaker.table.prefix(id);
         let before = self.told.get(id).copied().unwrap_or_default();
+        if self.sends_paths(Family::of(&prefix)) {
+            let any = self.tell_paths(id, &prefix, again, batch, speaker);
+            let told = if any { Told::PATHS } else { 0 };
+            let after = Told(before.0 & !flag & !Told::PATHS | told);
+            self.remember(id, before, after, speaker.table);
+            return;
+        }
         let known = before.set();
         let wanted = batch.wanted(id, &prefix, &self.up, speaker);
         if known != wanted {
@@ -256,21 +297,56 @@ impl Session {
             }
         }
         match wanted {
-            Some(set) if again || known != wanted => batch.announce(prefix, set),
-            None if known.is_some() => {
-                batch.withdrawn[Family::of(&prefix) as usize].push(prefix);
-            }
+            Some(set) if again || known != wanted => batch.announce(prefix.into(), set),
+            None if known.is_some() => batch.withdraw(prefix.into()),
             _ => {}
         }
         let after = Told(before.0 & !flag).with_set(wanted);
+        self.remember(id, before, after, speaker.table);
+    }
+
+    fn remember(&mut self, id: EntryId, before: Told, after: Told, table: &mut Table) {
         if after != before {
             *self.told.slot(id) = after;
         }
         match (before == Told::default(), after == Told::default()) {
-            (true, false) => speaker.table.pin(id),
-            (false, true) => speaker.table.unpin(id),
+            (true, false) => table.pin(id),
+            (false, true) => table.unpin(id),
             _ => {}
         }
+    }
+
+    /// Compares the paths that the peer should know of a prefix with those that it knows; whether
+    /// there is any.
+    fn tell_paths(
+        &mut self,
+        id: EntryId,
+        prefix: &IpNet,
+        again: bool,
+        batch: &mut Batch,
+        speaker: &mut Speaker<'_>,
+    ) -> bool {
+        let known = self.paths.remove(&id).unwrap_or_default();
+        let wanted = batch.wanted_paths(id, prefix, &self.up, speaker);
+        self.advertised += wanted.len();
+        self.advertised -= known.len();
+        for (path_id, set) in &wanted {
+            speaker.sets.hold(*set);
+            if again || !known.contains(&(*path_id, *set)) {
+                batch.announce(Nlri::new(*prefix, *path_id), *set);
+            }
+        }
+        for (path_id, set) in known {
+            if wanted.iter().all(|(other, _)| *other != path_id) {
+                batch.withdraw(Nlri::new(*prefix, path_id));
+            }
+            speaker.sets.release(set);
+        }
+        let any = !wanted.is_empty();
+        if any {
+            self.paths.insert(id, wanted);
+        }
+        any
     }
 
     /// The session has ended: nothing of it holds any prefix or attributes.
@@ -280,6 +356,9 @@ impl Session {
                 sets.release(set);
             }
             table.unpin(id);
+        }
+        for (_, set) in self.paths.into_values().flatten() {
+            sets.release(set);
         }
     }
 }
@@ -294,7 +373,8 @@ impl Batch {
         }
     }
 
-    /// What the peer should know of a prefix; the batch holds it.
+    /// What the peer should know of a prefix of whose paths it is told the best; the batch holds
+    /// it.
     fn wanted(
         &mut self,
         id: EntryId,
@@ -302,21 +382,58 @@ impl Batch {
         up: &PeerUp,
         speaker: &mut Speaker<'_>,
     ) -> Option<Id> {
-        let Speaker { ours, config, sets, .. } = speaker;
         let best = speaker.table.entry(id).best()?;
-        if !export::may_tell(best, speaker.id, config.asn != ours.asn, speaker.client) {
+        self.exported(best, prefix, up, speaker)
+    }
+
+    /// The paths that the peer should know of a prefix, the best first; the batch holds their
+    /// attributes. What it sent itself is not told back, nor does it take a place.
+    fn wanted_paths(
+        &mut self,
+        id: EntryId,
+        prefix: &IpNet,
+        up: &PeerUp,
+        speaker: &mut Speaker<'_>,
+    ) -> Paths {
+        let context = Context {
+            peers: speaker.peers,
+            igp: speaker.igp,
+            sets: speaker.sets,
+            sources: &speaker.table.sources,
+            multipath: Multipath::default(),
+        };
+        let ranked = speaker.table.ranked(id, speaker.id, context);
+        let told = ranked.into_iter().filter_map(|route| {
+            let set = self.exported(route, prefix, up, speaker)?;
+            Some((route.source.path_id(route.from), set))
+        });
+        told.take(up.send_paths.most).collect()
+    }
+
+    /// What a route becomes for the peer; the batch holds it.
+    fn exported(
+        &mut self,
+        best: Best,
+        prefix: &IpNet,
+        up: &PeerUp,
+        speaker: &mut Speaker<'_>,
+    ) -> Option<Id> {
+        let Speaker { ours, config, sets, .. } = speaker;
+        let sources = &speaker.table.sources;
+        if !export::may_tell(best, sources, speaker.id, config.asn != ours.asn, speaker.client) {
             return None;
         }
         let class = config.export.class(prefix);
+        let peer = best.peer(sources);
         // By the origin that the peer will see (RFC 8893 §3).
         let rpki = speaker.vrps.map_or(Validity::default(), |vrps| {
             vrps.validate(prefix, rov::origin(&sets.get(best.set).as_path, ours.asn))
         });
-        let alike = ((best.set, best.from, best.peer(), Family::of(prefix), rpki), class);
+        let alike = ((best.set, best.from, peer, Family::of(prefix), rpki), class);
         if let Some(known) = self.exported.get(alike) {
             return known;
         }
-        let sender = best.peer().and_then(|peer| speaker.senders.get(&peer)).copied();
+        let sender = peer.and_then(|peer| speaker.senders.get(&peer)).copied();
         let learnt = sets.get(best.set);
         let attributes =
             export::export(*ours, prefix, (best.from, sender, rpki), learnt, config, up);
@@ -325,14 +442,18 @@ impl Batch {
         wanted
     }
 
-    fn announce(&mut self, prefix: IpNet, set: Id) {
-        let key = (Family::of(&prefix), set);
+    fn withdraw(&mut self, nlri: Nlri) {
+        self.withdrawn[nlri.family() as usize].push(nlri);
+    }
+
+    fn announce(&mut self, nlri: Nlri, set: Id) {
+        let key = (nlri.family(), set);
         let index = self.groups.get(key).unwrap_or_else(|| {
             self.announced.push((set, Vec::with_capacity(16)));
             self.groups.put(key, self.announced.len() - 1);
             self.announced.len() - 1
         });
-        self.announced[index].1.push(prefix);
+        self.announced[index].1.push(nlri);
     }
 
     /// Stages what was found, withdrawals first.

@@ -16,8 +16,10 @@ use super::RouteView;
 use super::import::Ineligible;
 use super::interner::{Id, Interner};
 use super::paged::Paged;
+use super::paths::{Multipath, Source, Sources};
 use super::peer::{Peer, PeerId};
-use crate::decision::{Candidate, Source, select};
+use crate::decision::{self, Candidate, select};
+use crate::message::PathId;
 use crate::{Attributes, Family};
 
 /// Each part of the index grows on its own, and so in short steps.
@@ -48,6 +50,8 @@ pub(super) struct Table {
     wide_free: Vec<u32>,
     /// Our own routes.
     local: HashMap<EntryId, Id>,
+    /// Who sent the routes.
+    pub(super) sources: Sources,
 }
 
 /// All that is known of a prefix: routes, or what someone still believes.
@@ -56,7 +60,7 @@ pub(super) struct Entry {
     key: Key,
     routes: Routes,
     best: Option<Id>,
-    best_peer: u32,
+    best_source: Source,
     best_from: From,
     flags: u8,
     /// How many peers have something to do with the prefix besides sending it: they were told
@@ -77,7 +81,7 @@ const FREE: u8 = 4;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Key(u64);
 
-/// Routes by peer; each has at most one. Most prefixes have one route, at least at a site.
+/// Routes by source; each has at most one. Most prefixes have one route, at least at a site.
 #[derive(Clone, Debug, Default)]
 enum Routes {
     #[default]
@@ -90,7 +94,7 @@ enum Routes {
 /// A route that a peer sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
-    pub(super) peer: PeerId,
+    pub(super) source: Source,
     /// Before import policy.
     pub(super) received: Id,
     /// After import policy, or why not.
@@ -105,7 +109,7 @@ pub(super) struct Verdict(u32);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Best {
     /// Who sent it, unless it is our own.
-    peer: PeerId,
+    pub(super) source: Source,
     pub(super) from: From,
     pub(super) set: Id,
 }
@@ -127,6 +131,20 @@ pub(super) struct Context<'a> {
     pub(super) peers: &'a BTreeMap<PeerId, Peer>,
     pub(super) igp: Option<&'a HashMap<IpAddr, u32>>,
     pub(super) sets: &'a Interner<Attributes>,
+    pub(super) sources: &'a Sources,
+    pub(super) multipath: Multipath,
+}
+
+impl Context<'_> {
+    /// An eligible route as that which is best, or may be told.
+    pub(super) fn best_of(&self, route: &Route) -> Best {
+        let from = match self.peers.get(&self.sources.peer(route.source)) {
+            Some(peer) if peer.ebgp => From::Ebgp,
+            Some(peer) if peer.client => From::Client,
+            _ => From::Ibgp,
+        };
+        Best { source: route.source, from, set: route.set() }
+    }
 }
 
 impl Default for Table {
@@ -141,6 +159,7 @@ impl Default for Table {
             wide_end: 0,
             wide_free: Vec::new(),
             local: HashMap::new(),
+            sources: Sources::default(),
         }
     }
 }
@@ -360,7 +379,7 @@ impl Table {
     /// The best of an entry's routes.
     pub(super) fn select(&self, id: EntryId, context: Context<'_>) -> Option<Best> {
         if let Some(set) = self.local(id) {
-            return Some(Best { peer: PeerId(0), from: From::Local, set });
+            return Some(Best::local(set));
         }
         let best = match self.entry(id).routes() {
             [] => return None,
@@ -373,15 +392,17 @@ impl Table {
                 routes[select(&candidates)?.best]
             }
         };
-        let from = match context.peers.get(&best.peer) {
-            Some(peer) if peer.ebgp => From::Ebgp,
-            Some(peer) if peer.client => From::Client,
-            _ => From::Ibgp,
-        };
-        Some(Best { peer: best.peer, from, set: best.set() })
+        Some(context.best_of(best))
     }
 
-    /// Every route, by prefix, our own first, then by peer.
+    /// An entry's routes by peer and path.
+    pub(super) fn by_peer(&self, entry: &Entry) -> Vec<Route> {
+        let mut routes = entry.routes().to_vec();
+        routes.sort_by_key(|route| self.sources.of(route.source));
+        routes
+    }
+
+    /// Every route, by prefix, our own first, then by peer and path.
     pub(super) fn views<'a>(
         &'a self,
         ids: Vec<EntryId>,
@@ -389,27 +410,47 @@ impl Table {
     ) -> impl Iterator<Item = RouteView<'a>> {
         ids.into_iter().flat_map(move |id| {
             let (prefix, entry) = (self.prefix(id), self.entry(id));
-            let best = entry.best().map(Best::peer);
-            let view = move |peer, set, ineligible| RouteView {
+            let best = entry.best();
+            let sharing = self.sharing(id, context);
+            let local = self.local(id).into_iter().map(move |set| RouteView {
                 prefix,
                 attributes: context.sets.get(set),
-                peer,
-                best: best == Some(peer),
-                ineligible,
-            };
-            let local = self.local(id).into_iter().map(move |set| view(None, set, None));
-            local.chain(entry.routes().iter().map(move |route| {
-                let ineligible = route.candidate(context).err();
-                view(Some(route.peer), route.set(), ineligible)
+                peer: None,
+                path_id: PathId::NONE,
+                best: best == Some(Best::local(set)),
+                shares: false,
+                ineligible: None,
+            });
+            local.chain(self.by_peer(entry).into_iter().map(move |route| {
+                let (peer, path_id) = self.sources.of(route.source);
+                RouteView {
+                    prefix,
+                    attributes: context.sets.get(route.set()),
+                    peer: Some(peer),
+                    path_id,
+                    best: best.is_some_and(|best| best.is(&route)),
+                    shares: sharing.iter().any(|it| it.source == route.source),
+                    ineligible: route.candidate(context).err(),
+                }
             }))
         })
     }
 }
 
 impl Best {
+    /// Our own route.
+    pub(super) fn local(set: Id) -> Self {
+        Self { source: Source::default(), from: From::Local, set }
+    }
+
     /// Who sent it; `None`: it is our own.
-    pub(super) fn peer(self) -> Option<PeerId> {
-        (self.from != From::Local).then_some(self.peer)
+    pub(super) fn peer(self, sources: &Sources) -> Option<PeerId> {
+        (self.from != From::Local).then(|| sources.peer(self.source))
+    }
+
+    /// Whether it is this route of a peer.
+    pub(super) fn is(self, route: &Route) -> bool {
+        self.from != From::Local && self.source == route.source
     }
 }
 
@@ -419,7 +460,7 @@ impl Entry {
     }
 
     pub(super) fn best(&self) -> Option<Best> {
-        self.best.map(|set| Best { peer: PeerId(self.best_peer), from: self.best_from, set })
+        self.best.map(|set| Best { source: self.best_source, from: self.best_from, set })
     }
 
     /// Puts another in the place of the best; the one that was there.
@@ -427,7 +468,7 @@ impl Entry {
         let old = self.best();
         self.best = best.map(|best| best.set);
         if let Some(best) = best {
-            (self.best_peer, self.best_from) = (best.peer.0, best.from);
+            (self.best_source, self.best_from) = (best.source, best.from);
         }
         old
     }
@@ -450,7 +491,7 @@ impl Entry {
             && matches!(self.routes, Routes::None)
     }
 
-    /// By peer.
+    /// By source.
     pub(super) fn routes(&self) -> &[Route] {
         match &self.routes {
             Routes::None => &[],
@@ -459,28 +500,24 @@ impl Entry {
         }
     }
 
-    /// What a peer sent.
-    pub(super) fn route(&self, peer: PeerId) -> Option<Route> {
-        let routes = self.routes();
-        routes.binary_search_by_key(&peer, |route| route.peer).ok().map(|at| routes[at])
-    }
-
-    /// Puts in a peer's route; the one that it replaces.
+    /// Puts in a route; the one that it replaces.
     pub(super) fn insert(&mut self, route: Route) -> Option<Route> {
         match &mut self.routes {
             Routes::None => {
                 self.routes = Routes::One(route);
                 None
             }
-            Routes::One(other) if other.peer == route.peer => Some(std::mem::replace(other, route)),
+            Routes::One(other) if other.source == route.source => {
+                Some(std::mem::replace(other, route))
+            }
             Routes::One(other) => {
                 let mut routes = vec![*other, route];
-                routes.sort_unstable_by_key(|route| route.peer);
+                routes.sort_unstable_by_key(|route| route.source);
                 self.routes = Routes::Many(Box::new(routes));
                 None
             }
             Routes::Many(routes) => {
-                match routes.binary_search_by_key(&route.peer, |route| route.peer) {
+                match routes.binary_search_by_key(&route.source, |route| route.source) {
                     Ok(at) => Some(std::mem::replace(&mut routes[at], route)),
                     Err(at) => {
                         routes.insert(at, route);
@@ -491,19 +528,19 @@ impl Entry {
         }
     }
 
-    /// Takes out a peer's route.
-    pub(super) fn remove(&mut self, peer: PeerId) -> Option<Route> {
+    /// Takes out the route of a source.
+    pub(super) fn remove(&mut self, source: Source) -> Option<Route> {
         match &mut self.routes {
             Routes::None => None,
             Routes::One(route) => {
                 let route = *route;
-                (route.peer == peer).then(|| {
+                (route.source == source).then(|| {
                     self.routes = Routes::None;
                     route
                 })
             }
             Routes::Many(routes) => {
-                let at = routes.binary_search_by_key(&peer, |route| route.peer).ok()?;
+                let at = routes.binary_search_by_key(&source, |route| route.source).ok()?;
                 let route = routes.remove(at);
                 if let [last] = routes[..] {
                     self.routes = Routes::One(last);
@@ -545,7 +582,8 @@ impl Route {
     /// The route as the decision process sees it, or why it does not.
     pub(super) fn candidate<'a>(&self, context: Context<'a>) -> Result<Candidate<'a>, Ineligible> {
         let attributes = context.sets.get(self.verdict.get()?);
-        let peer = context.peers.get(&self.peer);
+        let (peer, path_id) = context.sources.of(self.source);
+        let peer = context.peers.get(&peer);
         let (peer, session) = peer
             .and_then(|peer| Some((peer, peer.session.as_ref()?)))
             .expect("a peer's routes leave the table when it goes down");
@@ -555,12 +593,13 @@ impl Route {
             }
             _ => 0,
         };
-        let source = Source::Peer {
+        let source = decision::Source::Peer {
             ebgp: peer.ebgp,
             asn: peer.config.asn,
             router_id: session.up.router_id,
             address: peer.config.address,
             igp_cost,
+            path_id,
         };
         Ok(Candidate { attributes, source })
     }

@@ -4,6 +4,7 @@ mod look;
 mod model;
 mod monitor;
 mod origins;
+mod paths;
 mod roles;
 mod topology;
 
@@ -55,6 +56,7 @@ fn up(id: PeerId) -> PeerUp {
         local_address: if id.0 <= BETA.0 { ip("192.0.2.254") } else { ip("10.0.0.254") },
         next_hop_other: Some(ip("2001:db8::254")),
         families: vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
+        send_paths: SendPaths::default(),
     }
 }
 
@@ -138,9 +140,13 @@ fn fib(rib: &mut Rib) -> Vec<String> {
     std::iter::from_fn(|| rib.poll_fib())
         .map(|change| match change.route {
             None => format!("{} gone", change.prefix),
-            Some(FibRoute { next_hop, ebgp, peer }) => {
-                let kind = if ebgp { "eBGP" } else { "iBGP" };
-                format!("{} via {next_hop} {kind} {}", change.prefix, peer.0)
+            Some(FibRoute { best, others }) => {
+                let hop = |FibHop { next_hop, ebgp, peer }| {
+                    let kind = if ebgp { "eBGP" } else { "iBGP" };
+                    format!("via {next_hop} {kind} {}", peer.0)
+                };
+                let hops: Vec<_> = std::iter::once(best).chain(others).map(hop).collect();
+                format!("{} {}", change.prefix, hops.join(" and "))
             }
         })
         .collect()

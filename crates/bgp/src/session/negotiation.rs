@@ -2,10 +2,10 @@
 
 use crate::iana::{capability, error_code, open_subcode};
 use crate::message::{
-    Capabilities, Context, EXTENDED_MAX_LEN, GracefulRestart, MAX_LEN, Nlri, Notification, Open,
-    Update,
+    AddPath, Capabilities, Context, EXTENDED_MAX_LEN, GracefulRestart, MAX_LEN, Nlri, Notification,
+    Open, Update,
 };
-use crate::{Asn, Family, Role};
+use crate::{Asn, Family, FamilySet, Role};
 
 use super::{Config, Connection, Established, Offer};
 
@@ -34,8 +34,16 @@ impl Config {
             graceful_restart: self.offer.graceful_restart_helper.then(GracefulRestart::default),
             four_octet_asn: true,
             enhanced_route_refresh,
+            add_path: self.add_path(),
             ..Capabilities::default()
         }
+    }
+
+    /// The same of each family (RFC 7911 §4).
+    fn add_path(&self) -> Vec<AddPath> {
+        let (receive, send) = (self.offer.receive_paths, self.offer.send_paths > 0);
+        let families = self.families.iter().filter(|_| receive || send);
+        families.map(|family| AddPath { family: *family, receive, send }).collect()
     }
 
     /// Our role, which only another AS is told (RFC 9234 §4).
@@ -95,6 +103,8 @@ impl Config {
                 Notification::new(error_code::OPEN_MESSAGE, open_subcode::UNSUPPORTED_CAPABILITY);
             return Err(Notification { data, ..refusal });
         }
+        let path_ids_in = families_with(&ours.add_path, &theirs.add_path, &families);
+        let path_ids_out = families_with(&theirs.add_path, &ours.add_path, &families);
         Ok(Established {
             connection,
             peer_router_id: open.router_id,
@@ -112,6 +122,8 @@ impl Config {
                 extended_next_hop: ours.extended_next_hop && theirs.extended_next_hop,
                 enhanced_route_refresh: ours.enhanced_route_refresh
                     && theirs.enhanced_route_refresh,
+                path_ids_in,
+                path_ids_out,
                 ..self.first_context()
             },
             peer_capabilities: theirs.clone(),
@@ -142,6 +154,14 @@ impl Established {
         update.announced.retain(|announcement| !announcement.prefixes.is_empty());
         update.end_of_rib = update.end_of_rib.filter(|family| self.families.contains(family));
     }
+}
+
+/// The agreed families of which one end offered to receive several paths, and the other to send
+/// them (RFC 7911 §4).
+fn families_with(receiver: &[AddPath], sender: &[AddPath], agreed: &[Family]) -> FamilySet {
+    let receives = |family| receiver.iter().any(|one| one.family == family && one.receive);
+    let sends = |family| sender.iter().any(|one| one.family == family && one.send);
+    agreed.iter().copied().filter(|family| receives(*family) && sends(*family)).collect()
 }
 
 /// The capability as it stands in an OPEN: code, length, AFI, a reserved octet, SAFI.

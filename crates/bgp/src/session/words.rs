@@ -23,6 +23,16 @@ impl Established {
                 .zip(self.peer_role)
                 .map(|(ours, theirs)| format!("roles: we are {ours}, it is {theirs}")),
         ];
-        families.chain(flags.into_iter().flatten()).collect()
+        let paths = self.families.iter().filter_map(|family| {
+            let (receive, send) = (context.path_ids_in, context.path_ids_out);
+            let way = match (receive.contains(*family), send.contains(*family)) {
+                (false, false) => return None,
+                (true, false) => "receive",
+                (false, true) => "send",
+                (true, true) => "send and receive",
+            };
+            Some(format!("add-path {family} ({way})"))
+        });
+        families.chain(flags.into_iter().flatten()).chain(paths).collect()
     }
 }

@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use anycast_bgp::message::PathId;
 use anycast_bgp::rib::{ExplainedRoute, Ineligible, Outcome, PeerId, RouteView, View};
 use anycast_bgp::rov::Validity;
 use anycast_bgp::{Attributes, Family, IpNet};
@@ -87,8 +88,12 @@ pub struct FoundRoute {
     pub next_hop: Option<IpAddr>,
     /// Seconds since the session with it is up, or since the start: the route is not older.
     pub since_seconds: f64,
+    /// Which of several paths it is (RFC 7911); of what a neighbor was told, by our numbers.
+    pub path_id: PathId,
     /// Whether the decision process chose it.
     pub best: bool,
+    /// Whether it shares the packets of its prefix with others.
+    pub shares: bool,
     /// Why it cannot become best.
     pub ineligible: Option<Ineligible>,
     /// What the RPKI says of its origin; `None`: there are no VRPs.
@@ -109,6 +114,12 @@ pub struct RouteRow {
     pub prefix: IpNet,
     /// Whether the decision process chose it.
     pub best: bool,
+    /// Whether it shares the packets of its prefix with others, by `multipath`.
+    #[serde(default)]
+    pub shares: bool,
+    /// Which of several paths it is, where there may be several (RFC 7911).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
     /// The neighbor's name; `None` for our own.
     pub neighbor: Option<String>,
     /// The next hop; of our own routes there is none.
@@ -166,6 +177,8 @@ impl RouteRow {
         Self {
             prefix,
             best,
+            shares: false,
+            path_id: None,
             next_hop,
             neighbor,
             as_path: attributes.as_path.to_string(),
@@ -179,11 +192,20 @@ impl RouteRow {
     }
 }
 
+impl RouteRow {
+    fn of_path(self, path_id: PathId, shares: bool) -> Self {
+        let path_id = (path_id != PathId::NONE).then_some(path_id.0);
+        Self { shares, path_id, ..self }
+    }
+}
+
 impl From<FoundRoute> for RouteRow {
     fn from(route: FoundRoute) -> Self {
         let FoundRoute { prefix, attributes, next_hop, neighbor, best, ineligible, rpki, .. } =
             route;
+        let (path_id, shares) = (route.path_id, route.shares);
         Self::new(prefix, &attributes, next_hop, neighbor, best, (ineligible, rpki))
+            .of_path(path_id, shares)
     }
 }
 
@@ -298,9 +320,10 @@ impl Handle {
                     route.outcome == Outcome::Best,
                     match route.outcome {
                         Outcome::Ineligible(why) => Some(why),
-                        Outcome::Best | Outcome::Lost { .. } => None,
+                        Outcome::Best | Outcome::Shares | Outcome::Lost { .. } => None,
                     },
-                ),
+                )
+                .of_path(route.path_id, route.shares),
                 outcome: route.outcome.to_string(),
             };
             Some(ExplainReport {
@@ -344,7 +367,9 @@ impl Driver {
             neighbor_address: peer.map(|peer| peer.neighbor.address),
             next_hop: (told || peer.is_some()).then_some(route.attributes.next_hop.address),
             since_seconds: since.as_secs_f64(),
+            path_id: route.path_id,
             best: route.best,
+            shares: route.shares,
             ineligible: route.ineligible,
             rpki: self.rib.validity(&route.prefix, &route.attributes.as_path),
         }
@@ -352,8 +377,8 @@ impl Driver {
 }
 
 fn view(driver: &Driver, route: &RouteView<'_>) -> RouteRow {
-    let RouteView { prefix, attributes, peer, best, ineligible } = *route;
-    row(driver, prefix, attributes, peer, best, ineligible)
+    let RouteView { prefix, attributes, peer, path_id, best, shares, ineligible } = *route;
+    row(driver, prefix, attributes, peer, best, ineligible).of_path(path_id, shares)
 }
 
 fn row(

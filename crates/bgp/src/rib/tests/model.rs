@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::FamilySet;
 use crate::policy::PrefixPattern;
 
 const PEERS: [PeerId; 4] = [ALPHA, BETA, CORE, EDGE];
@@ -11,29 +12,73 @@ const PREFIXES: [&str; 4] = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:
 
 #[derive(Clone, Debug)]
 enum Step {
-    Announce { peer: usize, prefix: usize, variant: usize },
-    Withdraw { peer: usize, prefix: usize },
-    Up { peer: usize },
-    Down { peer: usize },
-    SetImport { peer: usize, policy: usize },
-    SetExport { peer: usize, policy: usize },
-    Originate { prefix: usize, variant: usize },
-    WithdrawLocal { prefix: usize },
-    SetIgp { interior: usize },
-    SetClient { peer: usize, client: bool },
-    Refresh { peer: usize, family: usize },
-    PollUpdate { peer: usize },
+    Announce {
+        peer: usize,
+        prefix: usize,
+        path: u32,
+        variant: usize,
+    },
+    Withdraw {
+        peer: usize,
+        prefix: usize,
+        path: u32,
+    },
+    /// It takes so many paths; 0: the best without a number.
+    Up {
+        peer: usize,
+        paths: usize,
+    },
+    Down {
+        peer: usize,
+    },
+    SetImport {
+        peer: usize,
+        policy: usize,
+    },
+    SetExport {
+        peer: usize,
+        policy: usize,
+    },
+    Originate {
+        prefix: usize,
+        variant: usize,
+    },
+    WithdrawLocal {
+        prefix: usize,
+    },
+    SetIgp {
+        interior: usize,
+    },
+    SetClient {
+        peer: usize,
+        client: bool,
+    },
+    Refresh {
+        peer: usize,
+        family: usize,
+    },
+    PollUpdate {
+        peer: usize,
+    },
     PollFib,
+    SetMultipath {
+        paths: usize,
+        across_as: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (peer, prefix, variant) = (0..PEERS.len(), 0..PREFIXES.len(), 0..VARIANTS);
+    let path = prop::sample::select(vec![0, 0, 0, 1, 2, 7]);
     let step = prop_oneof![
-        8 => (peer.clone(), prefix.clone(), variant.clone())
-            .prop_map(|(peer, prefix, variant)| Step::Announce { peer, prefix, variant }),
-        4 => (peer.clone(), prefix.clone())
-            .prop_map(|(peer, prefix)| Step::Withdraw { peer, prefix }),
-        1 => peer.clone().prop_map(|peer| Step::Up { peer }),
+        8 => (peer.clone(), prefix.clone(), path.clone(), variant.clone()).prop_map(
+            |(peer, prefix, path, variant)| Step::Announce { peer, prefix, path, variant }
+        ),
+        4 => (peer.clone(), prefix.clone(), path)
+            .prop_map(|(peer, prefix, path)| Step::Withdraw { peer, prefix, path }),
+        1 => (peer.clone(), 0..4_usize).prop_map(|(peer, paths)| Step::Up { peer, paths }),
+        1 => (1..4_usize, any::<bool>())
+            .prop_map(|(paths, across_as)| Step::SetMultipath { paths, across_as }),
         1 => peer.clone().prop_map(|peer| Step::Down { peer }),
         1 => (peer.clone(), 0..4_usize)
             .prop_map(|(peer, policy)| Step::SetImport { peer, policy }),
@@ -106,7 +151,7 @@ fn interior(interior: usize) -> Option<HashMap<IpAddr, u32>> {
 /// The other end of a session: it knows what it was told since it came up.
 #[derive(Default)]
 struct Receiver {
-    routes: BTreeMap<IpNet, Arc<Attributes>>,
+    routes: BTreeMap<Nlri, Arc<Attributes>>,
     /// It asked for all again, so that it may be told what it knows.
     refreshed: bool,
 }
@@ -114,11 +159,11 @@ struct Receiver {
 impl Receiver {
     fn read(&mut self, update: &Update) {
         for nlri in &update.withdrawn {
-            assert!(self.routes.remove(&nlri.prefix).is_some(), "{nlri} was never announced");
+            assert!(self.routes.remove(nlri).is_some(), "{nlri} was never announced");
         }
         for Announcement { attributes, prefixes } in &update.announced {
             for nlri in prefixes {
-                let known = self.routes.insert(nlri.prefix, Arc::clone(attributes));
+                let known = self.routes.insert(*nlri, Arc::clone(attributes));
                 assert!(
                     self.refreshed || known.as_ref() != Some(attributes),
                     "{nlri} is told twice"
@@ -128,11 +173,27 @@ impl Receiver {
     }
 }
 
+impl Receiver {
+    /// What it knows, whatever the paths are called.
+    fn known(&self) -> Vec<(IpNet, String)> {
+        let words = |(nlri, attributes): (&Nlri, _)| (nlri.prefix, format!("{attributes:?}"));
+        let mut known: Vec<_> = self.routes.iter().map(words).collect();
+        known.sort();
+        known
+    }
+}
+
+fn nlri(route: &RouteView<'_>) -> Nlri {
+    Nlri::new(route.prefix, route.path_id)
+}
+
 /// A speaker, all that it was given and all that it gave out.
 struct World {
     rib: Rib,
     up: [bool; 4],
-    sent: [BTreeMap<IpNet, Attributes>; 4],
+    paths: [usize; 4],
+    multipath: Multipath,
+    sent: [BTreeMap<Nlri, Attributes>; 4],
     policies: [(usize, usize); 4],
     clients: [bool; 4],
     local: BTreeMap<IpNet, Attributes>,
@@ -150,6 +211,8 @@ impl World {
         Self {
             rib,
             up: [false; 4],
+            paths: [0; 4],
+            multipath: Multipath::default(),
             sent: Default::default(),
             policies: [(0, 0); 4],
             clients: [false; 4],
@@ -162,22 +225,32 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Announce { peer, prefix, variant: which } => {
+            Step::Announce { peer, prefix, path, variant: which } => {
                 let attributes = variant(Some(PEERS[peer]), which);
+                let nlri = Nlri::new(net(PREFIXES[prefix]), PathId(path));
                 if self.up[peer] {
-                    self.sent[peer].insert(net(PREFIXES[prefix]), attributes.clone());
+                    self.sent[peer].insert(nlri, attributes.clone());
                 }
-                self.rib.handle_update(PEERS[peer], announce(PREFIXES[prefix], attributes));
+                let update = Update::announce(Arc::new(attributes), [nlri]);
+                self.rib.handle_update(PEERS[peer], update);
             }
-            Step::Withdraw { peer, prefix } => {
-                self.sent[peer].remove(&net(PREFIXES[prefix]));
-                self.rib.handle_update(PEERS[peer], withdraw(PREFIXES[prefix]));
+            Step::Withdraw { peer, prefix, path } => {
+                let nlri = Nlri::new(net(PREFIXES[prefix]), PathId(path));
+                self.sent[peer].remove(&nlri);
+                self.rib.handle_update(PEERS[peer], Update::withdraw([nlri]));
             }
-            Step::Up { peer } => {
+            Step::SetMultipath { paths, across_as } => {
+                self.multipath = Multipath { paths, across_as };
+                self.rib.set_multipath(self.multipath);
+            }
+            Step::Up { peer, paths } => {
                 self.up[peer] = true;
+                self.paths[peer] = paths;
                 self.sent[peer].clear();
                 self.receivers[peer] = Receiver::default();
-                self.rib.peer_up(PEERS[peer], up(PEERS[peer]));
+                let families = if paths == 0 { FamilySet::NONE } else { FamilySet::ALL };
+                let send_paths = SendPaths { families, most: paths };
+                self.rib.peer_up(PEERS[peer], PeerUp { send_paths, ..up(PEERS[peer]) });
             }
             Step::Down { peer } => {
                 self.up[peer] = false;
@@ -232,7 +305,7 @@ impl World {
 
     fn poll_fib(&mut self) -> bool {
         let Some(FibChange { prefix, route }) = self.rib.poll_fib() else { return false };
-        let known = match route {
+        let known = match route.clone() {
             Some(route) => self.fib.insert(prefix, route),
             None => self.fib.remove(&prefix),
         };
@@ -251,6 +324,8 @@ impl World {
     fn reborn(&self) -> Self {
         let mut world = Self::new();
         world.step(&Step::SetIgp { interior: self.interior });
+        let Multipath { paths, across_as } = self.multipath;
+        world.step(&Step::SetMultipath { paths, across_as });
         for (prefix, attributes) in &self.local {
             world.rib.originate(*prefix, attributes.clone());
         }
@@ -260,10 +335,10 @@ impl World {
             world.step(&Step::SetExport { peer, policy: export });
             world.step(&Step::SetClient { peer, client: self.clients[peer] });
             if self.up[peer] {
-                world.step(&Step::Up { peer });
+                world.step(&Step::Up { peer, paths: self.paths[peer] });
             }
-            for (prefix, attributes) in &self.sent[peer] {
-                let update = announce(&prefix.to_string(), attributes.clone());
+            for (nlri, attributes) in &self.sent[peer] {
+                let update = Update::announce(Arc::new(attributes.clone()), [*nlri]);
                 world.rib.handle_update(id, update);
             }
         }
@@ -274,7 +349,7 @@ impl World {
     fn assert_same_as(&self, other: &Self) {
         assert_eq!(self.fib, other.fib);
         for (id, (here, there)) in PEERS.iter().zip(self.receivers.iter().zip(&other.receivers)) {
-            assert_eq!(here.routes, there.routes, "what {id:?} knows");
+            assert_eq!(here.known(), there.known(), "what {id:?} knows");
             assert_eq!(self.rib.counts(*id), other.rib.counts(*id), "counts of {id:?}");
         }
         for prefix in PREFIXES.map(net) {
@@ -285,10 +360,15 @@ impl World {
 
     /// The views, the counts and what went out say the same.
     fn assert_coherent(&self) {
-        for (id, receiver) in PEERS.iter().zip(&self.receivers) {
+        for (at, (id, receiver)) in PEERS.iter().zip(&self.receivers).enumerate() {
             let advertised: BTreeMap<_, _> =
-                self.rib.advertised(*id).map(|it| (it.prefix, Arc::clone(it.attributes))).collect();
+                self.rib.advertised(*id).map(|it| (nlri(&it), Arc::clone(it.attributes))).collect();
             assert_eq!(advertised, receiver.routes);
+            let most = self.paths[at].max(1);
+            for prefix in PREFIXES.map(net) {
+                let paths = receiver.routes.keys().filter(|nlri| nlri.prefix == prefix);
+                assert!(paths.count() <= most, "{prefix} for {id:?}");
+            }
             let received: Vec<_> = self.rib.received(*id).collect();
             let passed =
                 |why: Option<Ineligible>| why.is_none_or(|why| why == Ineligible::Unreachable);
@@ -302,9 +382,17 @@ impl World {
         let best = self.rib.routes().filter(|route| route.best && route.peer.is_some());
         let wanted: BTreeMap<_, _> =
             best.map(|it| (it.prefix, (it.attributes.next_hop, it.peer.unwrap()))).collect();
-        let installed: BTreeMap<_, _> =
-            self.fib.iter().map(|(prefix, it)| (*prefix, (it.next_hop, it.peer))).collect();
+        let installed: BTreeMap<_, _> = self
+            .fib
+            .iter()
+            .map(|(prefix, it)| (*prefix, (it.best.next_hop, it.best.peer)))
+            .collect();
         assert_eq!(installed, wanted);
+        for (prefix, route) in &self.fib {
+            let shares = self.rib.look(View::Table, prefix).iter().filter(|it| it.shares).count();
+            assert_eq!(shares, if route.others.is_empty() { 0 } else { 1 + route.others.len() });
+            assert_eq!(self.rib.fib_route(prefix).as_ref(), Some(route));
+        }
         for prefix in PREFIXES.map(net) {
             let explained = self.rib.explain(&prefix).map(|it| it.routes[0].clone());
             let explained = explained.filter(|route| route.outcome == Outcome::Best);
@@ -322,7 +410,7 @@ proptest! {
         let mut world = World::new();
         // Every world starts with all peers up, so that most steps bite.
         for peer in 0..PEERS.len() {
-            world.step(&Step::Up { peer });
+            world.step(&Step::Up { peer, paths: 0 });
         }
         for step in &steps {
             world.step(step);

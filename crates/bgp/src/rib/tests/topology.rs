@@ -64,6 +64,7 @@ impl Internet {
             local_address: address(asn).into(),
             next_hop_other: None,
             families: vec![Family::Ipv4Unicast],
+            send_paths: SendPaths::default(),
         }
     }
 

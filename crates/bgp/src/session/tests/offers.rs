@@ -2,7 +2,8 @@
 
 use super::*;
 
-use crate::message::{EXTENDED_MAX_LEN, GracefulRestart, LongLived};
+use crate::FamilySet;
+use crate::message::{AddPath, EXTENDED_MAX_LEN, GracefulRestart, LongLived, PathId};
 
 use Connection::Dialled;
 use Family::{Ipv4Unicast, Ipv6Unicast};
@@ -47,6 +48,8 @@ fn an_open_says_what_is_configured() {
         extended_message: true,
         extended_next_hop: true,
         enhanced_route_refresh: true,
+        receive_paths: true,
+        send_paths: 4,
         graceful_restart_helper: true,
     };
     let none = Offer { extended_message: false, ..Offer::default() };
@@ -55,9 +58,9 @@ fn an_open_says_what_is_configured() {
     let table = [
         ("the default", offering(Offer::default()), &[1, 2, 6, 65][..]),
         ("nothing", offering(none), &[1, 2, 65]),
-        ("all", offering(all), &[1, 2, 5, 6, 9, 64, 65, 70]),
-        ("no role within an AS", ibgp, &[1, 2, 5, 6, 64, 65, 70]),
-        ("no IPv4, no other next hop for it", ipv6, &[1, 2, 6, 9, 64, 65, 70]),
+        ("all", offering(all), &[1, 2, 5, 6, 9, 64, 65, 69, 70]),
+        ("no role within an AS", ibgp, &[1, 2, 5, 6, 64, 65, 69, 70]),
+        ("no IPv4, no other next hop for it", ipv6, &[1, 2, 6, 9, 64, 65, 69, 70]),
     ];
     for (name, config, codes) in table {
         let (_, open) = dialled(config);
@@ -146,6 +149,50 @@ fn ipv4_routes_over_ipv6_next_hops_are_for_those_who_both_offered_them() {
         session.handle_octets(at(1), Dialled, &octets);
         let took = drain(&mut session) == [Action::Update(over_ipv6.clone())];
         assert_eq!(took, ours && theirs, "{ours} {theirs}");
+    }
+}
+
+/// RFC 7911 §4: what the one receives and the other sends, of each family and in each direction.
+#[test]
+fn several_paths_go_where_one_end_sends_them_and_the_other_receives_them() {
+    for (receive, send, theirs) in (0..16_u8).map(|n| (n & 1 != 0, n & 2 != 0, n >> 2)) {
+        let offer =
+            Offer { receive_paths: receive, send_paths: u8::from(send) * 3, ..Offer::default() };
+        // They offer it of IPv4, and of a family that is not agreed on.
+        let (they_receive, they_send) = (theirs & 1 != 0, theirs & 2 != 0);
+        let open = with(|capabilities| {
+            let of = |family| AddPath { family, receive: they_receive, send: they_send };
+            capabilities.add_path = vec![of(Ipv4Unicast), of(Ipv6Unicast)];
+        });
+        let families = vec![Ipv4Unicast];
+        let mut session = established(Config { families, ..offering(offer) }, &open);
+        let context = session.negotiated().unwrap().context;
+        let ipv4_if = |agreed| {
+            let none = FamilySet::NONE;
+            if agreed { none.with(Ipv4Unicast) } else { none }
+        };
+        let what = format!("{receive} {send}, theirs: {they_receive} {they_send}");
+        assert_eq!(context.path_ids_in, ipv4_if(receive && they_send), "{what}");
+        assert_eq!(context.path_ids_out, ipv4_if(send && they_receive), "{what}");
+        // On the wire: what is sent, and what is taken in.
+        let mut paths = update();
+        paths.announced[0].prefixes[0].path_id = PathId(7);
+        session.send_update(at(1), &paths);
+        let [Action::Send(_, sent)] = &drain(&mut session)[..] else { panic!("{what}") };
+        let numbered = Context {
+            path_ids_in: FamilySet::ALL,
+            path_ids_out: FamilySet::ALL,
+            ..self::context()
+        };
+        let plain = if send && they_receive { &numbered } else { &self::context() };
+        assert_eq!(*sent, Message::Update(paths.clone()).emit(plain), "{what}");
+        if receive && they_send {
+            let octets = Message::Update(paths.clone()).emit(&numbered);
+            session.handle_octets(at(1), Dialled, &octets);
+            assert_eq!(drain(&mut session), [Action::Update(paths)], "{what}");
+        } else {
+            assert_eq!(hear(&mut session, &Message::Update(update())), [Action::Update(update())]);
+        }
     }
 }
 
