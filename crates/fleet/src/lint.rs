@@ -1,5 +1,6 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
+mod looking_glass;
 mod numbers;
 mod offers;
 mod policies;
@@ -18,6 +19,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     services::lint(draft, problems);
     numbers::lint(draft, problems);
     sessions::lint(draft, problems);
+    looking_glass::lint(draft, problems);
     policies::lint(draft, problems);
     rpki::lint(draft, problems);
 }

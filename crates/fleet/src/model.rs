@@ -216,6 +216,8 @@ pub struct Site {
     pub listen: bool,
     /// Between withdrawing and the end of serving.
     pub stop_wait: Duration,
+    /// Where its looking glass listens; `None`: it has none.
+    pub looking_glass: Option<SocketAddr>,
     /// At least one; no two with the same address.
     pub neighbors: Vec<Neighbor>,
     /// Its own sources of VRPs, in place of the fleet's.

@@ -2,6 +2,7 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod looking_glass;
 mod offers;
 mod policy;
 mod prefix;
@@ -9,6 +10,7 @@ mod rpki;
 mod service;
 mod site;
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anycast_bgp::Asn;
@@ -42,6 +44,8 @@ pub(crate) struct Draft {
     pub(crate) services: Vec<Placed<Service>>,
     pub(crate) policies: Vec<Placed<NamedPolicy>>,
     pub(crate) references: References,
+    /// Where the sites' looking glasses listen, if they do not say so themselves.
+    pub(crate) looking_glass: Option<Placed<SocketAddr>>,
     pub(crate) sites: Vec<SiteDraft>,
     pub(crate) rpki: Option<RpkiDraft>,
 }
@@ -57,6 +61,8 @@ pub(crate) struct SiteDraft {
     /// Whether there are others.
     pub(crate) has_bad_neighbors: bool,
     pub(crate) rpki: Option<RpkiDraft>,
+    /// Where its looking glass listens, if it says so itself.
+    pub(crate) looking_glass: Option<Placed<SocketAddr>>,
 }
 
 impl Draft {
@@ -72,6 +78,7 @@ impl Draft {
         let references = References { lists, ..References::default() };
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
+        let looking_glass = looking_glass::read(&mut root);
         let sites = named(&mut root, "site", |name, section| site::read(name, section, asn));
         let rpki = root.table("rpki").map(rpki::read);
         root.finish();
@@ -84,6 +91,7 @@ impl Draft {
             services,
             policies,
             references,
+            looking_glass,
             sites,
             rpki,
         }
@@ -91,6 +99,7 @@ impl Draft {
 
     /// The checked fleet. Paths are resolved against `folder`.
     pub(crate) fn into_fleet(self, folder: &Path) -> Fleet {
+        let everywhere = self.looking_glass;
         let finish_site = |draft: SiteDraft| {
             let neighbors = draft.neighbors.into_iter().map(|neighbor| {
                 let mut neighbor = neighbor.value;
@@ -98,7 +107,13 @@ impl Draft {
                 neighbor
             });
             let rpki = draft.rpki.map(|rpki| rpki.into_rpki(folder));
-            Site { neighbors: neighbors.collect(), rpki, ..draft.site }
+            let looking_glass = draft.looking_glass.as_ref().or(everywhere.as_ref());
+            Site {
+                neighbors: neighbors.collect(),
+                looking_glass: looking_glass.map(|placed| placed.value),
+                rpki,
+                ..draft.site
+            }
         };
         Fleet {
             name: self.name,

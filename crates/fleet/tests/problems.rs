@@ -562,6 +562,26 @@ const SESSIONS: &[Row] = &[
         &[(W, "session-in-anycast", "\"192.0.2.53\"")],
     ),
     (
+        "a looking glass on every address",
+        &[(FRA, "city = \"Frankfurt\"\nlooking-glass = { listen = \"[::]:29184\" }")],
+        &[(E, "looking-glass-in-anycast", "\"[::]:29184\"")],
+    ),
+    (
+        "a looking glass on an anycast address",
+        &[(NYC, "[looking-glass]\nlisten = \"192.0.2.53:29184\"\n"), (FRA, FRA)],
+        &[(W, "single-site", "fra"), (E, "looking-glass-in-anycast", "\"192.0.2.53:29184\"")],
+    ),
+    (
+        "a looking glass without a port",
+        &[(FRA, "city = \"Frankfurt\"\nlooking-glass = { listen = \"127.0.0.1\" }")],
+        &[(E, "bad-value", "\"127.0.0.1\"")],
+    ),
+    (
+        "a looking glass that listens nowhere",
+        &[(FRA, "city = \"Frankfurt\"\n[site.fra.looking-glass]")],
+        &[(E, "missing-key", "looking-glass")],
+    ),
+    (
         "an unknown policy",
         &[(A, "asn = 64501\nimport = \"default-rout\"")],
         &[(E, "unknown-policy", "\"default-rout\"")],

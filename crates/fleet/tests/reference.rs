@@ -46,16 +46,20 @@ zzzzzzzzzzzz = 1
 [policy.p]
 zzzzzzzzzzzz = 1
 rules = [{ zzzzzzzzzzzz = 1 }]
+[looking-glass]
+zzzzzzzzzzzz = 1
 [site.s]
 zzzzzzzzzzzz = 1
 rpki = { zzzzzzzzzzzz = 1 }
+looking-glass = { zzzzzzzzzzzz = 1 }
 neighbor = { n = { zzzzzzzzzzzz = 1, bfd = { zzzzzzzzzzzz = 1 } } }
 ";
 
 #[test]
 fn the_reference_names_exactly_the_keys_that_there_are() {
-    let mut keys =
-        BTreeSet::from(["type", "check", "rules", "neighbor", "bfd", "rpki"].map(str::to_owned));
+    let mut keys = BTreeSet::from(
+        ["type", "check", "rules", "neighbor", "bfd", "rpki", "looking-glass"].map(str::to_owned),
+    );
     let mut tables = 0;
     for problem in parse("x", EVERY_TABLE).problems {
         if problem.code == "unknown-key" {

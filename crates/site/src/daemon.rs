@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::builtin::{self, BuiltinEvent};
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Question};
 use crate::events::EventLog;
+use crate::looking_glass;
 use crate::status::{
     CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
 };
@@ -63,6 +64,8 @@ pub enum Error {
     Bind(#[from] BindError),
     #[error("cannot open the control socket {path}: {source}")]
     Control { path: PathBuf, source: io::Error },
+    #[error("cannot listen for the looking glass on {address}: {source}")]
+    LookingGlass { address: SocketAddr, source: io::Error },
     #[error("cannot catch signals: {0}")]
     Signals(io::Error),
     #[error("the BGP speaker has ended by itself: {0}")]
@@ -87,6 +90,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (listener, _socket_file) = control::open(&path)
         .await
         .map_err(|source| Error::Control { path: path.clone(), source })?;
+    let glass = match site.looking_glass {
+        Some(address) => match looking_glass::open(address).await {
+            Ok(listener) => Some(listener),
+            Err(source) => return Err(Error::LookingGlass { address, source }),
+        },
+        None => None,
+    };
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let speaker =
         Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
@@ -96,6 +106,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut speaker_task = tokio::spawn(speaker.run());
     let (question_sender, mut questions) = mpsc::channel(16);
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
+    let glass = glass.map(|glass| tokio::spawn(looking_glass::serve(glass, handle.clone())));
 
     let mut daemon = Daemon::new(fleet, site, handle.clone());
     let (check_events, mut from_checks) = mpsc::channel(256);
@@ -174,6 +185,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     while builtins.join_next().await.is_some() {}
     addresses.remove().await;
     control.abort();
+    if let Some(glass) = glass {
+        glass.abort();
+    }
     failure.map_or(Ok(()), Err)
 }
 

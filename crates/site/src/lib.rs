@@ -24,6 +24,7 @@ pub mod client;
 pub mod control;
 pub mod daemon;
 pub mod events;
+mod looking_glass;
 pub mod status;
 mod translate;
 pub mod watch;

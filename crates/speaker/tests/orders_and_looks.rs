@@ -244,6 +244,10 @@ async fn a_route_is_found_in_each_table_by_prefix_by_address_and_within() {
     let ours = rows(&left, RouteTable::All, one).await.remove(0);
     assert_eq!((ours.as_path.as_str(), ours.next_hop), ("", None));
 
+    assert_eq!(right.preferred().await, [("left".to_owned(), 4)].into());
+    let withheld = rows(&right, RouteTable::Withheld("left".into()), RouteSubject::Any).await;
+    assert!(withheld.is_empty(), "they are its own: {withheld:?}");
+
     let look = RouteLook { family: Some(Family::Ipv6Unicast), ..RouteLook::default() };
     assert_eq!(right.look(look).await.unwrap().prefixes_left(), 0);
     let look = RouteLook { table: RouteTable::Received("nobody".into()), ..RouteLook::default() };

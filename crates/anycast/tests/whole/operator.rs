@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::lab::AT_HOME;
+use crate::lab::{AT_HOME, FLEET};
 use crate::program::{Desk, Output, SETTLED, User, as_each_user, until};
 use crate::site::{Daemon, kinds, lab_without_fra};
 
@@ -11,6 +11,7 @@ as_each_user! {
     a_neighbor_is_disabled_and_enabled
     a_session_is_refreshed_and_reset
     each_table_of_routes_can_be_looked_at
+    the_looking_glass_is_there_if_the_file_says_so
 }
 
 fn tell(daemon: &Daemon<'_, '_>, order: &[&str]) -> Output {
@@ -150,4 +151,44 @@ fn each_table_of_routes_can_be_looked_at(user: User) {
     assert!(told.out.contains("198.51.100.3"), "the next hop: {}", told.out);
     let explained = daemon.show(&["routes", "203.0.113.1", "--explain"]).out;
     assert!(explained.starts_with("203.0.113.0/29: 2 routes"), "{explained}");
+}
+
+/// The status line and the body of what the looking glass of fra answers.
+fn glass(daemon: &Daemon<'_, '_>, target: &str) -> Option<(String, String)> {
+    // HTTP/1.0: the answer ends when the connection does.
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/29184 && printf 'GET {target} HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
+    );
+    let output = daemon.lab.exec("fra", &["timeout", "5", "bash", "-c", &script]);
+    let (head, body) = output.out.split_once("\r\n\r\n")?;
+    Some((head.lines().next()?.to_owned(), body.to_owned()))
+}
+
+fn the_looking_glass_is_there_if_the_file_says_so(user: User) {
+    let desk = Desk::new(user);
+    desk.write("open.toml", format!("{FLEET}\n[looking-glass]\nlisten = \"127.0.0.1:29184\"\n"));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "open.toml");
+    daemon.announces();
+    let (status, body) = glass(&daemon, "/protocols/bgp").expect("it answers");
+    assert_eq!(status, "HTTP/1.0 200 OK", "{body}");
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(answer["protocols"]["left"]["state"], "up", "{body}");
+    assert_eq!(answer["protocols"]["right"]["neighbor_as"], 64502, "{body}");
+    let (_, body) = glass(&daemon, "/routes/export/left").expect("it answers");
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(answer["routes"][0]["network"], "192.0.2.0/24", "{body}");
+
+    // A second one on its port is told what is wrong before it has changed anything.
+    let path = desk.path("open.toml");
+    let path = path.to_str().expect("a path of letters");
+    let socket = "/run/anycast/second.sock";
+    let run = ["anycast", "run", path, "--site", "fra", "--socket", socket];
+    lab.exec("fra", &run).failed_with(2, &["looking glass on 127.0.0.1:29184", "in use"]);
+
+    daemon.process.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(daemon.process.wait().code(), Some(0), "{}", daemon.process.words());
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+    assert_eq!(glass(&daemon, "/status"), None, "without a word in the file there is none");
 }

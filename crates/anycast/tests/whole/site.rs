@@ -23,7 +23,7 @@ as_each_user! {
 /// A daemon that the test started in the node of its site.
 pub(crate) struct Daemon<'l, 'd> {
     pub(crate) lab: &'l Lab<'d>,
-    process: Process,
+    pub(crate) process: Process,
 }
 
 impl<'l, 'd> Daemon<'l, 'd> {

@@ -1,6 +1,7 @@
 //! What the tables hold, for people to look at: in steps whose length the caller bounds, so that
 //! a look at a full table keeps nobody waiting.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -21,6 +22,8 @@ pub enum View {
     Accepted(PeerId),
     /// What a peer was told (Adj-RIB-Out).
     Advertised(PeerId),
+    /// The best routes of others, and our own, that a peer was not told.
+    Withheld(PeerId),
 }
 
 /// Some prefixes, and where to look on.
@@ -78,6 +81,13 @@ impl Rib {
                 };
                 self.table.by_peer(entry).into_iter().filter_map(view).collect()
             }
+            View::Withheld(_) => {
+                let best = |route: &RouteView<'_>| route.best;
+                if !self.has(view, id, self.table.entry(id)) {
+                    return Vec::new();
+                }
+                self.table.views(vec![id], self.context()).filter(best).collect()
+            }
             View::Advertised(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
                 session.map(|session| self.told(session, id)).unwrap_or_default()
@@ -101,6 +111,23 @@ impl Rib {
         })
     }
 
+    /// Adds up whose routes are the best among `most` entries of the table from `from` on; `None`
+    /// stands for our own. Where the next step begins, as with [`prefixes`](Self::prefixes).
+    #[must_use]
+    pub fn count_best(
+        &self,
+        from: u32,
+        most: u32,
+        counts: &mut BTreeMap<Option<PeerId>, usize>,
+    ) -> Option<u32> {
+        let end = self.table.end();
+        let until = end.min(from.saturating_add(most.max(1)));
+        for best in (from..until).filter_map(|id| self.table.entry(id).best()) {
+            *counts.entry(best.peer()).or_default() += 1;
+        }
+        (until < end).then_some(until)
+    }
+
     /// The limits of a peer.
     #[must_use]
     pub fn limits(&self, id: PeerId) -> Limits {
@@ -119,6 +146,14 @@ impl Rib {
             View::Advertised(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
                 session.is_some_and(|session| session.was_told(id))
+            }
+            View::Withheld(peer) => {
+                let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
+                let untold = |session: &super::session::Session| {
+                    session.negotiated(entry.family()) && session.told(id).is_none()
+                };
+                entry.best().is_some_and(|best| best.peer() != Some(peer))
+                    && session.is_some_and(untold)
             }
         }
     }

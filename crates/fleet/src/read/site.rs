@@ -10,7 +10,7 @@ use anycast_bgp::{Asn, Community, Family, LargeCommunity};
 use toml::de::DeValue;
 
 use super::policy::FAMILIES;
-use super::{Placed, SiteDraft, named, without_repeats};
+use super::{Placed, SiteDraft, looking_glass, named, without_repeats};
 use crate::city;
 use crate::problem::Problem;
 use crate::section::{Fault, Section};
@@ -38,6 +38,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
     let bgp_port = section.get("bgp-port", value::port).unwrap_or(BGP_PORT);
     let listen = section.get("listen", value::boolean).unwrap_or(true);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
+    let looking_glass = looking_glass::read(&mut section);
     let neighbors =
         named(&mut section, "neighbor", |name, section| read_neighbor(name, section, asn));
     let rpki = section.table("rpki").map(super::rpki::read_of_site);
@@ -60,10 +61,12 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
         bgp_port,
         listen,
         stop_wait,
+        looking_glass: None,
         neighbors: Vec::new(),
         rpki: None,
     };
-    SiteDraft { site, at: section.finish(), neighbors, has_bad_neighbors, rpki }
+    let at = section.finish();
+    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, looking_glass }
 }
 
 /// The city's name and the place: what the file says, else what the table of cities says.

@@ -5,6 +5,7 @@
 //! sorted outside of the loop; then the routes to them are fetched page by page. Their attributes
 //! are shared, not copied; what is made of them is made outside of the loop.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub enum RouteTable {
     Accepted(String),
     /// What a neighbor was told.
     Advertised(String),
+    /// The best routes that a neighbor was not told although they are not its own.
+    Withheld(String),
 }
 
 /// Where routes lead to.
@@ -298,6 +301,28 @@ impl Handle {
         tokio::task::spawn_blocking(sort).await.map_err(|_| LookError::Ended)
     }
 
+    /// How many routes of each neighbor are the best, by its name.
+    pub async fn preferred(&self) -> HashMap<String, usize> {
+        let mut preferred = HashMap::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let step = self.ask(move |driver| {
+                let mut counts = BTreeMap::new();
+                let next = driver.rib.count_best(from, ENTRIES, &mut counts);
+                let name =
+                    |id: PeerId| Some(driver.peers.get(id.0 as usize)?.neighbor.name.clone());
+                let counts = counts.into_iter().filter_map(|(id, count)| Some((name(id?)?, count)));
+                (counts.collect::<Vec<_>>(), next)
+            });
+            let Some((counts, rest)) = step.await else { break };
+            for (name, count) in counts {
+                *preferred.entry(name).or_default() += count;
+            }
+            next = rest;
+        }
+        preferred
+    }
+
     /// The routes to `prefix`, or all, at once: for tables that are known to be small.
     pub async fn routes(&self, prefix: Option<IpNet>) -> Vec<RouteRow> {
         let subject = prefix.map_or(RouteSubject::Any, RouteSubject::Prefix);
@@ -353,6 +378,7 @@ impl Driver {
             RouteTable::Received(name) => View::Received(id(name)?),
             RouteTable::Accepted(name) => View::Accepted(id(name)?),
             RouteTable::Advertised(name) => View::Advertised(id(name)?),
+            RouteTable::Withheld(name) => View::Withheld(id(name)?),
         })
     }
 

@@ -68,7 +68,10 @@ fn each_view_has_its_prefixes_whatever_the_step() {
             // Its own best route is not told to the one who sent it.
             (View::Advertised(ALPHA), &["192.0.2.0/24"]),
             (View::Advertised(BETA), &["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]),
+            // What no one may hear for some reason, but not what came from it.
+            (View::Withheld(BETA), &[]),
             (View::Received(CORE), &[]),
+            (View::Withheld(CORE), &[]),
             (View::Advertised(CORE), &[]),
         ] {
             let found = walked(&rib, view, most);
@@ -134,4 +137,30 @@ fn what_has_gone_is_not_seen() {
     assert_eq!(walked(&rib, View::Received(ALPHA), 2), [""; 0]);
     assert_eq!(walked(&rib, View::Advertised(ALPHA), 2), [""; 0]);
     assert_eq!(rib.longest_match(View::Table, ip("10.1.2.129")), Some(net("10.1.0.0/16")));
+}
+
+#[test]
+fn what_a_peer_is_not_told_although_it_is_best_is_seen() {
+    let mut rib = tables();
+    rib.set_export(BETA, Policy::reject_all());
+    told(&mut rib, BETA);
+    let all = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32"];
+    assert_eq!(walked(&rib, View::Withheld(BETA), 1), all);
+    let best = ["*1 [64501] via 192.0.2.1 pref 200"];
+    assert_eq!(seen(&rib, View::Withheld(BETA), "10.1.0.0/16"), best);
+    // Alpha is not told its own routes, which is no decision of ours.
+    assert_eq!(walked(&rib, View::Withheld(ALPHA), 1), [""; 0]);
+}
+
+#[test]
+fn best_routes_are_counted_by_peer_whatever_the_step() {
+    let rib = tables();
+    for most in [0, 1, 3, 100] {
+        let mut counts = BTreeMap::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = rib.count_best(from, most, &mut counts);
+        }
+        assert_eq!(counts, BTreeMap::from([(None, 1), (Some(ALPHA), 3)]), "in steps of {most}");
+    }
 }
