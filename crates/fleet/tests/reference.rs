@@ -5,22 +5,29 @@ use std::collections::BTreeSet;
 
 use anycast_fleet::parse;
 
+fn document(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
+    std::fs::read_to_string(format!("{path}{name}")).unwrap()
+}
+
 fn reference() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/fleet.md");
-    std::fs::read_to_string(path).unwrap()
+    document("fleet.md")
 }
 
 #[test]
-fn the_whole_file_of_the_reference_is_sound() {
-    let reference = reference();
-    let blocks: Vec<&str> = reference
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
+fn the_whole_files_of_the_documents_are_sound() {
+    for name in ["fleet.md", "looking-glass.md"] {
+        its_files_are_sound(name);
+    }
+}
+
+fn its_files_are_sound(name: &str) {
+    let document = document(name);
+    let blocks: Vec<&str> =
+        document.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
-        let report = parse("docs/fleet.md", block);
+        let report = parse(name, block);
         assert!(report.problems.is_empty(), "{}", report.render(false));
     }
 }

@@ -114,7 +114,7 @@ impl Rib {
     /// Adds up whose routes are the best among `most` entries of the table from `from` on; `None`
     /// stands for our own. Where the next step begins, as with [`prefixes`](Self::prefixes).
     #[must_use]
-    pub fn count_best(
+    pub fn count_best_by_peer(
         &self,
         from: u32,
         most: u32,

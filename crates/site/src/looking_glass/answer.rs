@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anycast_bgp::Family;
 use anycast_bgp::rib::Ineligible;
-use anycast_bgp::{Family, IpNet};
 use anycast_speaker::{
     FoundRoute, Handle, LookError, NeighborStatus, RouteLook, RouteStream, RouteSubject, RouteTable,
 };
@@ -35,52 +35,42 @@ pub(super) struct Glass {
 
 impl Glass {
     /// The neighbor at an address.
-    async fn at(&self, address: IpAddr) -> Option<NeighborStatus> {
-        self.speaker.neighbors().await.into_iter().find(|neighbor| neighbor.address == address)
+    async fn at(&self, address: IpAddr) -> Result<NeighborStatus, Refusal> {
+        let neighbors = self.speaker.neighbors().await;
+        let found = neighbors.into_iter().find(|neighbor| neighbor.address == address);
+        found.ok_or_else(|| Refusal::no_neighbor_at(address))
     }
 
     /// Leave to walk the table, or why not.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Response> {
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = Arc::clone(&self.walks).acquire_owned();
-        match tokio::time::timeout(PATIENCE, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(error(StatusCode::SERVICE_UNAVAILABLE, "too many ask at once; ask later")),
-        }
+        let busy = || {
+            let words = "too many ask at once; ask later";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, words)
+        };
+        let permit = tokio::time::timeout(PATIENCE, permit).await.map_err(|_| busy())?;
+        permit.map_err(|_| busy())
     }
 
     /// The routes that `wanted` holds for, as they are found.
-    async fn routes(&self, look: RouteLook, wanted: fn(&FoundRoute) -> bool) -> Response {
-        let permit = match self.permit().await {
-            Ok(permit) => permit,
-            Err(busy) => return busy,
-        };
-        let routes = match self.speaker.look(look).await {
-            Ok(routes) => routes,
-            Err(why) => return refusal(&why),
-        };
+    async fn routes(&self, look: RouteLook, wanted: fn(&FoundRoute) -> bool) -> Answer {
+        let permit = self.permit().await?;
+        let routes = self.speaker.look(look).await?;
         let step = Step { routes, wanted, now: unix_now(), place: Place::Begin, _permit: permit };
         let text = stream::try_unfold(step, Step::next);
-        ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(text)).into_response()
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        Ok((kind, Body::from_stream(text)).into_response())
     }
 
     /// How many routes `wanted` holds for.
-    async fn count(&self, look: RouteLook, wanted: fn(&FoundRoute) -> bool) -> Response {
-        let _permit = match self.permit().await {
-            Ok(permit) => permit,
-            Err(busy) => return busy,
-        };
-        let count = async {
-            let mut routes = self.speaker.look(look).await?;
-            let mut count = 0;
-            while let Some(page) = routes.next_page().await? {
-                count += page.iter().filter(|route| wanted(route)).count();
-            }
-            Ok(count)
-        };
-        match count.await {
-            Ok(count) => answer("routes", json!(count)),
-            Err(why) => refusal(&why),
+    async fn count(&self, look: RouteLook, wanted: fn(&FoundRoute) -> bool) -> Answer {
+        let _permit = self.permit().await?;
+        let mut routes = self.speaker.look(look).await?;
+        let mut count = 0;
+        while let Some(page) = routes.next_page().await? {
+            count += page.iter().filter(|route| wanted(route)).count();
         }
+        Ok(answer("routes", json!(count)))
     }
 }
 
@@ -111,21 +101,20 @@ impl Step {
                 text.push_str(",\"routes\":[");
                 self.place = Place::First;
             }
-            Place::First | Place::Rest => match self.routes.next_page().await? {
-                Some(page) => {
-                    for route in page.iter().filter(|route| (self.wanted)(route)) {
-                        if matches!(self.place, Place::Rest) {
-                            text.push(',');
-                        }
-                        text.push_str(&shape::route(route, self.now).to_string());
-                        self.place = Place::Rest;
+            Place::First | Place::Rest => {
+                let page = self.routes.next_page().await?;
+                for route in page.iter().flatten().filter(|route| (self.wanted)(route)) {
+                    if matches!(self.place, Place::Rest) {
+                        text.push(',');
                     }
+                    text.push_str(&shape::route(route, self.now).to_string());
+                    self.place = Place::Rest;
                 }
-                None => {
+                if page.is_none() {
                     text.push_str("]}");
                     self.place = Place::Done;
                 }
-            },
+            }
             Place::Done => return Ok(None),
         }
         Ok(Some((text, self)))
@@ -139,19 +128,37 @@ fn answer(name: &str, value: Value) -> Response {
     Json(Value::Object(envelope)).into_response()
 }
 
-/// What Alice-LG shows of a question that went wrong.
-fn error(status: StatusCode, words: &str) -> Response {
-    (status, Json(json!({ "error": words }))).into_response()
-}
+/// A question that has no answer; Alice-LG shows the words.
+pub(super) struct Refusal(StatusCode, String);
 
-fn refusal(why: &LookError) -> Response {
-    match why {
-        LookError::Unknown(unknown) => {
-            error(StatusCode::NOT_FOUND, &format!("no protocol is called {}", unknown.name))
-        }
-        LookError::Ended => error(StatusCode::SERVICE_UNAVAILABLE, "the site is stopping"),
+impl Refusal {
+    fn new(status: StatusCode, words: impl Into<String>) -> Self {
+        Self(status, words.into())
+    }
+
+    fn no_neighbor_at(address: IpAddr) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("no neighbor has the address {address}"))
     }
 }
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<LookError> for Refusal {
+    fn from(why: LookError) -> Self {
+        match why {
+            LookError::Unknown(unknown) => {
+                Self::new(StatusCode::NOT_FOUND, format!("no protocol is called {}", unknown.name))
+            }
+            LookError::Ended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "the site is stopping"),
+        }
+    }
+}
+
+type Answer = Result<Response, Refusal>;
 
 /// Whatever the table that is looked at has.
 fn any(_: &FoundRoute) -> bool {
@@ -176,18 +183,21 @@ fn look(table: RouteTable) -> RouteLook {
     RouteLook { table, ..RouteLook::default() }
 }
 
-/// The family of a table; `Ok(None)`: both.
-fn family(table: &str) -> Result<Option<Family>, Response> {
+/// The family of a table; `None`: both.
+fn family(table: &str) -> Result<Option<Family>, Refusal> {
     match table {
         "master" => Ok(None),
         "master4" => Ok(Some(Family::Ipv4Unicast)),
         "master6" => Ok(Some(Family::Ipv6Unicast)),
-        _ => Err(error(StatusCode::NOT_FOUND, "the tables are master, master4 and master6")),
+        _ => {
+            let words = format!("the tables are {}", TABLES.join(", "));
+            Err(Refusal::new(StatusCode::NOT_FOUND, words))
+        }
     }
 }
 
-pub(super) async fn unknown() -> Response {
-    error(StatusCode::NOT_FOUND, "there is no such question")
+pub(super) async fn unknown() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is no such question")
 }
 
 pub(super) async fn version() -> &'static str {
@@ -197,18 +207,14 @@ pub(super) async fn version() -> &'static str {
 pub(super) async fn status(State(glass): State<Glass>) -> Response {
     let neighbors = glass.speaker.neighbors().await;
     let router_id = neighbors.first().and_then(|neighbor| neighbor.local_router_id);
-    let router_id = router_id.map(|id| id.to_string());
     answer("status", shape::status(router_id, glass.started, unix_now()))
 }
 
-pub(super) async fn protocols(State(glass): State<Glass>) -> Response {
-    let _permit = match glass.permit().await {
-        Ok(permit) => permit,
-        Err(busy) => return busy,
-    };
+pub(super) async fn protocols(State(glass): State<Glass>) -> Answer {
+    let _permit = glass.permit().await?;
     let preferred = glass.speaker.preferred().await;
     let neighbors = glass.speaker.neighbors().await;
-    answer("protocols", shape::protocols(&neighbors, &preferred, unix_now()))
+    Ok(answer("protocols", shape::protocols(&neighbors, &preferred, unix_now())))
 }
 
 pub(super) async fn protocols_short(State(glass): State<Glass>) -> Response {
@@ -236,76 +242,56 @@ async fn names(glass: &Glass) -> Vec<String> {
 pub(super) async fn routes_protocol(
     State(glass): State<Glass>,
     Path(protocol): Path<String>,
-) -> Response {
+) -> Answer {
     glass.routes(look(RouteTable::Accepted(protocol)), any).await
 }
 
 pub(super) async fn routes_filtered(
     State(glass): State<Glass>,
     Path(protocol): Path<String>,
-) -> Response {
+) -> Answer {
     glass.routes(look(RouteTable::Received(protocol)), filtered).await
 }
 
 pub(super) async fn routes_export(
     State(glass): State<Glass>,
     Path(protocol): Path<String>,
-) -> Response {
+) -> Answer {
     glass.routes(look(RouteTable::Advertised(protocol)), any).await
 }
 
 pub(super) async fn routes_noexport(
     State(glass): State<Glass>,
     Path(protocol): Path<String>,
-) -> Response {
+) -> Answer {
     glass.routes(look(RouteTable::Withheld(protocol)), any).await
 }
 
-pub(super) async fn routes_peer(
-    State(glass): State<Glass>,
-    Path(address): Path<IpAddr>,
-) -> Response {
-    match glass.at(address).await {
-        Some(neighbor) => glass.routes(look(RouteTable::Accepted(neighbor.name)), any).await,
-        None => error(StatusCode::NOT_FOUND, &format!("no neighbor has the address {address}")),
-    }
+pub(super) async fn routes_peer(State(glass): State<Glass>, Path(address): Path<IpAddr>) -> Answer {
+    let neighbor = glass.at(address).await?;
+    glass.routes(look(RouteTable::Accepted(neighbor.name)), any).await
 }
 
-pub(super) async fn routes_table(
-    State(glass): State<Glass>,
-    Path(table): Path<String>,
-) -> Response {
-    match family(&table) {
-        Ok(family) => glass.routes(RouteLook { family, ..RouteLook::default() }, in_table).await,
-        Err(unknown) => unknown,
-    }
+pub(super) async fn routes_table(State(glass): State<Glass>, Path(table): Path<String>) -> Answer {
+    let family = family(&table)?;
+    glass.routes(RouteLook { family, ..RouteLook::default() }, in_table).await
 }
 
 pub(super) async fn routes_table_filtered(
     State(glass): State<Glass>,
     Path(table): Path<String>,
-) -> Response {
-    match family(&table) {
-        Ok(family) => glass.routes(RouteLook { family, ..RouteLook::default() }, filtered).await,
-        Err(unknown) => unknown,
-    }
+) -> Answer {
+    let family = family(&table)?;
+    glass.routes(RouteLook { family, ..RouteLook::default() }, filtered).await
 }
 
 pub(super) async fn routes_table_peer(
     State(glass): State<Glass>,
     Path((table, address)): Path<(String, IpAddr)>,
-) -> Response {
-    let family = match family(&table) {
-        Ok(family) => family,
-        Err(unknown) => return unknown,
-    };
-    match glass.at(address).await {
-        Some(neighbor) => {
-            let look = RouteLook { family, ..look(RouteTable::Accepted(neighbor.name)) };
-            glass.routes(look, any).await
-        }
-        None => error(StatusCode::NOT_FOUND, &format!("no neighbor has the address {address}")),
-    }
+) -> Answer {
+    let family = family(&table)?;
+    let neighbor = glass.at(address).await?;
+    glass.routes(RouteLook { family, ..look(RouteTable::Accepted(neighbor.name)) }, any).await
 }
 
 #[derive(Deserialize)]
@@ -317,50 +303,43 @@ pub(super) struct PrefixQuery {
 pub(super) async fn routes_prefix(
     State(glass): State<Glass>,
     Query(query): Query<PrefixQuery>,
-) -> Response {
-    match subject(&query.prefix) {
-        Some(subject) => {
-            glass.routes(RouteLook { subject, ..RouteLook::default() }, in_table).await
-        }
-        None => error(StatusCode::BAD_REQUEST, "neither a prefix nor an address"),
-    }
+) -> Answer {
+    let subject = subject(&query.prefix)?;
+    glass.routes(RouteLook { subject, ..RouteLook::default() }, in_table).await
 }
 
 /// The routes by which an address is reached.
-pub(super) async fn route_net(State(glass): State<Glass>, Path(net): Path<String>) -> Response {
-    match subject(&net) {
-        Some(subject) => {
-            glass.routes(RouteLook { subject, ..RouteLook::default() }, in_table).await
-        }
-        None => error(StatusCode::BAD_REQUEST, "not an address"),
-    }
+pub(super) async fn route_net(State(glass): State<Glass>, Path(net): Path<String>) -> Answer {
+    let subject = subject(&net)?;
+    glass.routes(RouteLook { subject, ..RouteLook::default() }, in_table).await
 }
 
-fn subject(text: &str) -> Option<RouteSubject> {
-    let prefix = || text.parse::<IpNet>().ok().map(RouteSubject::Prefix);
-    text.parse().ok().map(RouteSubject::Address).or_else(prefix)
+fn subject(text: &str) -> Result<RouteSubject, Refusal> {
+    let address = text.parse().map(RouteSubject::Address);
+    let subject = address.or_else(|_| text.parse().map(RouteSubject::Prefix));
+    subject.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "neither a prefix nor an address"))
 }
 
 pub(super) async fn count_protocol(
     State(glass): State<Glass>,
     Path(protocol): Path<String>,
-) -> Response {
-    match glass.speaker.neighbor(&protocol).await {
-        Ok(neighbor) => answer("routes", json!(neighbor.accepted)),
-        Err(_) => error(StatusCode::NOT_FOUND, &format!("no protocol is called {protocol}")),
-    }
+) -> Answer {
+    let unknown = |_| {
+        let words = format!("no protocol is called {protocol}");
+        Refusal::new(StatusCode::NOT_FOUND, words)
+    };
+    let neighbor = glass.speaker.neighbor(&protocol).await.map_err(unknown)?;
+    Ok(answer("routes", json!(neighbor.accepted)))
 }
 
 pub(super) async fn count_primary(
     State(glass): State<Glass>,
     Path(protocol): Path<String>,
-) -> Response {
+) -> Answer {
     glass.count(look(RouteTable::Accepted(protocol)), primary).await
 }
 
-pub(super) async fn count_table(State(glass): State<Glass>, Path(table): Path<String>) -> Response {
-    match family(&table) {
-        Ok(family) => glass.count(RouteLook { family, ..RouteLook::default() }, in_table).await,
-        Err(unknown) => unknown,
-    }
+pub(super) async fn count_table(State(glass): State<Glass>, Path(table): Path<String>) -> Answer {
+    let family = family(&table)?;
+    glass.count(RouteLook { family, ..RouteLook::default() }, in_table).await
 }

@@ -5,6 +5,7 @@
 //! than made up; Alice-LG then shows its default. Times are UTC, as BIRD's `iso long`.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anycast_bgp::as_path::SegmentKind;
@@ -91,9 +92,9 @@ pub(super) fn envelope(now: f64) -> Map<String, Value> {
 }
 
 /// `/status`.
-pub(super) fn status(router_id: Option<String>, started: f64, now: f64) -> Value {
+pub(super) fn status(router_id: Option<Ipv4Addr>, started: f64, now: f64) -> Value {
     json!({
-        "router_id": router_id,
+        "router_id": router_id.map(|id| id.to_string()),
         "current_server": iso_long(now),
         "last_reboot": iso_long(started),
         "last_reconfig": iso_long(started),
@@ -259,26 +260,21 @@ fn as_path(path: &AsPath) -> Vec<String> {
 /// Three texts: what it is, who says it, what. Route targets and origins (RFC 4360 §§4, 5, RFC
 /// 5668) are told apart; of all others BIRD gives the octets.
 fn extended(ExtendedCommunity(octets): ExtendedCommunity) -> Value {
-    let [kind, sub, a, b, c, d, e, f] = octets;
-    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([e, f]));
+    let [kind, sub, ..] = octets;
+    let short = |at: usize| u16::from_be_bytes([octets[at], octets[at + 1]]);
+    let long = |at: usize| u32::from(short(at)) << 16 | u32::from(short(at + 2));
     let name = match sub {
         0x02 => Some("rt"),
         0x03 => Some("ro"),
         _ => None,
     };
     match (kind, name) {
-        (0x00, Some(name)) => {
-            json!([name, high.to_string(), u32::from_be_bytes([c, d, e, f]).to_string()])
+        (0x00, Some(name)) => json!([name, short(2).to_string(), long(4).to_string()]),
+        (0x01, Some(name)) => {
+            json!([name, Ipv4Addr::from(long(2)).to_string(), short(6).to_string()])
         }
-        (0x01, Some(name)) => json!([name, format!("{a}.{b}.{c}.{d}"), low.to_string()]),
-        (0x02, Some(name)) => {
-            json!([name, u32::from_be_bytes([a, b, c, d]).to_string(), low.to_string()])
-        }
-        _ => {
-            let first = u32::from_be_bytes([kind, sub, a, b]);
-            let second = u32::from_be_bytes([c, d, e, f]);
-            json!(["generic", format!("{first:#x}"), format!("{second:#x}")])
-        }
+        (0x02, Some(name)) => json!([name, long(2).to_string(), short(6).to_string()]),
+        _ => json!(["generic", format!("{:#x}", long(0)), format!("{:#x}", long(4))]),
     }
 }
 

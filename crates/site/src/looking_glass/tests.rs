@@ -94,7 +94,7 @@ async fn glass() -> SocketAddr {
     let full = Attributes {
         as_path: path,
         med: Some(70),
-        communities: vec![Community(64510 << 16 | 120), Community::GRACEFUL_SHUTDOWN],
+        communities: vec!["64510:120".parse::<Community>().unwrap(), Community::GRACEFUL_SHUTDOWN],
         large_communities: vec![LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }],
         extended_communities: vec![ExtendedCommunity([0, 2, 0xfb, 0xf4, 0, 0, 0, 9])],
         ..Attributes::new(IpAddr::V4(LEFT))

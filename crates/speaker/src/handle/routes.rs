@@ -308,7 +308,7 @@ impl Handle {
         while let Some(from) = next {
             let step = self.ask(move |driver| {
                 let mut counts = BTreeMap::new();
-                let next = driver.rib.count_best(from, ENTRIES, &mut counts);
+                let next = driver.rib.count_best_by_peer(from, ENTRIES, &mut counts);
                 let name =
                     |id: PeerId| Some(driver.peers.get(id.0 as usize)?.neighbor.name.clone());
                 let counts = counts.into_iter().filter_map(|(id, count)| Some((name(id?)?, count)));

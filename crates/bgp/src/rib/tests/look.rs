@@ -159,7 +159,7 @@ fn best_routes_are_counted_by_peer_whatever_the_step() {
         let mut counts = BTreeMap::new();
         let mut next = Some(0);
         while let Some(from) = next {
-            next = rib.count_best(from, most, &mut counts);
+            next = rib.count_best_by_peer(from, most, &mut counts);
         }
         assert_eq!(counts, BTreeMap::from([(None, 1), (Some(ALPHA), 3)]), "in steps of {most}");
     }
