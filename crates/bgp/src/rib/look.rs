@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::import::Ineligible;
 use super::peer::{Limits, PeerId};
 use super::table::{Entry, EntryId, Route};
 use super::{Rib, RouteView};
@@ -56,7 +57,10 @@ impl Rib {
         match view {
             View::Table => self.table.views(vec![id], self.context()).collect(),
             View::Accepted(peer) => {
-                let ours = |route: &RouteView<'_>| route.peer == Some(peer);
+                let taken = |route: &RouteView<'_>| {
+                    route.ineligible.is_none_or(|why| why == Ineligible::Unreachable)
+                };
+                let ours = |route: &RouteView<'_>| route.peer == Some(peer) && taken(route);
                 let entry = self.table.entry(id);
                 if !self.has(view, id, entry) {
                     return Vec::new();
@@ -123,7 +127,7 @@ impl Rib {
         let end = self.table.end();
         let until = end.min(from.saturating_add(most.max(1)));
         for best in (from..until).filter_map(|id| self.table.entry(id).best()) {
-            *counts.entry(best.peer()).or_default() += 1;
+            *counts.entry(best.peer(&self.table.sources)).or_default() += 1;
         }
         (until < end).then_some(until)
     }
@@ -150,9 +154,9 @@ impl Rib {
             View::Withheld(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
                 let untold = |session: &super::session::Session| {
-                    session.negotiated(entry.family()) && session.told(id).is_none()
+                    session.negotiated(entry.family()) && !session.was_told(id)
                 };
-                entry.best().is_some_and(|best| best.peer() != Some(peer))
+                entry.best().is_some_and(|best| best.peer(sources) != Some(peer))
                     && session.is_some_and(untold)
             }
         }
