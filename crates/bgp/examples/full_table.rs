@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anycast_bgp::message::Update;
 use anycast_bgp::policy::Policy;
-use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib, SendPaths};
+use anycast_bgp::rib::{Agreed, PeerConfig, PeerId, PeerUp, Rib, SendPaths};
 use anycast_bgp::{AsPath, Asn, Attributes, Community, Family, IpNet};
 
 /// Of a thousand prefixes, how many have which length; roughly the table of 2024.
@@ -111,6 +111,7 @@ fn add_peer(rib: &mut Rib, asn: u32) {
         next_hop_other: None,
         families: vec![Family::Ipv4Unicast],
         send_paths: SendPaths::default(),
+        agreed: Agreed::default(),
     };
     rib.peer_up(id, up);
 }

@@ -100,6 +100,15 @@ impl Attributes {
     }
 }
 
+impl Attributes {
+    /// Adds a community, if the route does not carry it.
+    pub fn add_community(&mut self, community: Community) {
+        if let Err(at) = self.communities.binary_search(&community) {
+            self.communities.insert(at, community);
+        }
+    }
+}
+
 impl From<IpAddr> for NextHop {
     fn from(address: IpAddr) -> Self {
         Self { address, link_local: None }

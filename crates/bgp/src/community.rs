@@ -26,6 +26,10 @@ pub struct LargeCommunity {
 impl Community {
     /// Ask the neighbor to make this route its last choice (RFC 8326).
     pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
+    /// A last resort: its neighbor has been away for long (RFC 9494).
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    /// Not to be kept for long when its neighbor is away (RFC 9494).
+    pub const NO_LLGR: Self = Self(0xffff_0007);
     /// Ask the neighbor to drop traffic to the prefix (RFC 7999).
     pub const BLACKHOLE: Self = Self(0xffff_029a);
     /// Not beyond the AS (or confederation) that receives it (RFC 1997).
@@ -35,8 +39,10 @@ impl Community {
     /// Not beyond the AS that receives it, confederation members included (RFC 1997).
     pub const NO_EXPORT_SUBCONFED: Self = Self(0xffff_ff03);
 
-    const NAMES: [(Self, &str); 5] = [
+    const NAMES: [(Self, &str); 7] = [
         (Self::GRACEFUL_SHUTDOWN, "graceful-shutdown"),
+        (Self::LLGR_STALE, "llgr-stale"),
+        (Self::NO_LLGR, "no-llgr"),
         (Self::BLACKHOLE, "blackhole"),
         (Self::NO_EXPORT, "no-export"),
         (Self::NO_ADVERTISE, "no-advertise"),

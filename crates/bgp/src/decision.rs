@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::message::PathId;
-use crate::{Asn, Attributes};
+use crate::{Asn, Attributes, Community};
 
 /// The local preference of a route that carries none.
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
@@ -47,6 +47,7 @@ pub enum Source {
 #[expect(missing_docs, reason = "`select` explains each")]
 pub enum Step {
     Local,
+    LastResort,
     LocalPref,
     AsPathLength,
     Origin,
@@ -86,21 +87,23 @@ pub struct Elimination {
 ///
 /// 1. **Local**: a route that this speaker originates beats every learnt one. It is not in the
 ///    RFC; it is what other implementations reach by weight or protocol preference.
-/// 2. **Local preference**: the highest; a route without one counts as 100 (RFC 4271 §9.1.1).
-/// 3. **AS path length**: the shortest; an AS_SET counts one (§9.1.2.2 a), confederation
+/// 2. **Last resort**: a route whose neighbor has been away for long (LLGR_STALE) loses to one of
+///    which that is not so (RFC 9494 §4.3).
+/// 3. **Local preference**: the highest; a route without one counts as 100 (RFC 4271 §9.1.1).
+/// 4. **AS path length**: the shortest; an AS_SET counts one (§9.1.2.2 a), confederation
 ///    segments none (RFC 5065 §5.3).
-/// 4. **Origin**: IGP, then EGP, then incomplete (§9.1.2.2 b).
-/// 5. **MED**: within each group of routes from the same neighbor AS, the lowest; none counts as
+/// 5. **Origin**: IGP, then EGP, then incomplete (§9.1.2.2 b).
+/// 6. **MED**: within each group of routes from the same neighbor AS, the lowest; none counts as
 ///    zero (§9.1.2.2 c). Groups are never compared with each other, so that the order of the
 ///    candidates does not matter.
-/// 6. **eBGP over iBGP** (§9.1.2.2 d).
-/// 7. **IGP cost** to the next hop: the lowest (§9.1.2.2 e).
-/// 8. **Router id**: the lowest BGP Identifier of the sender, or ORIGINATOR_ID if the route
+/// 7. **eBGP over iBGP** (§9.1.2.2 d).
+/// 8. **IGP cost** to the next hop: the lowest (§9.1.2.2 e).
+/// 9. **Router id**: the lowest BGP Identifier of the sender, or ORIGINATOR_ID if the route
 ///    carries one (§9.1.2.2 f, RFC 4456 §9).
-/// 9. **Cluster list length**: the shortest (RFC 4456 §9).
-/// 10. **Peer address**: the lowest, IPv4 before IPv6 (§9.1.2.2 g).
+/// 10. **Cluster list length**: the shortest (RFC 4456 §9).
+/// 11. **Peer address**: the lowest, IPv4 before IPv6 (§9.1.2.2 g).
 ///
-/// 11. **Path id**: the lowest. It decides between several paths of one peer (RFC 7911 §3), of
+/// 12. **Path id**: the lowest. It decides between several paths of one peer (RFC 7911 §3), of
 ///     which no other step says anything.
 ///
 /// Candidates that even then are equal stand in no relation of one speaker's table, where a peer
@@ -165,8 +168,9 @@ fn lowest_med_of_group(
 
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Local,
+        Self::LastResort,
         Self::LocalPref,
         Self::AsPathLength,
         Self::Origin,
@@ -187,6 +191,8 @@ impl Candidate<'_> {
         match (step, self.source) {
             (Step::Local | Step::EbgpOverIbgp, Source::Local) => "local".to_owned(),
             (Step::Local, Source::Peer { .. }) => "learnt".to_owned(),
+            (Step::LastResort, _) if self.is_last_resort() => "long-lived stale".to_owned(),
+            (Step::LastResort, _) => "fresh".to_owned(),
             (Step::LocalPref, _) => self.local_pref().to_string(),
             (Step::AsPathLength, _) => self.attributes.as_path.length().to_string(),
             (Step::Origin, _) => self.attributes.origin.to_string(),
@@ -215,6 +221,10 @@ impl Candidate<'_> {
         }
     }
 
+    fn is_last_resort(&self) -> bool {
+        self.attributes.has_community(Community::LLGR_STALE)
+    }
+
     fn local_pref(&self) -> u32 {
         self.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF)
     }
@@ -226,6 +236,7 @@ impl Candidate<'_> {
     /// The candidate's place at `step`: the lowest is best. MED ranks only within a group.
     fn rank(&self, step: Step) -> u128 {
         match (step, self.source) {
+            (Step::LastResort, _) => self.is_last_resort().into(),
             (Step::LocalPref, _) => (u32::MAX - self.local_pref()).into(),
             (Step::AsPathLength, _) => self.attributes.as_path.length() as u128,
             (Step::Origin, _) => self.attributes.origin as u128,
@@ -254,6 +265,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Local => "locally originated",
+            Self::LastResort => "last resort",
             Self::LocalPref => "local preference",
             Self::AsPathLength => "AS path length",
             Self::Origin => "origin",

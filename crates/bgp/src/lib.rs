@@ -24,6 +24,7 @@ pub mod message;
 pub mod mrt;
 pub mod otc;
 pub mod policy;
+pub mod retention;
 pub mod rib;
 pub mod role;
 pub mod rov;

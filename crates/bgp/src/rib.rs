@@ -19,6 +19,7 @@
 //! | `import` | what a received route is before it may become best |
 //! | `export` | what a best route becomes for a peer |
 //! | `peer` | a peer by configuration |
+//! | `stale` | routes that their peer does not stand by at the moment |
 //! | `session` | what a peer was and is still to be told |
 //! | `table` | prefixes, their routes and the best |
 //! | `interner` | one copy of equal attributes, known by number |
@@ -45,6 +46,7 @@ mod paths;
 mod peer;
 mod semantics;
 mod session;
+mod stale;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -69,13 +71,18 @@ use memo::{Alike, Memo};
 pub use monitor::{Changes, Cursor, PrefixRoutes, Watch, Watched};
 use paths::Source;
 pub use paths::{Multipath, SendPaths};
-pub use peer::{Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
+pub use peer::{Agreed, Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
 use peer::{Peer, Reported};
+pub use session::RefreshMark;
 use session::{Session, Speaker};
 use table::{Best, Context, EntryId, From, Route, Table, Verdict};
 
 /// After so many stages without anything to tell, a poll comes back.
 const STAGES_PER_POLL: usize = 8;
+
+/// What import makes of a peer's routes that are alike: attributes, the RPKI's state, whether the
+/// prefix is one of unicast.
+type Verdicts = Memo<Alike<(Id, Validity, bool)>, Verdict>;
 
 /// The routing tables of one speaker.
 #[derive(Clone, Debug)]
@@ -117,6 +124,8 @@ pub struct RouteView<'a> {
     pub shares: bool,
     /// Why it cannot become best, if it cannot.
     pub ineligible: Option<Ineligible>,
+    /// Its peer does not stand by it at the moment: it restarts, or sends its routes anew.
+    pub stale: bool,
 }
 
 impl Rib {
@@ -159,7 +168,9 @@ impl Rib {
     /// The session with a peer is Established: it is to be told the whole table of each family,
     /// an End-of-RIB marker behind each (RFC 4724 §2).
     pub fn peer_up(&mut self, id: PeerId, up: PeerUp) {
-        self.peer_down(id);
+        if self.peers.get(&id).is_some_and(|peer| peer.session.is_some()) {
+            self.peer_down(id);
+        }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if let Some(sender) = self.senders.get_mut(&id) {
             sender.router_id = Some(up.router_id);
@@ -171,32 +182,14 @@ impl Rib {
             session.queue_end_of_rib(family);
         }
         peer.session = Some(session);
+        if let Some(before) = peer.kept.take() {
+            self.resume(id, &before);
+        }
     }
 
     /// The session with a peer has ended: its routes are gone (RFC 4271 §8.2.2).
     pub fn peer_down(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(session) = peer.session.take() else { return };
-        let sent = peer.counts.received;
-        peer.counts = Counts::default();
-        peer.reported = Reported::default();
-        self.events.retain(|event| event.peer() != id);
-        session.forget(&mut self.table, &mut self.sets);
-        if sent == 0 {
-            return;
-        }
-        let mut gone = Vec::new();
-        for entry in self.table.ids() {
-            // All are out before a decision looks at those that are left.
-            while let Some(route) = self.table.route_of(entry, id) {
-                self.table.entry_mut(entry).remove(route.source);
-                gone.push(route);
-            }
-            if !gone.is_empty() {
-                self.decide(entry);
-                gone.drain(..).for_each(|route| self.release(route));
-            }
-        }
+        self.peer_lost(id, &[]);
     }
 
     /// Takes in what a peer sent. Nothing happens if it is not up; prefixes of families that it
@@ -259,7 +252,12 @@ impl Rib {
     pub fn handle_refresh(&mut self, id: PeerId, family: Family) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
-        if session.negotiated(family) {
+        if !session.negotiated(family) {
+            return;
+        }
+        if session.up.agreed.enhanced_route_refresh {
+            session.refresh(family);
+        } else {
             session.walk(family, self.table.end(), true);
         }
     }
@@ -297,18 +295,24 @@ impl Rib {
         for entry in self.table.ids() {
             // Each takes its own place again.
             let mut at = 0;
-            while let Some(Route { source, received, .. }) =
-                self.table.entry(entry).routes().get(at).copied()
-            {
+            while let Some(route) = self.table.entry(entry).routes().get(at).copied() {
                 at += 1;
-                let (peer, path_id) = self.table.sources.of(source);
-                if peer == id {
-                    let source = self.table.sources.hold(peer, path_id);
-                    self.announce(id, source, entry, received, &mut verdicts);
+                if self.table.sources.peer(route.source) == id {
+                    self.judge(entry, route, &mut verdicts);
                 }
             }
         }
         verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
+    }
+
+    /// Judges a peer's route anew, stale or not.
+    fn judge(&mut self, entry: EntryId, route: Route, verdicts: &mut Verdicts) {
+        let (peer, path_id) = self.table.sources.of(route.source);
+        let source = self.table.sources.hold(peer, path_id);
+        self.announce(peer, source, entry, route.received, verdicts);
+        if route.is_stale() {
+            self.mark(peer, entry, source);
+        }
     }
 
     /// Replaces a peer's export policy; the peer is told what differs.
@@ -418,6 +422,13 @@ impl Rib {
         session.pop_staged().or_else(|| (!session.is_settled()).then(Update::default))
     }
 
+    /// The mark that is to be sent next, before anything that [`poll_update`](Self::poll_update)
+    /// gives: where the answer to a ROUTE-REFRESH begins or ends. There are none unless that was
+    /// agreed on (RFC 7313 §4); as long as one is not taken, updates say nothing.
+    pub fn poll_refresh_mark(&mut self, id: PeerId) -> Option<RefreshMark> {
+        self.peers.get_mut(&id)?.session.as_mut()?.pop_mark()
+    }
+
     /// The next change for the forwarding table. `None`: it is as it should be.
     pub fn poll_fib(&mut self) -> Option<FibChange> {
         let (peers, igp, sets) = (&self.peers, self.igp.as_ref(), &self.sets);
@@ -485,6 +496,7 @@ impl Rib {
                 best: route.is_some() && route.map(|it| it.source) == best.map(|it| it.source),
                 shares: false,
                 ineligible: None,
+                stale: false,
             }
         };
         session.told(id).into_iter().map(view).collect()
@@ -545,7 +557,7 @@ impl Rib {
         source: Source,
         entry: EntryId,
         received: Id,
-        verdicts: &mut Memo<Alike<(Id, Validity, bool)>, Verdict>,
+        verdicts: &mut Verdicts,
     ) {
         let Some(peer) = self.peers.get_mut(&id) else {
             self.table.sources.release(source);
@@ -577,7 +589,7 @@ impl Rib {
         }
         let old = self.table.entry_mut(entry).insert(Route { source, received, verdict });
         match old {
-            Some(old) => peer.counts.accepted -= usize::from(old.verdict.get().is_ok()),
+            Some(old) => peer.counts.forget(old),
             None => peer.counts.received += 1,
         }
         self.gathered.accepted(id, || prefix);
@@ -595,7 +607,7 @@ impl Rib {
         let Some(old) = old else { return };
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.counts.received -= 1;
-            peer.counts.accepted -= usize::from(old.verdict.get().is_ok());
+            peer.counts.forget(old);
         }
         self.gathered.accepted(id, || nlri.prefix.trunc());
         self.decide(entry);

@@ -43,6 +43,7 @@ use crate::iana::{cease_subcode, error_code, message_type};
 use crate::message::{
     self, Capabilities, Context, MAX_LEN, Message, MessageError, Notification, Update,
 };
+use crate::retention::Limits;
 use crate::time::Instant;
 use crate::{Asn, Family, Role};
 
@@ -96,23 +97,25 @@ pub struct Offer {
     /// Send so many of the best paths to one prefix (RFC 7911), of every family; 0: the best
     /// alone, without a path identifier.
     pub send_paths: u8,
-    /// Graceful Restart (RFC 4724) without a family of our own: we preserve nothing, but tell the
-    /// neighbor that we may keep its routes while it restarts.
-    pub graceful_restart_helper: bool,
+    /// Graceful Restart (RFC 4724, RFC 8538) and its long-lived kind (RFC 9494) without a family of
+    /// our own: nobody is to keep what we announced, but we keep what a neighbor that restarts has
+    /// sent, so long at most. Who offers it must do as a
+    /// [`Retention`](crate::retention::Retention) says.
+    pub graceful_restart: Option<Limits>,
 }
 
 impl Default for Offer {
-    /// Extended messages alone.
+    /// All but roles and [`extended_next_hop`](Self::extended_next_hop).
     fn default() -> Self {
         Self {
             role: None,
             strict_role: false,
             extended_message: true,
             extended_next_hop: false,
-            enhanced_route_refresh: false,
+            enhanced_route_refresh: true,
             receive_paths: false,
             send_paths: 0,
-            graceful_restart_helper: false,
+            graceful_restart: Some(Limits::default()),
         }
     }
 }
@@ -327,6 +330,12 @@ impl Session {
                 }
             }
             State::Running { link, .. } => {
+                // RFC 8538 §3: else a neighbor that asks us to keep its routes takes it for something
+                // short.
+                let restart = link.peer_capabilities.graceful_restart.as_ref();
+                let keeps = restart.is_some_and(|it| it.notification && !it.families.is_empty())
+                    && self.config.offer.graceful_restart.is_some();
+                let cease = if keeps { Notification::hard_reset(&cease) } else { cease };
                 self.go_down(link.connection, &DownReason::Sent(cease));
             }
         }

@@ -1,5 +1,7 @@
 //! The loop that owns the sessions and the tables of one speaker.
 
+mod stale;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +12,9 @@ use anycast_bfd::Event as BfdEvent;
 use anycast_bgp::IpNet;
 use anycast_bgp::iana::cease_subcode;
 use anycast_bgp::message::Message;
-use anycast_bgp::rib::{PeerConfig, PeerUp, Rib, SendPaths};
-use anycast_bgp::session::{self, Action, Connection, Session};
+use anycast_bgp::retention::Retention;
+use anycast_bgp::rib::{Agreed, PeerConfig, PeerUp, Rib, SendPaths};
+use anycast_bgp::session::{self, Action, Connection, DownReason, Session};
 use anycast_bgp::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -111,6 +114,7 @@ impl Driver {
             );
             Peer {
                 session: Session::new(session_config(&config, neighbor, index)),
+                retention: Retention::new(neighbor.offer.graceful_restart),
                 neighbor: neighbor.clone(),
                 enabled: true,
                 disabled_message: None,
@@ -172,7 +176,8 @@ impl Driver {
             if self.stopping && self.peers.iter().all(Peer::is_closed) {
                 break;
             }
-            let wake = self.peers.iter().filter_map(|peer| peer.session.poll_timeout()).min();
+            let wake = self.peers.iter().filter_map(|peer| peer.session.poll_timeout());
+            let wake = wake.chain(self.next_end_of_patience()).min();
             let wake = wake.map(|at| self.started + at.since_start());
             let sleep = async {
                 match wake {
@@ -211,6 +216,7 @@ impl Driver {
                     peer.session.handle_timeout(now);
                 }
             }
+            self.end_patience(now);
             while self.connections.try_join_next().is_some() {}
         }
         // The sockets are closed when this returns, so that the next speaker can listen.
@@ -238,22 +244,18 @@ impl Driver {
         let now = self.now();
         // Routes that changed VRPs concern, some at a time.
         let mut busy = self.rib.poll_origins();
-        for (index, peer) in self.peers.iter_mut().enumerate() {
-            if !peer.established {
+        for index in 0..self.peers.len() {
+            if !self.peers[index].established {
                 continue;
             }
             let mut turns = UPDATES_PER_TURN;
-            while turns > 0 && peer.has_room() {
+            while turns > 0 && self.peers[index].has_room() {
+                self.send_refresh_marks(now, index);
+                let peer = &mut self.peers[index];
                 let Some(update) = self.rib.poll_update(peer_id(index)) else { break };
                 peer.session.send_update(now, &update);
                 // Flushed at each step so that `has_room` sees it.
-                while let Some(action) = peer.session.poll_action() {
-                    if let Action::Send(connection, octets) = action {
-                        peer.send(connection, octets);
-                    } else {
-                        debug_assert!(false, "sending an UPDATE only sends");
-                    }
-                }
+                peer.flush();
                 turns -= 1;
             }
             busy |= turns == 0;
@@ -300,7 +302,7 @@ impl Driver {
                 Action::Send(connection, octets) => self.peers[index].send(connection, octets),
                 Action::Close(connection) => *self.peers[index].slot(connection) = None,
                 Action::Established(established) => self.established(index, &established),
-                Action::Down(reason) => self.down(index, reason.to_string()),
+                Action::Down(reason) => self.down(index, &reason),
                 Action::Update(update) => {
                     self.activity += 1;
                     for fault in &update.faults {
@@ -312,14 +314,19 @@ impl Driver {
                             fault.what
                         );
                     }
+                    let end_of_rib = update.end_of_rib;
                     self.rib.handle_update(peer_id(index), update);
+                    if let Some(family) = end_of_rib {
+                        self.end_of_rib(index, family);
+                    }
                 }
                 Action::RouteRefresh(family) => self.rib.handle_refresh(peer_id(index), family),
-                // Nobody asked for messages, or sends the others, as Enhanced Route Refresh is not
-                // offered.
-                Action::Received(_)
-                | Action::BeginningOfRouteRefresh(_)
-                | Action::EndOfRouteRefresh(_) => {}
+                // Nobody asked for messages.
+                Action::Received(_) => {}
+                Action::BeginningOfRouteRefresh(family) => {
+                    self.beginning_of_refresh(index, family);
+                }
+                Action::EndOfRouteRefresh(family) => self.end_of_refresh(index, family),
             }
         }
     }
@@ -362,6 +369,11 @@ impl Driver {
                 families: established.context.path_ids_out,
                 most: peer.neighbor.offer.send_paths.into(),
             },
+            agreed: Agreed {
+                long_lived: established.peer_capabilities.long_lived_graceful_restart.is_some(),
+                enhanced_route_refresh: established.context.enhanced_route_refresh,
+                extended_next_hop: established.context.extended_next_hop,
+            },
         };
         let neighbor = &peer.neighbor;
         let direct = neighbor.multihop.is_none() && neighbor.asn != self.config.local_asn;
@@ -382,22 +394,25 @@ impl Driver {
             });
         }
         let name = neighbor.name.clone();
+        self.stale_routes_of_one_that_is_back(index, established);
         self.rib.peer_up(peer_id(index), up);
         self.rib.set_on_link(peer_id(index), on_link);
         self.report(SpeakerEvent::NeighborUp { name });
     }
 
-    fn down(&mut self, index: usize, why: String) {
+    fn down(&mut self, index: usize, reason: &DownReason) {
         let now = self.now();
         let peer = &mut self.peers[index];
-        let why = peer.cause.take().unwrap_or(why);
+        let cause = peer.cause.take();
+        let dead = cause.is_some();
+        let why = cause.unwrap_or_else(|| reason.to_string());
         info!(neighbor = peer.neighbor.name, "session is down: {why}");
         self.activity += 1;
         peer.established = false;
         peer.since = now;
         peer.last_down = Some(why.clone());
         let name = peer.neighbor.name.clone();
-        self.rib.peer_down(peer_id(index));
+        self.keep_or_forget(index, reason, dead);
         self.report(SpeakerEvent::NeighborDown { name, why });
     }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
+use anycast_bgp::retention::Retention;
 use anycast_bgp::rib::PeerId;
-use anycast_bgp::session::{self, Connection, Session};
+use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
 use tokio::task::AbortHandle;
 
@@ -15,6 +16,8 @@ use crate::connection::ConnectionHandle;
 pub(crate) struct Peer {
     pub(crate) neighbor: Neighbor,
     pub(crate) session: Session,
+    /// How long its routes stay when it does not stand by them.
+    pub(crate) retention: Retention,
     pub(crate) enabled: bool,
     /// What it was told when it was disabled.
     pub(crate) disabled_message: Option<String>,
@@ -92,6 +95,17 @@ impl Peer {
         }
     }
 
+    /// Gives what the session sends to its connection.
+    pub(crate) fn flush(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            if let Action::Send(connection, octets) = action {
+                self.send(connection, octets);
+            } else {
+                debug_assert!(false, "sending routes only sends");
+            }
+        }
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         [&self.dialled, &self.accepted].into_iter().flatten().all(|handle| !handle.is_full())
     }
@@ -154,12 +168,7 @@ pub(crate) fn session_config(
         connect_retry: neighbor.connect_retry,
         passive: neighbor.passive,
         // What the tables do not know yet is not offered.
-        offer: session::Offer {
-            extended_next_hop: false,
-            enhanced_route_refresh: false,
-            graceful_restart_helper: false,
-            ..neighbor.offer
-        },
+        offer: session::Offer { extended_next_hop: false, ..neighbor.offer },
         // Different on every speaker and neighbor, so that retries do not fall together.
         seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
     }

@@ -64,6 +64,7 @@ fn choose(routes: &[Owned]) -> Selection {
 fn worsen(route: Owned, step: Step) -> Owned {
     match step {
         Step::Local => unreachable!("a peer's route is not made local"),
+        Step::LastResort => route.attributes(|it| it.add_community(crate::Community::LLGR_STALE)),
         Step::LocalPref => route.attributes(|it| it.local_pref = Some(99)),
         Step::AsPathLength => {
             route.attributes(|it| it.as_path = AsPath::sequence(&[64501, 64501, 64502]))

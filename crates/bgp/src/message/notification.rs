@@ -36,10 +36,32 @@ impl Notification {
         Self { code: error_code::CEASE, subcode, data }
     }
 
+    /// A Hard Reset around what it is for: nothing is to be kept (RFC 8538 §3).
+    #[must_use]
+    pub fn hard_reset(inner: &Self) -> Self {
+        let mut data = vec![inner.code, inner.subcode];
+        data.extend_from_slice(&inner.data);
+        Self { code: error_code::CEASE, subcode: cease_subcode::HARD_RESET, data }
+    }
+
+    /// What a Hard Reset is for (RFC 8538 §3).
+    #[must_use]
+    pub fn inner(&self) -> Option<Self> {
+        let hard = (self.code, self.subcode) == (error_code::CEASE, cease_subcode::HARD_RESET);
+        Self::parse(&self.data).filter(|_| hard)
+    }
+
     /// What the neighbor's operator wrote (RFC 9003 §2): UTF-8 in an Administrative Shutdown or
-    /// Administrative Reset.
+    /// Administrative Reset, or in a Hard Reset around one.
     #[must_use]
     pub fn shutdown_message(&self) -> Option<String> {
+        if let Some(inner) = self.inner() {
+            return inner.own_message();
+        }
+        self.own_message()
+    }
+
+    fn own_message(&self) -> Option<String> {
         let (cease_subcode::ADMINISTRATIVE_SHUTDOWN | cease_subcode::ADMINISTRATIVE_RESET) =
             self.subcode
         else {
@@ -76,6 +98,10 @@ impl fmt::Display for Notification {
             Some(name) => write!(f, ": {name}")?,
             None if self.subcode != 0 => write!(f, ": subcode {}", self.subcode)?,
             None => {}
+        }
+        // One within the other is no use of it: what comes from outside must not go on for ever.
+        if let Some(inner) = self.inner().filter(|inner| inner.inner().is_none()) {
+            return write!(f, ": {inner}");
         }
         match self.shutdown_message() {
             Some(text) => write!(f, ": {text:?}"),

@@ -43,6 +43,8 @@ pub struct ExplainedRoute {
     pub outcome: Outcome,
     /// It shares the packets of its prefix with others: the best does so too.
     pub shares: bool,
+    /// Its peer does not stand by it at the moment.
+    pub stale: bool,
 }
 
 /// What became of a route.
@@ -89,6 +91,7 @@ pub(super) fn explain(
             rpki: None,
             outcome,
             shares: sharing.iter().any(|it| it.source == route.source),
+            stale: route.is_stale(),
         }
     };
     let mut candidates = Vec::new();
@@ -105,6 +108,7 @@ pub(super) fn explain(
             rpki: None,
             outcome: Outcome::Best,
             shares: false,
+            stale: false,
         });
     }
     for route in routes {
@@ -178,6 +182,9 @@ impl fmt::Display for Explanation {
                 if let Some(why) = finding.why_invalid(&self.prefix) {
                     write!(f, " ({why})")?;
                 }
+            }
+            if route.stale {
+                f.write_str(", stale")?;
             }
             write!(f, "\n      {}", route.outcome)?;
         }

@@ -48,7 +48,8 @@ pub(super) struct Ours {
 /// What a peer is told of a best route that [`may_tell`] lets through; `None`: nothing. In order:
 ///
 /// 1. Nothing where a well-known community forbids it (RFC 1997); a learnt BLACKHOLE is for this AS
-///    alone (RFC 7999 §3.2). A community that the export policy adds is for the peer and forbids
+///    alone (RFC 7999 §3.2); a last resort is for those who know what that is (RFC 9494 §4.3). A
+///    community that the export policy adds is for the peer and forbids
 ///    nothing here.
 /// 2. Nothing to a provider, a peer or a route server of what is for customers only; what goes to
 ///    a customer, a peer or a client is marked so (RFC 9234 §5).
@@ -74,6 +75,9 @@ pub(super) fn export(
     let local = from == From::Local;
     let kept_within = |community| attributes.has_community(community);
     if kept_within(Community::NO_ADVERTISE) {
+        return None;
+    }
+    if kept_within(Community::LLGR_STALE) && !up.agreed.long_lived {
         return None;
     }
     if ebgp && !local && kept_within(Community::BLACKHOLE) {

@@ -11,7 +11,7 @@ use super::semantics;
 use crate::otc::{self, Ingress};
 use crate::policy::RouteFacts;
 use crate::rov::Validity;
-use crate::{Asn, Attributes};
+use crate::{Asn, Attributes, Community};
 
 /// Why a route that was received cannot become best.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -74,8 +74,7 @@ impl Ours {
         if must_be_first && received.as_path.first() != Some(config.asn) {
             return Err(Ineligible::FirstAs);
         }
-        let up = peer.session.as_ref().map(|session| &session.up);
-        if up.is_some_and(|up| up.is_ours(received.next_hop.address)) {
+        if peer.up().is_some_and(|up| up.is_ours(received.next_hop.address)) {
             return Err(Ineligible::NextHopIsOurs);
         }
         if let Some(why) = peer.next_hop_fault(&received.next_hop) {
@@ -86,7 +85,15 @@ impl Ours {
         }
         let received = &self.with_otc(received, config)?;
         let facts = RouteFacts { local: false, neighbor: Some(config.address), rpki };
-        config.import.evaluate(prefix, &facts, received, config.asn).ok_or(Ineligible::Policy)
+        let taken = config.import.evaluate(prefix, &facts, received, config.asn);
+        let mut taken = taken.ok_or(Ineligible::Policy)?;
+        // A last resort stays one, whatever policy makes of its communities (RFC 9494 §4.3).
+        if received.has_community(Community::LLGR_STALE)
+            && !taken.has_community(Community::LLGR_STALE)
+        {
+            Arc::make_mut(&mut taken).add_community(Community::LLGR_STALE);
+        }
+        Ok(taken)
     }
 
     /// What Only to Customer makes of a route: it keeps a leak out, and marks what a provider, a

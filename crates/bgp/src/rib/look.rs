@@ -81,6 +81,7 @@ impl Rib {
                         best: best.is_some_and(|best| best.is(&route)),
                         shares: sharing.iter().any(|it| it.source == route.source),
                         ineligible: route.candidate(self.context()).err(),
+                        stale: route.is_stale(),
                     })
                 };
                 self.table.by_peer(entry).into_iter().filter_map(view).collect()

@@ -5,17 +5,17 @@
 //! that judges the routes within what changed, some thousand entries at each
 //! [`poll_origins`](Rib::poll_origins).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::Rib;
 use super::export;
 use super::memo::Memo;
 use super::peer::PeerId;
 use super::table::{EntryId, Route};
-use super::{Id, Rib};
 use crate::AsPath;
-use crate::message::PathId;
 use crate::rov::{self, Changes, Finding, Validity, VrpTable};
 
 /// How many entries one poll looks at: about a millisecond.
@@ -85,7 +85,8 @@ impl Rib {
         let Some(mut walk) = self.origins.walk.take() else { return false };
         let end = self.table.end();
         let until = end.min(walk.next.saturating_add(ENTRIES_PER_POLL));
-        let mut verdicts = Memo::new();
+        // By peer: what is alike to the policy of one need not be so to another's.
+        let mut verdicts = BTreeMap::new();
         for entry in walk.next..until {
             let there = self.table.entry(entry);
             if there.routes().is_empty() && there.best().is_none() {
@@ -96,20 +97,19 @@ impl Rib {
             }
             let asks = |id: PeerId| self.peers.get(&id).is_some_and(|peer| peer.asks_rpki.0);
             let sources = &self.table.sources;
-            let routes: Vec<(PeerId, PathId, Id)> = there
-                .routes()
-                .iter()
-                .map(|Route { source, received, .. }| (sources.of(*source), *received))
-                .filter(|((peer, _), _)| asks(*peer))
-                .map(|((peer, path_id), received)| (peer, path_id, received))
+            let routes: Vec<Route> = (there.routes().iter())
+                .filter(|route| asks(sources.peer(route.source)))
+                .copied()
                 .collect();
-            for (peer, path_id, received) in routes {
-                let source = self.table.sources.hold(peer, path_id);
-                self.announce(peer, source, entry, received, &mut verdicts);
+            for route in routes {
+                let peer = self.table.sources.peer(route.source);
+                self.judge(entry, route, verdicts.entry(peer).or_insert_with(Memo::new));
             }
             self.tell_anew(entry);
         }
-        verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
+        for verdicts in verdicts.into_values() {
+            verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
+        }
         walk.next = until;
         let more = until < end;
         if more {

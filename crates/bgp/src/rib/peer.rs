@@ -8,6 +8,7 @@ use super::import::Ineligible;
 use super::paths::SendPaths;
 use super::semantics;
 use super::session::Session;
+use super::table::Route;
 use crate::policy::Policy;
 use crate::{Asn, Family, NextHop, Role};
 
@@ -52,6 +53,20 @@ pub struct PeerUp {
     pub families: Vec<Family>,
     /// Of which families, and how many, paths the peer is told.
     pub send_paths: SendPaths,
+    /// What else both ends agreed on.
+    pub agreed: Agreed,
+}
+
+/// What the two ends of a session agreed on besides families; by default nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Agreed {
+    /// The peer understands routes that are a last resort (RFC 9494 §4.3): only then it is told of
+    /// them.
+    pub long_lived: bool,
+    /// Refreshes have a beginning and an end (RFC 7313).
+    pub enhanced_route_refresh: bool,
+    /// IPv4 prefixes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 /// How much is taken from a peer; by default everything.
@@ -111,6 +126,16 @@ pub struct Counts {
     pub accepted: usize,
     /// Routes that it was told.
     pub advertised: usize,
+    /// Of those that it sent, those by which it does not stand at the moment.
+    pub stale: usize,
+}
+
+impl Counts {
+    /// A route is no more in the table, or replaced.
+    pub(super) fn forget(&mut self, old: Route) {
+        self.accepted -= usize::from(old.verdict.get().is_ok());
+        self.stale -= usize::from(old.is_stale());
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +144,8 @@ pub(super) struct Peer {
     pub(super) ebgp: bool,
     /// `None` while the peer is down.
     pub(super) session: Option<Session>,
+    /// While it is down and some of its routes are kept: what it was.
+    pub(super) kept: Option<PeerUp>,
     /// Of what it sent; what it was told is counted in the session.
     pub(super) counts: Counts,
     pub(super) limits: Limits,
@@ -151,12 +178,18 @@ impl Peer {
             config,
             ebgp,
             session: None,
+            kept: None,
             counts: Counts::default(),
             limits: Limits::default(),
             reported: Reported::default(),
             on_link: Vec::new(),
             client: false,
         }
+    }
+
+    /// What the peer is, or was as long as its routes are kept.
+    pub(super) fn up(&self) -> Option<&PeerUp> {
+        self.session.as_ref().map(|session| &session.up).or(self.kept.as_ref())
     }
 
     /// What is to be reported of the number of prefixes received, if it was not yet.

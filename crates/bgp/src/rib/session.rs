@@ -43,9 +43,25 @@ pub(super) struct Session {
     changed: VecDeque<EntryId>,
     walks: VecDeque<Walk>,
     /// Worked out and ready for the wire.
-    staged: VecDeque<Update>,
+    staged: VecDeque<Staged>,
     /// What the peer was told of the prefixes marked with [`Told::PATHS`].
     paths: HashMap<EntryId, Paths>,
+}
+
+/// What is ready for the wire.
+#[derive(Clone, Debug)]
+enum Staged {
+    Update(Update),
+    Mark(RefreshMark),
+}
+
+/// Where the answer to a ROUTE-REFRESH begins or ends (RFC 7313 §4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefreshMark {
+    /// All routes of the family follow.
+    Beginning(Family),
+    /// That were all.
+    End(Family),
 }
 
 /// The paths that a peer was told of a prefix, with their attributes; at least one.
@@ -66,6 +82,9 @@ enum Walk {
         again: bool,
     },
     EndOfRib(Family),
+    /// A walk of which the peer is told where it begins and ends.
+    Refresh(Family),
+    EndOfRefresh(Family),
 }
 
 /// What telling a peer takes besides its session.
@@ -200,9 +219,32 @@ impl Session {
         self.walks.push_back(Walk::EndOfRib(family));
     }
 
-    /// The next piece that is ready.
+    /// All of a family is to be told again, between a beginning and an end (RFC 7313 §4). Who asks
+    /// again before that has begun asks for the same.
+    pub(super) fn refresh(&mut self, wanted: Family) {
+        let waits = |walk: &Walk| matches!(walk, Walk::Refresh(family) if *family == wanted);
+        if !self.walks.iter().any(waits) {
+            self.walks.push_back(Walk::Refresh(wanted));
+        }
+    }
+
+    /// The next piece that is ready. Until a mark is taken there is nothing to say.
     pub(super) fn pop_staged(&mut self) -> Option<Update> {
-        self.staged.pop_front()
+        match self.staged.pop_front()? {
+            Staged::Update(update) => Some(update),
+            mark @ Staged::Mark(_) => {
+                self.staged.push_front(mark);
+                Some(Update::default())
+            }
+        }
+    }
+
+    /// The mark that is the next piece, if it is one.
+    pub(super) fn pop_mark(&mut self) -> Option<RefreshMark> {
+        let Some(Staged::Mark(mark)) = self.staged.front() else { return None };
+        let mark = *mark;
+        self.staged.pop_front();
+        Some(mark)
     }
 
     /// Nothing is ready and nothing waits.
@@ -245,7 +287,19 @@ impl Session {
         let (wanted, next, end, again) = match walk {
             Walk::Family { family, next, end, again } => (family, next, end, again),
             Walk::EndOfRib(family) => {
-                self.staged.push_back(Update::end_of_rib(family));
+                self.staged.push_back(Staged::Update(Update::end_of_rib(family)));
+                return;
+            }
+            Walk::Refresh(family) => {
+                self.staged.push_back(Staged::Mark(RefreshMark::Beginning(family)));
+                // What comes to the table from here on is told after the mark in any case.
+                self.walks.push_front(Walk::EndOfRefresh(family));
+                let end = speaker.table.end();
+                self.walks.push_front(Walk::Family { family, next: 0, end, again: true });
+                return;
+            }
+            Walk::EndOfRefresh(family) => {
+                self.staged.push_back(Staged::Mark(RefreshMark::End(family)));
                 return;
             }
         };
@@ -457,21 +511,24 @@ impl Batch {
     }
 
     /// Stages what was found, withdrawals first.
-    fn finish(self, staged: &mut VecDeque<Update>, sets: &mut Interner<Attributes>) {
+    fn finish(self, staged: &mut VecDeque<Staged>, sets: &mut Interner<Attributes>) {
         for prefixes in
             self.withdrawn.iter().flat_map(|prefixes| prefixes.chunks(PREFIXES_PER_UPDATE))
         {
-            staged.push_back(Update::withdraw(prefixes.iter().copied()));
+            staged.push_back(Staged::Update(Update::withdraw(prefixes.iter().copied())));
         }
         for (set, prefixes) in self.announced {
             let attributes = sets.get(set);
             if prefixes.len() <= PREFIXES_PER_UPDATE {
-                staged.push_back(Update::announce(Arc::clone(attributes), prefixes));
+                staged
+                    .push_back(Staged::Update(Update::announce(Arc::clone(attributes), prefixes)));
                 continue;
             }
             for prefixes in prefixes.chunks(PREFIXES_PER_UPDATE) {
-                staged
-                    .push_back(Update::announce(Arc::clone(attributes), prefixes.iter().copied()));
+                staged.push_back(Staged::Update(Update::announce(
+                    Arc::clone(attributes),
+                    prefixes.iter().copied(),
+                )));
             }
         }
         self.exported.release(sets, |exported| exported);

@@ -101,7 +101,7 @@ pub(super) struct Route {
     pub(super) verdict: Verdict,
 }
 
-/// The attributes of an eligible route, or why it is not, in four octets.
+/// The attributes of an eligible route, or why it is not, and whether it is stale, in four octets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Verdict(u32);
 
@@ -420,6 +420,7 @@ impl Table {
                 best: best == Some(Best::local(set)),
                 shares: false,
                 ineligible: None,
+                stale: false,
             });
             local.chain(self.by_peer(entry).into_iter().map(move |route| {
                 let (peer, path_id) = self.sources.of(route.source);
@@ -431,6 +432,7 @@ impl Table {
                     best: best.is_some_and(|best| best.is(&route)),
                     shares: sharing.iter().any(|it| it.source == route.source),
                     ineligible: route.candidate(context).err(),
+                    stale: route.is_stale(),
                 }
             }))
         })
@@ -528,6 +530,18 @@ impl Entry {
         }
     }
 
+    /// Marks the route of a source.
+    pub(super) fn mark_stale(&mut self, source: Source) {
+        let routes = match &mut self.routes {
+            Routes::None => &mut [],
+            Routes::One(route) => std::slice::from_mut(route),
+            Routes::Many(routes) => routes.as_mut_slice(),
+        };
+        for route in routes.iter_mut().filter(|route| route.source == source) {
+            route.verdict.0 |= Verdict::STALE;
+        }
+    }
+
     /// Takes out the route of a source.
     pub(super) fn remove(&mut self, source: Source) -> Option<Route> {
         match &mut self.routes {
@@ -554,12 +568,15 @@ impl Entry {
 impl Verdict {
     /// Numbers from here on are reasons.
     const REASONS: u32 = Id::MAX + 1;
+    /// The mark of a stale route, whatever else is said.
+    const STALE: u32 = 1 << 31;
 
     /// The attributes' number, or why there are none.
     pub(super) fn get(self) -> Result<Id, Ineligible> {
-        match Id::new(self.0).filter(|_| self.0 < Self::REASONS) {
+        let number = self.0 & !Self::STALE;
+        match Id::new(number).filter(|_| number < Self::REASONS) {
             Some(set) => Ok(set),
-            None => Err(Ineligible::ALL[(self.0 - Self::REASONS) as usize]),
+            None => Err(Ineligible::ALL[(number - Self::REASONS) as usize]),
         }
     }
 }
@@ -579,14 +596,19 @@ impl Route {
         self.verdict.get().unwrap_or(self.received)
     }
 
+    /// Whether the peer does not stand by it at the moment.
+    pub(super) const fn is_stale(self) -> bool {
+        self.verdict.0 & Verdict::STALE != 0
+    }
+
     /// The route as the decision process sees it, or why it does not.
     pub(super) fn candidate<'a>(&self, context: Context<'a>) -> Result<Candidate<'a>, Ineligible> {
         let attributes = context.sets.get(self.verdict.get()?);
         let (peer, path_id) = context.sources.of(self.source);
         let peer = context.peers.get(&peer);
-        let (peer, session) = peer
-            .and_then(|peer| Some((peer, peer.session.as_ref()?)))
-            .expect("a peer's routes leave the table when it goes down");
+        let (peer, up) = peer
+            .and_then(|peer| Some((peer, peer.up()?)))
+            .expect("a peer's routes leave the table when it goes down, or what it was is kept");
         let igp_cost = match context.igp {
             Some(igp) if !peer.ebgp => {
                 *igp.get(&attributes.next_hop.address).ok_or(Ineligible::Unreachable)?
@@ -596,7 +618,7 @@ impl Route {
         let source = decision::Source::Peer {
             ebgp: peer.ebgp,
             asn: peer.config.asn,
-            router_id: session.up.router_id,
+            router_id: up.router_id,
             address: peer.config.address,
             igp_cost,
             path_id,

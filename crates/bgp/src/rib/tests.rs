@@ -6,6 +6,7 @@ mod monitor;
 mod origins;
 mod paths;
 mod roles;
+mod stale;
 mod topology;
 
 use std::fmt::Write;
@@ -57,6 +58,7 @@ fn up(id: PeerId) -> PeerUp {
         next_hop_other: Some(ip("2001:db8::254")),
         families: vec![Family::Ipv4Unicast, Family::Ipv6Unicast],
         send_paths: SendPaths::default(),
+        agreed: Agreed::default(),
     }
 }
 
@@ -339,7 +341,7 @@ fn what_may_not_become_best_is_kept_and_named() {
             explanation(&rib, "10.1.0.0/16"),
             format!("10.1.0.0/16\n  {name}: not eligible: {why}")
         );
-        let counts = Counts { received: 1, accepted: 0, advertised: 0 };
+        let counts = Counts { received: 1, accepted: 0, ..Counts::default() };
         assert_eq!(rib.counts(from), counts, "{why}");
         assert_eq!(rib.received(from).count(), 1, "{why}");
     }
@@ -375,7 +377,7 @@ fn what_is_no_unicast_is_ignored_beside_what_is() {
     let prefixes = ["224.0.0.0/4", "10.1.0.0/16", "127.0.0.0/8"].map(net);
     rib.handle_update(ALPHA, Update::announce(Arc::new(route(&[64501])), prefixes));
     assert_eq!(told(&mut rib, BETA), ["10.1.0.0/16: [64500 64501] via 192.0.2.254"]);
-    assert_eq!(rib.counts(ALPHA), Counts { received: 3, accepted: 1, advertised: 0 });
+    assert_eq!(rib.counts(ALPHA), Counts { received: 3, accepted: 1, ..Counts::default() });
 }
 
 #[test]
@@ -629,7 +631,7 @@ fn a_changed_policy_tells_only_what_differs() {
     assert_eq!(told(&mut rib, BETA), ["10.1.0.0/16: [64500 64501] via 192.0.2.254"]);
     rib.set_import(ALPHA, Policy::reject_all());
     assert_eq!(told(&mut rib, BETA), ["withdraw 10.1.0.0/16 10.2.0.0/16"]);
-    assert_eq!(rib.counts(ALPHA), Counts { received: 2, accepted: 0, advertised: 0 });
+    assert_eq!(rib.counts(ALPHA), Counts { received: 2, accepted: 0, ..Counts::default() });
     rib.set_import(ALPHA, Policy::accept_all());
     assert_eq!(
         told(&mut rib, BETA),
@@ -638,7 +640,7 @@ fn a_changed_policy_tells_only_what_differs() {
             "10.2.0.0/16: [64500 64500 64501] via 192.0.2.254",
         ]
     );
-    assert_eq!(rib.counts(ALPHA), Counts { received: 2, accepted: 2, advertised: 0 });
+    assert_eq!(rib.counts(ALPHA), Counts { received: 2, accepted: 2, ..Counts::default() });
 }
 
 #[test]

@@ -31,7 +31,11 @@ impl Config {
             extended_next_hop: extended_next_hop && self.families.contains(&Family::Ipv4Unicast),
             extended_message,
             role: self.role().map(Role::code),
-            graceful_restart: self.offer.graceful_restart_helper.then(GracefulRestart::default),
+            graceful_restart: self
+                .offer
+                .graceful_restart
+                .map(|_| GracefulRestart { notification: true, ..GracefulRestart::default() }),
+            long_lived_graceful_restart: self.offer.graceful_restart.map(|_| Vec::new()),
             four_octet_asn: true,
             enhanced_route_refresh,
             add_path: self.add_path(),

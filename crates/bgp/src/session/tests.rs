@@ -1,5 +1,6 @@
 //! What the tests share: a configuration, and a neighbor's messages.
 
+mod hard_reset;
 mod negotiation;
 mod octets;
 mod offers;
@@ -22,6 +23,18 @@ const LOCAL: Asn = Asn(64500);
 const PEER: Asn = Asn(64501);
 const HOLD_TIME: Duration = Duration::from_secs(90);
 
+/// Extended messages alone.
+const PLAIN: Offer = Offer {
+    role: None,
+    strict_role: false,
+    extended_message: true,
+    extended_next_hop: false,
+    enhanced_route_refresh: false,
+    receive_paths: false,
+    send_paths: 0,
+    graceful_restart: None,
+};
+
 /// The configuration of 192.0.2.5 towards a neighbor of another AS.
 fn config() -> Config {
     Config {
@@ -32,7 +45,7 @@ fn config() -> Config {
         families: Family::ALL.to_vec(),
         connect_retry: Duration::from_secs(1),
         passive: false,
-        offer: Offer::default(),
+        offer: PLAIN,
         seed: 1,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use anycast_bgp::Attributes;
 use anycast_bgp::policy::relation::{export_policy, import_policy};
 use anycast_bgp::policy::{Action, Policy, Rule, Set};
-use anycast_bgp::rib::{PeerConfig, PeerId, PeerUp, Rib, SendPaths};
+use anycast_bgp::rib::{Agreed, PeerConfig, PeerId, PeerUp, Rib, SendPaths};
 use anycast_fleet::Fleet;
 
 use super::*;
@@ -146,6 +146,7 @@ impl<'a> Internet<'a> {
                 next_hop_other: Some(next_hop_other),
                 families: neighbor.families.clone(),
                 send_paths: SendPaths::default(),
+                agreed: Agreed::default(),
             },
         );
     }

@@ -82,6 +82,13 @@ pub struct NeighborStatus {
     pub accepted: usize,
     /// Prefixes that we told it.
     pub advertised: usize,
+    /// Of those that it told us, those by which it does not stand at the moment: it restarts, or
+    /// sends its routes anew.
+    #[serde(default)]
+    pub stale: usize,
+    /// What becomes of these, by family.
+    #[serde(default)]
+    pub stale_families: Vec<StaleRow>,
     /// How much is taken from it.
     #[serde(default)]
     pub limits: LimitsRow,
@@ -116,6 +123,17 @@ pub struct NeighborStatus {
     /// Whether we only wait for it to connect.
     #[serde(default)]
     pub passive: bool,
+}
+
+/// What becomes of the stale routes of a family.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct StaleRow {
+    /// The family.
+    pub family: String,
+    /// Why they are there, in words.
+    pub state: String,
+    /// In how many seconds that ends.
+    pub ends_in_seconds: f64,
 }
 
 /// Capabilities in words.
@@ -291,6 +309,7 @@ impl Driver {
             NeighborOrder::Clear => {
                 peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
                 peer.session.handle_start(now);
+                self.give_up(index);
                 Ok(format!("the session with {name} is reset"))
             }
             NeighborOrder::ClearSoft => self.refresh(now, index),
@@ -298,6 +317,7 @@ impl Driver {
                 peer.enabled = false;
                 peer.session.handle_stop(now, ADMINISTRATIVE_SHUTDOWN, &message);
                 peer.disabled_message = Some(message);
+                self.give_up(index);
                 Ok(if disabled {
                     format!("{name} was disabled already")
                 } else {
@@ -387,6 +407,8 @@ fn status(driver: &Driver, index: usize, peer: &Peer, bfd: Option<String>) -> Ne
         received: counts.received,
         accepted: counts.accepted,
         advertised: counts.advertised,
+        stale: counts.stale,
+        stale_families: stale_families(peer, now),
         limits: LimitsRow {
             warn_at: limits.warn_at,
             prefixes: limits.prefixes,
@@ -442,4 +464,13 @@ impl From<Counters> for CounterRow {
             dropped,
         }
     }
+}
+
+fn stale_families(peer: &Peer, now: Instant) -> Vec<StaleRow> {
+    let row = |family: Family| {
+        let (state, until) = peer.retention.state(family)?;
+        let ends_in_seconds = (until - now).as_secs_f64();
+        Some(StaleRow { family: family.to_string(), state: state.to_owned(), ends_in_seconds })
+    };
+    Family::ALL.into_iter().filter_map(row).collect()
 }

@@ -101,6 +101,8 @@ pub struct FoundRoute {
     pub ineligible: Option<Ineligible>,
     /// What the RPKI says of its origin; `None`: there are no VRPs.
     pub rpki: Option<Validity>,
+    /// Its neighbor does not stand by it at the moment.
+    pub stale: bool,
 }
 
 /// Routes by prefix, page by page.
@@ -142,6 +144,9 @@ pub struct RouteRow {
     /// `valid`, `not-found` or `invalid`; `None`: there are no VRPs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpki: Option<String>,
+    /// Its neighbor does not stand by it at the moment: it restarts, or sends its routes anew.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// Every candidate for a prefix: `show routes --explain`.
@@ -191,6 +196,7 @@ impl RouteRow {
             communities: communities.chain(extended).chain(large).collect(),
             ineligible: ineligible.map(|why| why.to_string()),
             rpki: rpki.map(|state| state.to_string()),
+            stale: false,
         }
     }
 }
@@ -204,11 +210,11 @@ impl RouteRow {
 
 impl From<FoundRoute> for RouteRow {
     fn from(route: FoundRoute) -> Self {
-        let FoundRoute { prefix, attributes, next_hop, neighbor, best, ineligible, rpki, .. } =
-            route;
-        let (path_id, shares) = (route.path_id, route.shares);
-        Self::new(prefix, &attributes, next_hop, neighbor, best, (ineligible, rpki))
-            .of_path(path_id, shares)
+        let FoundRoute { prefix, attributes, next_hop, neighbor, best, .. } = route;
+        let why = (route.ineligible, route.rpki);
+        let row = Self::new(prefix, &attributes, next_hop, neighbor, best, why)
+            .of_path(route.path_id, route.shares);
+        Self { stale: route.stale, ..row }
     }
 }
 
@@ -337,18 +343,21 @@ impl Handle {
         self.ask(move |driver| {
             let explanation = driver.rib.explain(&prefix)?;
             let row = |route: &ExplainedRoute| ExplainRow {
-                route: row(
-                    driver,
-                    prefix,
-                    &route.attributes,
-                    route.peer,
-                    route.outcome == Outcome::Best,
-                    match route.outcome {
-                        Outcome::Ineligible(why) => Some(why),
-                        Outcome::Best | Outcome::Shares | Outcome::Lost { .. } => None,
-                    },
-                )
-                .of_path(route.path_id, route.shares),
+                route: RouteRow {
+                    stale: route.stale,
+                    ..row(
+                        driver,
+                        prefix,
+                        &route.attributes,
+                        route.peer,
+                        route.outcome == Outcome::Best,
+                        match route.outcome {
+                            Outcome::Ineligible(why) => Some(why),
+                            Outcome::Best | Outcome::Shares | Outcome::Lost { .. } => None,
+                        },
+                    )
+                    .of_path(route.path_id, route.shares)
+                },
                 outcome: route.outcome.to_string(),
             };
             Some(ExplainReport {
@@ -397,14 +406,16 @@ impl Driver {
             best: route.best,
             shares: route.shares,
             ineligible: route.ineligible,
+            stale: route.stale,
             rpki: self.rib.validity(&route.prefix, &route.attributes.as_path),
         }
     }
 }
 
 fn view(driver: &Driver, route: &RouteView<'_>) -> RouteRow {
-    let RouteView { prefix, attributes, peer, path_id, best, shares, ineligible } = *route;
-    row(driver, prefix, attributes, peer, best, ineligible).of_path(path_id, shares)
+    let RouteView { prefix, attributes, peer, path_id, best, shares, ineligible, stale } = *route;
+    let row = row(driver, prefix, attributes, peer, best, ineligible).of_path(path_id, shares);
+    RouteRow { stale, ..row }
 }
 
 fn row(

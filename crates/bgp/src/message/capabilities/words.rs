@@ -64,6 +64,9 @@ fn restart(restart: &GracefulRestart) -> String {
 fn long_lived(families: &[LongLived]) -> String {
     let of = |one: &LongLived| format!("{} {} s", one.family, one.stale_time.as_secs());
     let families: Vec<String> = families.iter().map(of).collect();
+    if families.is_empty() {
+        return "long-lived graceful restart (helper only)".to_owned();
+    }
     format!("long-lived graceful restart ({})", families.join(", "))
 }
 

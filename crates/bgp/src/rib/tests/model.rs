@@ -57,6 +57,23 @@ enum Step {
         peer: usize,
         family: usize,
     },
+    /// Its routes of some families stay: of none, IPv4, IPv6, both.
+    Lost {
+        peer: usize,
+        keep: usize,
+    },
+    MarkStale {
+        peer: usize,
+        family: usize,
+    },
+    DropStale {
+        peer: usize,
+        family: usize,
+    },
+    LongLived {
+        peer: usize,
+        family: usize,
+    },
     PollUpdate {
         peer: usize,
     },
@@ -66,6 +83,16 @@ enum Step {
         across_as: bool,
     },
 }
+
+/// Whether a peer stands by what it has sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mark {
+    Fresh,
+    Stale,
+    LastResort,
+}
+
+const KEEP: [&[Family]; 4] = [&[], &[Family::Ipv4Unicast], &[Family::Ipv6Unicast], &Family::ALL];
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (peer, prefix, variant) = (0..PEERS.len(), 0..PREFIXES.len(), 0..VARIANTS);
@@ -91,13 +118,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (peer.clone(), any::<bool>())
             .prop_map(|(peer, client)| Step::SetClient { peer, client }),
         1 => (peer.clone(), 0..2_usize).prop_map(|(peer, family)| Step::Refresh { peer, family }),
+        2 => (peer.clone(), 0..4_usize).prop_map(|(peer, keep)| Step::Lost { peer, keep }),
+        1 => (peer.clone(), 0..2_usize).prop_map(|(peer, family)| Step::MarkStale { peer, family }),
+        1 => (peer.clone(), 0..2_usize).prop_map(|(peer, family)| Step::DropStale { peer, family }),
+        1 => (peer.clone(), 0..2_usize).prop_map(|(peer, family)| Step::LongLived { peer, family }),
         4 => peer.prop_map(|peer| Step::PollUpdate { peer }),
         4 => Just(Step::PollFib),
     ];
     proptest::collection::vec(step, 1..60)
 }
 
-const VARIANTS: usize = 6;
+const VARIANTS: usize = 7;
 
 fn variant(peer: Option<PeerId>, variant: usize) -> Attributes {
     let asn = match peer {
@@ -117,6 +148,7 @@ fn variant(peer: Option<PeerId>, variant: usize) -> Attributes {
         2 => Attributes { as_path: AsPath::sequence(&path(&[64511, 64512])), ..base },
         3 => Attributes { as_path: AsPath::sequence(&path(&[64510, 64500])), ..base },
         4 => Attributes { communities: vec![Community::NO_EXPORT], ..base },
+        5 => Attributes { communities: vec![Community::NO_LLGR], ..base },
         _ => Attributes { next_hop: ip("192.0.2.254").into(), ..base },
     }
 }
@@ -193,7 +225,7 @@ struct World {
     up: [bool; 4],
     paths: [usize; 4],
     multipath: Multipath,
-    sent: [BTreeMap<Nlri, Attributes>; 4],
+    sent: [BTreeMap<Nlri, (Attributes, Mark)>; 4],
     policies: [(usize, usize); 4],
     clients: [bool; 4],
     local: BTreeMap<IpNet, Attributes>,
@@ -229,14 +261,16 @@ impl World {
                 let attributes = variant(Some(PEERS[peer]), which);
                 let nlri = Nlri::new(net(PREFIXES[prefix]), PathId(path));
                 if self.up[peer] {
-                    self.sent[peer].insert(nlri, attributes.clone());
+                    self.sent[peer].insert(nlri, (attributes.clone(), Mark::Fresh));
                 }
                 let update = Update::announce(Arc::new(attributes), [nlri]);
                 self.rib.handle_update(PEERS[peer], update);
             }
             Step::Withdraw { peer, prefix, path } => {
                 let nlri = Nlri::new(net(PREFIXES[prefix]), PathId(path));
-                self.sent[peer].remove(&nlri);
+                if self.up[peer] {
+                    self.sent[peer].remove(&nlri);
+                }
                 self.rib.handle_update(PEERS[peer], Update::withdraw([nlri]));
             }
             Step::SetMultipath { paths, across_as } => {
@@ -244,9 +278,12 @@ impl World {
                 self.rib.set_multipath(self.multipath);
             }
             Step::Up { peer, paths } => {
+                // What was kept while it was down stays.
+                if self.up[peer] {
+                    self.sent[peer].clear();
+                }
                 self.up[peer] = true;
                 self.paths[peer] = paths;
-                self.sent[peer].clear();
                 self.receivers[peer] = Receiver::default();
                 let families = if paths == 0 { FamilySet::NONE } else { FamilySet::ALL };
                 let send_paths = SendPaths { families, most: paths };
@@ -288,11 +325,49 @@ impl World {
                 let family = [Family::Ipv4Unicast, Family::Ipv6Unicast][family];
                 self.rib.handle_refresh(PEERS[peer], family);
             }
+            Step::Lost { peer, keep } => {
+                let keep = if self.up[peer] { KEEP[keep] } else { &[] };
+                self.up[peer] = false;
+                self.sent[peer].retain(|nlri, _| keep.contains(&nlri.family()));
+                self.mark(peer, keep, Mark::Stale);
+                self.receivers[peer] = Receiver::default();
+                self.rib.peer_lost(PEERS[peer], keep);
+            }
+            Step::MarkStale { peer, family } => {
+                self.mark(peer, &[Family::ALL[family]], Mark::Stale);
+                self.rib.mark_stale(PEERS[peer], Family::ALL[family]);
+            }
+            Step::DropStale { peer, family } => {
+                let family = Family::ALL[family];
+                self.sent[peer]
+                    .retain(|nlri, (_, mark)| *mark == Mark::Fresh || nlri.family() != family);
+                self.rib.drop_stale(PEERS[peer], family);
+            }
+            Step::LongLived { peer, family } => {
+                let family = Family::ALL[family];
+                self.sent[peer].retain(|nlri, (attributes, mark)| {
+                    let concerned = *mark != Mark::Fresh && nlri.family() == family;
+                    if concerned {
+                        *mark = Mark::LastResort;
+                    }
+                    !(concerned && attributes.has_community(Community::NO_LLGR))
+                });
+                self.rib.long_lived_stale(PEERS[peer], family);
+            }
             Step::PollUpdate { peer } => {
                 self.poll_update(peer);
             }
             Step::PollFib => {
                 self.poll_fib();
+            }
+        }
+    }
+
+    /// What is fresh of these families gets another mark.
+    fn mark(&mut self, peer: usize, families: &[Family], with: Mark) {
+        for (nlri, (_, mark)) in &mut self.sent[peer] {
+            if *mark == Mark::Fresh && families.contains(&nlri.family()) {
+                *mark = with;
             }
         }
     }
@@ -334,12 +409,25 @@ impl World {
             world.step(&Step::SetImport { peer, policy: import });
             world.step(&Step::SetExport { peer, policy: export });
             world.step(&Step::SetClient { peer, client: self.clients[peer] });
-            if self.up[peer] {
-                world.step(&Step::Up { peer, paths: self.paths[peer] });
+            world.step(&Step::Up { peer, paths: self.paths[peer] });
+            for wanted in [Mark::LastResort, Mark::Stale, Mark::Fresh] {
+                for (nlri, (attributes, mark)) in &self.sent[peer] {
+                    if *mark == wanted {
+                        let update = Update::announce(Arc::new(attributes.clone()), [*nlri]);
+                        world.rib.handle_update(id, update);
+                    }
+                }
+                for family in Family::ALL {
+                    if wanted != Mark::Fresh {
+                        world.rib.mark_stale(id, family);
+                    }
+                    if wanted == Mark::LastResort {
+                        world.rib.long_lived_stale(id, family);
+                    }
+                }
             }
-            for (nlri, attributes) in &self.sent[peer] {
-                let update = Update::announce(Arc::new(attributes.clone()), [*nlri]);
-                world.rib.handle_update(id, update);
+            if !self.up[peer] {
+                world.step(&Step::Lost { peer, keep: 3 });
             }
         }
         world.settle();
@@ -376,6 +464,7 @@ impl World {
                 received: received.len(),
                 accepted: received.iter().filter(|it| passed(it.ineligible)).count(),
                 advertised: receiver.routes.len(),
+                stale: received.iter().filter(|it| it.stale).count(),
             };
             assert_eq!(self.rib.counts(*id), counts);
         }

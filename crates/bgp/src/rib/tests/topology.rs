@@ -65,6 +65,7 @@ impl Internet {
             next_hop_other: None,
             families: vec![Family::Ipv4Unicast],
             send_paths: SendPaths::default(),
+            agreed: Agreed::default(),
         }
     }
 

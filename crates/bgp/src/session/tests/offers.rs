@@ -50,17 +50,17 @@ fn an_open_says_what_is_configured() {
         enhanced_route_refresh: true,
         receive_paths: true,
         send_paths: 4,
-        graceful_restart_helper: true,
+        graceful_restart: Some(Limits::default()),
     };
-    let none = Offer { extended_message: false, ..Offer::default() };
+    let none = Offer { extended_message: false, ..PLAIN };
     let ibgp = Config { peer_asn: LOCAL, ..offering(all) };
     let ipv6 = Config { families: vec![Ipv6Unicast], ..offering(all) };
     let table = [
-        ("the default", offering(Offer::default()), &[1, 2, 6, 65][..]),
+        ("the default", offering(Offer::default()), &[1, 2, 6, 64, 65, 70, 71][..]),
         ("nothing", offering(none), &[1, 2, 65]),
-        ("all", offering(all), &[1, 2, 5, 6, 9, 64, 65, 69, 70]),
-        ("no role within an AS", ibgp, &[1, 2, 5, 6, 64, 65, 69, 70]),
-        ("no IPv4, no other next hop for it", ipv6, &[1, 2, 6, 9, 64, 65, 69, 70]),
+        ("all", offering(all), &[1, 2, 5, 6, 9, 64, 65, 69, 70, 71]),
+        ("no role within an AS", ibgp, &[1, 2, 5, 6, 64, 65, 69, 70, 71]),
+        ("no IPv4, no other next hop for it", ipv6, &[1, 2, 6, 9, 64, 65, 69, 70, 71]),
     ];
     for (name, config, codes) in table {
         let (_, open) = dialled(config);
@@ -68,7 +68,9 @@ fn an_open_says_what_is_configured() {
     }
     let (_, open) = dialled(offering(all));
     assert_eq!(open.capabilities.role, Some(Role::Customer.code()));
-    assert_eq!(open.capabilities.graceful_restart, Some(GracefulRestart::default()));
+    let helper = GracefulRestart { notification: true, ..GracefulRestart::default() };
+    assert_eq!(open.capabilities.graceful_restart, Some(helper), "nobody is to keep our routes");
+    assert_eq!(open.capabilities.long_lived_graceful_restart, Some(vec![]), "nor for long");
 }
 
 /// RFC 9234 §4.2 in full: each role of ours, each of theirs.
@@ -77,7 +79,7 @@ fn roles_that_do_not_fit_end_the_session_with_role_mismatch() {
     let ours = [None].into_iter().chain(Role::ALL.map(Some));
     for (role, strict_role) in ours.flat_map(|role| [(role, false), (role, true)]) {
         for theirs in [None].into_iter().chain((0..=5).map(Some)) {
-            let config = offering(Offer { role, strict_role, ..Offer::default() });
+            let config = offering(Offer { role, strict_role, ..PLAIN });
             let mut session = Session::new(config);
             session.handle_start(Instant::START);
             session.handle_connected(Instant::START, Dialled);
@@ -116,7 +118,7 @@ fn long_messages_are_for_those_who_both_offered_them() {
     let octets = many.emit(&long);
     assert!(octets.len() == 1 && octets[0].len() > MAX_LEN);
     for (ours, theirs) in [(false, false), (false, true), (true, false), (true, true)] {
-        let config = offering(Offer { extended_message: ours, ..Offer::default() });
+        let config = offering(Offer { extended_message: ours, ..PLAIN });
         let open = with(|capabilities| capabilities.extended_message = theirs);
         let mut session = established(config, &open);
         let both = ours && theirs;
@@ -143,7 +145,7 @@ fn ipv4_routes_over_ipv6_next_hops_are_for_those_who_both_offered_them() {
     let agreed = Context { extended_next_hop: true, ..context() };
     let octets = Message::Update(over_ipv6.clone()).emit(&agreed);
     for (ours, theirs) in [(false, false), (false, true), (true, false), (true, true)] {
-        let config = offering(Offer { extended_next_hop: ours, ..Offer::default() });
+        let config = offering(Offer { extended_next_hop: ours, ..PLAIN });
         let open = with(|capabilities| capabilities.extended_next_hop = theirs);
         let mut session = established(config, &open);
         session.handle_octets(at(1), Dialled, &octets);
@@ -201,7 +203,7 @@ fn the_beginning_and_end_of_a_refresh_are_for_those_who_both_offered_them() {
     let begin = Message::BeginningOfRouteRefresh(Ipv4Unicast);
     let end = Message::EndOfRouteRefresh(Ipv4Unicast);
     for (ours, theirs) in [(false, false), (false, true), (true, false), (true, true)] {
-        let config = offering(Offer { enhanced_route_refresh: ours, ..Offer::default() });
+        let config = offering(Offer { enhanced_route_refresh: ours, ..PLAIN });
         let open = with(|capabilities| capabilities.enhanced_route_refresh = theirs);
         let mut session = established(config, &open);
         session.send_beginning_of_route_refresh(at(1), Ipv4Unicast);
@@ -244,7 +246,7 @@ fn faults_of_enhanced_route_refresh() {
         ("a beginning for a family that we do not route", &[0, 1, 1, 128], None),
     ];
     for (name, body, want) in table {
-        let config = offering(Offer { enhanced_route_refresh: true, ..Offer::default() });
+        let config = offering(Offer { enhanced_route_refresh: true, ..PLAIN });
         let open = with(|capabilities| capabilities.enhanced_route_refresh = true);
         let mut session = established(config, &open);
         let message = refresh(body);
