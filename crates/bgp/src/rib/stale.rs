@@ -58,7 +58,7 @@ impl Rib {
             let mut gone = Vec::new();
             for entry in self.table.ids() {
                 if self.table.entry(entry).family() == family {
-                    self.take_out(id, entry, &mut gone, |route| route.is_stale());
+                    self.take_out(id, entry, &mut gone, Route::is_stale);
                 }
             }
         }
