@@ -239,8 +239,8 @@ pub struct Running {
     child: Child,
     /// What it says.
     lines: BufReader<Box<dyn Read + Send>>,
-    /// Where BIRD listens for commands.
-    control: Option<PathBuf>,
+    /// Where a daemon can be asked.
+    control: Option<(Program, PathBuf)>,
 }
 
 impl Running {
@@ -250,6 +250,8 @@ impl Running {
     /// It cannot be started.
     pub fn start(program: Program, setup: Setup, folder: &Path) -> Result<Self, Failure> {
         match program {
+            // A site tells nobody of what others say, and what BFD finds is seen from outside late.
+            Program::Ours if setup.told == 0 && setup.bfd.is_none() => Self::daemon(setup, folder),
             Program::Ours => Self::ours(setup),
             Program::Bird => Self::bird(setup, folder),
         }
@@ -261,6 +263,37 @@ impl Running {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let pipe = child.stdout.take().ok_or("standard output is a pipe")?;
         Ok(Self { child, lines: BufReader::new(Box::new(pipe)), control: None })
+    }
+
+    /// The daemon of a site, as an operator runs it.
+    fn daemon(setup: Setup, folder: &Path) -> Result<Self, Failure> {
+        let mut text = format!(
+            "[fleet]\nname = \"bench\"\nasn = {}\n[prefix.\"192.0.2.0/24\"]\n\
+             services = [\"any\"]\n[service.any]\naddresses = [\"192.0.2.1\"]\n[site.here]\n\
+             router-id = \"{}\"\nbgp-port = {PORT}\nkernel-routes = false\n",
+            SPEAKER.1, SPEAKER.0,
+        );
+        for index in 0..setup.neighbors {
+            let (address, asn) = neighbor(index);
+            write!(
+                text,
+                "[site.here.neighbor.n{index}]\naddress = \"{address}\"\nasn = {asn}\n\
+                 local-address = \"{}\"\nmultihop = 2\npassive = true\nhold-time = \"{}s\"\n\
+                 import = \"everything\"\nexport = \"nothing\"\n",
+                SPEAKER.0,
+                HOLD_TIME.as_secs(),
+            )?;
+        }
+        let fleet = folder.join("table.toml");
+        std::fs::write(&fleet, text)?;
+        let control = folder.join("here.sock");
+        let _ = std::fs::remove_file(&control);
+        let program = std::env::current_exe()?.with_file_name("anycast");
+        let mut command = Command::new(program);
+        command.arg("run").arg(fleet).args(["--site", "here"]).env("ANYCAST_RUNTIME_DIR", folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let lines = BufReader::new(Box::new(std::io::empty()) as Box<dyn Read + Send>);
+        Ok(Self { child: command.spawn()?, lines, control: Some((Program::Ours, control)) })
     }
 
     fn bird(setup: Setup, folder: &Path) -> Result<Self, Failure> {
@@ -300,7 +333,11 @@ impl Running {
         command.arg("-P").arg(folder.join("bird.pid"));
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let pipe = child.stderr.take().ok_or("standard error is a pipe")?;
-        Ok(Self { child, lines: BufReader::new(Box::new(pipe)), control: Some(control) })
+        Ok(Self {
+            child,
+            lines: BufReader::new(Box::new(pipe)),
+            control: Some((Program::Bird, control)),
+        })
     }
 
     /// Waits until it prints a line that has these words in it.
@@ -325,37 +362,22 @@ impl Running {
     /// # Errors
     /// It ends, or does not get there.
     pub fn wait_for(&mut self, routes: usize) -> Result<(), Failure> {
-        let Some(control) = &self.control else {
+        let Some((program, control)) = &self.control else {
             writeln!(self.child.stdin.as_mut().ok_or("standard input is a pipe")?, "{routes}")?;
             return self.wait_for_line("all");
         };
         let deadline = Instant::now() + PATIENCE;
-        let mut stream = BufReader::new(UnixStream::connect(control)?);
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
         while Instant::now() < deadline {
-            // Counters of the protocols: `show route count` would walk the table.
-            stream.get_mut().write_all(b"show protocols all\n")?;
-            let mut counted = 0;
-            loop {
-                line.clear();
-                if stream.read_line(&mut line)? == 0 {
-                    return Err("BIRD ended".into());
-                }
-                let rest = line.split_once("Routes:").map(|(_, rest)| rest.split_whitespace());
-                let number = rest.and_then(|mut rest| rest.next()?.parse::<usize>().ok());
-                counted += number.unwrap_or(0);
-                // The reply ends with a code, a space and nothing.
-                if line.starts_with("0000") {
-                    break;
-                }
-            }
+            let counted = match program {
+                Program::Ours => count_of_ours(control)?,
+                Program::Bird => count_of_bird(control)?,
+            };
             if counted >= routes {
                 return Ok(());
             }
             std::thread::sleep(LOOK);
         }
-        Err("BIRD does not get all routes".into())
+        Err("it does not get all routes".into())
     }
 
     /// Its process.
@@ -371,6 +393,42 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Routes that our daemon has accepted, by its control socket.
+fn count_of_ours(control: &Path) -> Result<usize, Failure> {
+    let mut stream = UnixStream::connect(control)?;
+    stream.write_all(b"GET /v1/neighbors HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or("the daemon's answer has no body")?;
+    let start = body.find('[').ok_or("the daemon's answer is no list")?;
+    let end = body.rfind(']').ok_or("the daemon's answer is no list")?;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&body[start..=end])?;
+    let accepted = rows.iter().filter_map(|row| row["accepted"].as_u64()).sum::<u64>();
+    Ok(usize::try_from(accepted)?)
+}
+
+/// Routes that BIRD has imported, by its counters: `show route count` would walk the table.
+fn count_of_bird(control: &Path) -> Result<usize, Failure> {
+    let mut stream = BufReader::new(UnixStream::connect(control)?);
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    stream.get_mut().write_all(b"show protocols all\n")?;
+    let mut counted = 0;
+    loop {
+        line.clear();
+        if stream.read_line(&mut line)? == 0 {
+            return Err("BIRD ended".into());
+        }
+        let rest = line.split_once("Routes:").map(|(_, rest)| rest.split_whitespace());
+        let number = rest.and_then(|mut rest| rest.next()?.parse::<usize>().ok());
+        counted += number.unwrap_or(0);
+        // The reply ends with a code and nothing.
+        if line.starts_with("0000") {
+            return Ok(counted);
+        }
     }
 }
 

@@ -214,6 +214,8 @@ pub struct Site {
     pub bgp_port: u16,
     /// Whether it listens for BGP at all.
     pub listen: bool,
+    /// Whether the best routes go into the kernel's routing table.
+    pub kernel_routes: bool,
     /// Between withdrawing and the end of serving.
     pub stop_wait: Duration,
     /// Where its looking glass listens; `None`: it has none.

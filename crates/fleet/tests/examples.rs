@@ -67,7 +67,8 @@ fn the_hobby_network_is_as_its_comments_say() {
     assert_eq!(ams.import_policy(&fleet).rules, []);
 
     let site = fleet.site("sgp").unwrap();
-    assert_eq!((site.listen, site.stop_wait), (false, Duration::from_secs(5)));
+    assert_eq!((site.listen, site.kernel_routes), (false, true));
+    assert_eq!(site.stop_wait, Duration::from_secs(5));
     let sgp = site.neighbor("host").unwrap();
     assert_eq!((sgp.ttl(), sgp.min_ttl()), (255, Some(255)));
     let pattern = |text: &str| text.parse::<PrefixPattern>().unwrap();

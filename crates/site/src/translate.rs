@@ -22,7 +22,7 @@ pub(crate) fn speaker_config(fleet: &Fleet, site: &Site) -> Result<anycast_speak
         local_asn: site.asn,
         router_id: site.router_id,
         listen: if site.listen { Speaker::any_address(site.bgp_port).to_vec() } else { Vec::new() },
-        install_routes: true,
+        install_routes: site.kernel_routes,
         place: Arc::new(Here),
         neighbors: neighbors.collect::<Result<_, _>>()?,
     })

@@ -37,6 +37,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
     let router_id = section.get("router-id", router_id);
     let bgp_port = section.get("bgp-port", value::port).unwrap_or(BGP_PORT);
     let listen = section.get("listen", value::boolean).unwrap_or(true);
+    let kernel_routes = section.get("kernel-routes", value::boolean).unwrap_or(true);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
     let looking_glass = looking_glass::read(&mut section);
     let neighbors =
@@ -60,6 +61,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
         router_id,
         bgp_port,
         listen,
+        kernel_routes,
         stop_wait,
         looking_glass: None,
         neighbors: Vec::new(),
