@@ -14,5 +14,6 @@ mod check;
 mod hostile;
 mod interop;
 mod lab;
+mod matrix;
 mod operator;
 mod site;

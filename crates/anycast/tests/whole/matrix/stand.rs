@@ -1,0 +1,548 @@
+//! What one test of the matrix runs on: the daemon in the test's network namespace, and each other
+//! implementation in one of its own, at the other end of a link.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anycast_lab::peers::Run;
+use anycast_site::client::Client;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::peers::Program;
+use crate::program::{Desk, Process, User, finish, skip, until};
+
+/// Far more than anything takes on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often to look: each look is a process or a question of HTTP, of five threads.
+const LOOK: Duration = Duration::from_millis(50);
+pub(super) const OUR_ASN: u32 = 64500;
+/// What the site announces.
+pub(super) const OURS: [&str; 2] = ["192.0.2.0/24", "2001:db8:ac::/48"];
+
+/// Runs one of the ignored tests of the matrix in namespaces of its own.
+pub(super) fn run_in_namespace(name: &str) {
+    let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
+    match Command::new("unshare").args(unshare).arg("true").output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return skip(&format!("unshare: {why}"));
+        }
+        Err(error) => return skip(&format!("unshare: {error}")),
+    }
+    // Inside, every test is process 1, and would name its folder alike.
+    let desk = Desk::new(User::Root);
+    let output = Command::new("unshare")
+        .env("TMPDIR", desk.path("."))
+        .args(unshare)
+        // Whatever a failed test leaves running ends with it.
+        .args(["--kill-child", "--mount-proc"])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "--ignored", "--nocapture", &format!("matrix::inside::{name}")])
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
+    println!("{text}{errors}");
+}
+
+/// How the two ends of a test's sessions are configured.
+#[derive(Clone, Debug)]
+pub(super) struct Knobs {
+    /// What the peer has as secret; ours is always `s3cret` if there is one.
+    pub(super) password: Option<&'static str>,
+    pub(super) gtsm: bool,
+    /// Both ends offer it, in seconds.
+    pub(super) hold_time: u16,
+    /// What the peer is to us, in the words of RFC 9234.
+    pub(super) role: Option<&'static str>,
+    /// How many prefixes the peer takes of us.
+    pub(super) limit: Option<u32>,
+    /// The peer's routes carry communities of all kinds.
+    pub(super) communities: bool,
+    /// The peer's routes carry GRACEFUL_SHUTDOWN.
+    pub(super) leaving: bool,
+    /// The peer's routes carry so many more communities.
+    pub(super) crowd: u16,
+    /// How many prefixes the peer announces in each family.
+    pub(super) prefixes: u8,
+    /// Lines in each of our neighbors.
+    pub(super) ours: String,
+    /// Lines at the end of our fleet file.
+    pub(super) fleet: String,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            password: None,
+            gtsm: false,
+            hold_time: 90,
+            role: None,
+            limit: None,
+            communities: false,
+            leaving: false,
+            crowd: 0,
+            prefixes: 1,
+            ours: "export = \"fleet\"\n".to_owned(),
+            fleet: String::new(),
+        }
+    }
+}
+
+impl Knobs {
+    /// These lines in each of our neighbors, besides what we announce.
+    pub(super) fn with(lines: &str) -> Self {
+        Self { ours: format!("export = \"fleet\"\n{lines}\n"), ..Self::default() }
+    }
+}
+
+/// One session between the daemon and a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// What both ends call it: letters, digits and `_`.
+    pub(super) name: String,
+    pub(super) v6: bool,
+    /// The daemon's address.
+    pub(super) ours: String,
+    /// The peer's address.
+    pub(super) theirs: String,
+}
+
+/// Another implementation at the other end of its link.
+pub(super) struct Peer<'s> {
+    pub(super) program: &'static dyn Program,
+    pub(super) asn: u32,
+    pub(super) router_id: String,
+    pub(super) knobs: &'s Knobs,
+    pub(super) sessions: Vec<Session>,
+    /// Its own files.
+    pub(super) folder: PathBuf,
+    index: usize,
+    namespace: Process,
+    /// Its processes, of which each leads a group.
+    processes: Mutex<Vec<u32>>,
+    client: Client,
+    runtime: &'s Runtime,
+}
+
+/// Everything; it ends with the test.
+pub(super) struct Stand {
+    desk: Desk,
+    daemon: Mutex<Option<Process>>,
+    /// Our ends of the links.
+    links: Mutex<Vec<String>>,
+    runtime: Runtime,
+    knobs: Knobs,
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip is installed");
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+}
+
+impl Stand {
+    pub(super) fn new(knobs: Knobs) -> Self {
+        ip("link set lo up");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            desk: Desk::new(User::Root),
+            daemon: Mutex::default(),
+            links: Mutex::default(),
+            runtime,
+            knobs,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.desk.path("control.sock")
+    }
+
+    /// Starts the daemon beside all of these implementations that are installed, runs `test` with
+    /// each in a thread of its own, and fails with what went wrong with any.
+    pub(super) fn beside(
+        &self,
+        programs: &[&'static dyn Program],
+        sessions: impl Fn(usize) -> Vec<Session>,
+        test: impl Fn(&Peer<'_>) + Sync,
+    ) {
+        let begin = Instant::now();
+        let there = programs.iter().copied().enumerate();
+        let there = there.filter(|(_, program)| {
+            let there = program.tools().iter().all(|tool| PathBuf::from(tool).exists());
+            if !there {
+                skip(&format!("{} is not installed", program.name()));
+            }
+            there
+        });
+        let peers: Vec<Peer<'_>> =
+            there.map(|(index, program)| self.peer(index, program, sessions(index))).collect();
+        self.start_daemon(&peers);
+        let failed = std::thread::scope(|scope| {
+            let runs: Vec<_> = peers
+                .iter()
+                .map(|peer| {
+                    scope.spawn(move || {
+                        peer.start();
+                        peer
+                    })
+                })
+                .map(|start| {
+                    let test = &test;
+                    scope.spawn(move || test(start.join().expect("it started")))
+                })
+                .collect();
+            let names = peers.iter().map(|peer| peer.program.name());
+            let ends: Vec<_> =
+                runs.into_iter().zip(names).map(|(run, name)| (name, run.join())).collect();
+            ends.into_iter().filter(|(_, end)| end.is_err()).map(|(name, _)| name).collect()
+        });
+        let failed: Vec<&str> = failed;
+        if !failed.is_empty() {
+            for peer in &peers {
+                if failed.contains(&peer.program.name()) {
+                    eprintln!("--- {}\n{}", peer.program.name(), peer.log());
+                }
+            }
+            let daemon = self.daemon.lock().expect("nobody panics with it");
+            eprintln!(
+                "--- the daemon\n{}",
+                daemon.as_ref().map_or_else(String::new, Process::words)
+            );
+            panic!("failed beside {}", failed.join(", "));
+        }
+        let names: Vec<&str> = peers.iter().map(|peer| peer.program.name()).collect();
+        println!("{}: {:.1} s", names.join(", "), begin.elapsed().as_secs_f64());
+    }
+
+    fn peer(
+        &self,
+        index: usize,
+        program: &'static dyn Program,
+        sessions: Vec<Session>,
+    ) -> Peer<'_> {
+        let name = program.name();
+        let folder = self.desk.path(name);
+        fs::create_dir(&folder).expect("a folder for the peer");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "sleep", "infinity"]);
+        let namespace = Process::start(unshare);
+        let ours = fs::read_link("/proc/self/ns/net").expect("a namespace");
+        let theirs = format!("/proc/{}/ns/net", namespace.pid);
+        until("it has a namespace of its own", PATIENCE, || match fs::read_link(&theirs) {
+            Ok(other) if other != ours => Ok(()),
+            other => Err(other),
+        });
+        ip(&format!("link add to-{name} type veth peer name up0 netns {}", namespace.pid));
+        self.links.lock().expect("nobody panics with it").push(format!("to-{name}"));
+        let peer = Peer {
+            program,
+            asn: OUR_ASN + 1 + u32::try_from(index).expect("few"),
+            router_id: format!("203.0.113.{}", 16 * index + 1),
+            knobs: &self.knobs,
+            sessions,
+            folder,
+            index,
+            namespace,
+            processes: Mutex::default(),
+            client: Client::new(self.socket()),
+            runtime: &self.runtime,
+        };
+        for session in &peer.sessions {
+            let (len, nodad) = if session.v6 { (64, " nodad") } else { (28, "") };
+            ip(&format!("address add {}/{len} dev to-{name}{nodad}", session.ours));
+            let address = format!("address add {}/{len} dev up0{nodad}", session.theirs);
+            peer.ip(&address);
+        }
+        peer.ip("link set lo up");
+        peer.ip("link set up0 up");
+        ip(&format!("link set to-{name} up"));
+        peer
+    }
+
+    fn start_daemon(&self, peers: &[Peer<'_>]) {
+        let knobs = &self.knobs;
+        let mut fleet = format!(
+            "[fleet]\nname = \"matrix\"\nasn = {OUR_ASN}\n\
+             [prefix.\"{}\"]\nservices = [\"any\"]\n\
+             [prefix.\"{}\"]\nservices = [\"any\"]\n\
+             [service.any]\naddresses = [\"192.0.2.1\", \"2001:db8:ac::1\"]\n\
+             [site.here]\ncity = \"Frankfurt\"\nrouter-id = \"192.0.2.200\"\n\
+             stop-wait = \"1ms\"\n",
+            OURS[0], OURS[1]
+        );
+        self.desk.write("password", "s3cret\n");
+        for peer in peers {
+            for session in &peer.sessions {
+                let _ = write!(
+                    fleet,
+                    "[site.here.neighbor.{}]\naddress = \"{}\"\nlocal-address = \"{}\"\n\
+                     asn = {}\nimport = \"everything\"\nhold-time = \"{}s\"\n\
+                     connect-retry = \"500ms\"\n{}",
+                    session.name,
+                    session.theirs,
+                    session.ours,
+                    peer.asn,
+                    knobs.hold_time,
+                    knobs.ours,
+                );
+                if knobs.password.is_some() {
+                    fleet += "password-file = \"password\"\n";
+                }
+                if knobs.gtsm {
+                    fleet += "ttl-security = true\n";
+                }
+            }
+        }
+        fleet += &knobs.fleet;
+        self.desk.write("fleet.toml", &fleet);
+        let socket = self.socket();
+        let arguments =
+            ["run", "fleet.toml", "--site", "here", "--socket", socket.to_str().expect("letters")];
+        let daemon = Process::start(self.desk.anycast(&arguments));
+        let client = Client::new(socket);
+        until("the daemon answers", PATIENCE, || {
+            assert!(!daemon.ended(), "{}\n{fleet}", daemon.words());
+            self.runtime.block_on(client.get_text("/v1/sites")).map(drop).map_err(|e| e.to_string())
+        });
+        *self.daemon.lock().expect("nobody panics with it") = Some(daemon);
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        for link in self.links.lock().expect("nobody panics with it").drain(..) {
+            ip(&format!("link del {link}"));
+        }
+    }
+}
+
+/// A counter of /proc/net/netstat, which has a line of names above each line of numbers.
+fn counter(netstat: &str, name: &str) -> u64 {
+    let lines: Vec<&str> = netstat.lines().collect();
+    let mut found = lines.chunks(2).filter_map(|pair| {
+        let at = pair[0].split(' ').position(|word| word == name)?;
+        pair.get(1)?.split(' ').nth(at)?.parse().ok()
+    });
+    found.next().unwrap_or_else(|| panic!("{name} is not in {netstat}"))
+}
+
+/// A session over each of IPv4 and IPv6, for its own family.
+pub(super) fn both_families(index: usize) -> Vec<Session> {
+    [false, true]
+        .map(|v6| {
+            let end = |host: usize| {
+                if v6 {
+                    format!("2001:db8:ff{index}::{host}")
+                } else {
+                    format!("198.51.100.{}", 16 * index + host)
+                }
+            };
+            let name = format!("s{index}_{}", if v6 { "v6" } else { "v4" });
+            Session { name, v6, ours: end(1), theirs: end(2) }
+        })
+        .to_vec()
+}
+
+impl Peer<'_> {
+    /// `ip` in its namespace.
+    fn ip(&self, arguments: &str) {
+        let said = self.within(&["ip"], &arguments.split(' ').collect::<Vec<_>>());
+        assert!(said.is_empty(), "ip {arguments}: {said}");
+    }
+
+    /// Writes its files and starts its programs.
+    fn start(&self) {
+        for command in self.program.configure(self) {
+            let nsenter = ["/usr/bin/nsenter", "--net", "--target"].map(str::to_owned);
+            let mut command = command;
+            let target = [self.namespace.pid.to_string(), "--".to_owned()];
+            command.argv = [&nsenter[..], &target, &command.argv].concat();
+            let start = || {
+                use std::os::unix::process::CommandExt;
+                let mut process = command.to_process();
+                let log =
+                    || File::options().create(true).append(true).open(self.folder.join("log"));
+                process.stdin(std::process::Stdio::null());
+                process.stdout(log().expect("a log")).stderr(log().expect("a log"));
+                process.current_dir(&self.folder).process_group(0).spawn().expect("it starts")
+            };
+            match &command.run {
+                Run::Daemon { ready } => {
+                    self.processes.lock().expect("nobody panics with it").push(start().id());
+                    self.until("ready", || ready.as_ref().is_none_or(|file| file.exists()));
+                }
+                Run::Once => self.until("told", || start().wait().expect("it ends").success()),
+            }
+        }
+    }
+
+    /// The prefixes that it announces in the session's family.
+    pub(super) fn prefixes(&self, v6: bool) -> Vec<String> {
+        let index = self.index;
+        (0..self.knobs.prefixes)
+            .map(|number| {
+                if v6 {
+                    format!("2001:db8:{}:{number:x}::/64", 10 + index)
+                } else {
+                    format!("198.19.{}.0/24", 16 * index + usize::from(number))
+                }
+            })
+            .collect()
+    }
+
+    /// The communities of its routes.
+    pub(super) fn communities(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.knobs.communities {
+            found.push(format!("{}:120", self.asn));
+        }
+        if self.knobs.leaving {
+            found.push("65535:0".to_owned());
+        }
+        found.extend((0..self.knobs.crowd).map(|number| format!("{}:{number}", self.asn)));
+        found
+    }
+
+    /// The large and the extended community of its routes.
+    pub(super) fn other_communities(&self) -> Option<(String, String)> {
+        let (asn, here) = (self.asn, self.knobs.communities);
+        here.then(|| (format!("{asn}:1:2"), format!("{asn}:7")))
+    }
+
+    /// Writes a file of its own.
+    pub(super) fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        fs::write(&path, content).expect("a file of the test");
+        // OpenBGPD refuses a file that others can read.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("the test's own file");
+        path
+    }
+
+    /// Runs a tool to its end in the peer's namespace; what it printed.
+    pub(super) fn within(&self, tool: &[&str], arguments: &[&str]) -> String {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &self.namespace.pid.to_string(), "--"]);
+        let output = finish(
+            {
+                command.args(tool).args(arguments);
+                command
+            },
+            b"",
+        );
+        output.out + &output.err
+    }
+
+    /// All that it logged.
+    pub(super) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Sends a signal to all of its processes.
+    pub(super) fn signal(&self, signal: Signal) {
+        for leader in self.processes.lock().expect("nobody panics with it").iter() {
+            let group = nix::unistd::Pid::from_raw((*leader).try_into().expect("a pid"));
+            nix::sys::signal::killpg(group, signal).expect("it lives");
+        }
+    }
+
+    /// Waits until `holds`.
+    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        self.until_it_is(what, || if holds() { Ok(()) } else { Err("not yet") });
+    }
+
+    /// Waits until there is a value; what was seen instead is told if there never is.
+    pub(super) fn until_it_is<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut() -> Result<T, &'static str>,
+    ) -> T {
+        let begin = Instant::now();
+        loop {
+            match look() {
+                Ok(seen) => return seen,
+                Err(why) if begin.elapsed() > PATIENCE => panic!(
+                    "{}: not within {PATIENCE:?}: {what}: {why}\n{:#?}",
+                    self.program.name(),
+                    self.sessions.iter().map(|it| self.status(it)).collect::<Vec<_>>()
+                ),
+                Err(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
+    fn get(&self, target: &str) -> Value {
+        let answer = self.runtime.block_on(self.client.get(target));
+        answer.unwrap_or_else(|error| panic!("{target}: {error}"))
+    }
+
+    /// What the daemon says of the session.
+    pub(super) fn status(&self, session: &Session) -> Value {
+        self.get(&format!("/v1/neighbors/{}", session.name))
+    }
+
+    /// One of the session's counters at the daemon.
+    pub(super) fn counter(&self, session: &Session, name: &str) -> u64 {
+        self.status(session)["counters"][name].as_u64().expect("a number")
+    }
+
+    pub(super) fn is_up(&self, session: &Session) -> bool {
+        self.status(session)["state"] == "Established"
+    }
+
+    /// Gives the daemon an order about the session.
+    pub(super) fn order(&self, session: &Session, order: &Value) {
+        let target = format!("/v1/neighbors/{}", session.name);
+        let done = self.runtime.block_on(self.client.post_for_text(&target, order));
+        done.unwrap_or_else(|error| panic!("{order}: {error}"));
+    }
+
+    /// The route that the daemon has had of the session, before policy.
+    pub(super) fn received(&self, session: &Session, prefix: &str) -> Option<Value> {
+        let rows = self.get(&format!("/v1/routes?received={}&prefix={prefix}", session.name));
+        rows.as_array().expect("a list").first().cloned()
+    }
+
+    /// The routes that the daemon has to a prefix, after policy.
+    pub(super) fn routes(&self, prefix: &str) -> Vec<Value> {
+        self.get(&format!("/v1/routes?prefix={prefix}")).as_array().expect("a list").clone()
+    }
+
+    /// Waits until all sessions are up and each end has the other's routes.
+    pub(super) fn meets(&self) {
+        for session in &self.sessions {
+            self.exchanges(session);
+        }
+    }
+
+    /// Waits until the session is up and each end has the other's routes.
+    pub(super) fn exchanges(&self, session: &Session) {
+        self.until("the session is up", || self.is_up(session));
+        for prefix in self.prefixes(session.v6) {
+            self.until("the daemon has its route", || self.received(session, &prefix).is_some());
+        }
+        let ours = OURS[usize::from(session.v6)];
+        self.until("it has the daemon's route", || {
+            self.program.route(self, session, ours).is_some()
+        });
+    }
+
+    /// How many segments came to either end of the link signed with another secret.
+    pub(super) fn wrongly_signed(&self) -> u64 {
+        let ours = fs::read_to_string("/proc/net/netstat").expect("the kernel counts");
+        let theirs = self.within(&["cat"], &["/proc/net/netstat"]);
+        [ours, theirs].iter().map(|text| counter(text, "TCPMD5Failure")).sum()
+    }
+}
