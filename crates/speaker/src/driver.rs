@@ -13,7 +13,7 @@ use anycast_bgp::IpNet;
 use anycast_bgp::iana::cease_subcode;
 use anycast_bgp::message::Message;
 use anycast_bgp::retention::Retention;
-use anycast_bgp::rib::{Agreed, PeerConfig, PeerUp, Rib, SendPaths};
+use anycast_bgp::rib::{Agreed, FibRoute, PeerConfig, PeerUp, Rib, SendPaths};
 use anycast_bgp::session::{self, Action, Connection, DownReason, Session};
 use anycast_bgp::time::Instant;
 use tokio::net::TcpStream;
@@ -27,7 +27,7 @@ use crate::config::{Config, Igp};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
 use crate::handle::{ADMINISTRATIVE_RESET, Command};
 use crate::kernel::{Kernel, KernelRoute};
-use crate::monitor::{self, Link};
+use crate::monitor::{self, Link, Sight};
 use crate::peer::{Notified, Peer, dial_error, peer_id, session_config};
 use crate::speaker::SpeakerEvent;
 
@@ -45,7 +45,7 @@ pub(crate) enum Event {
     Dialled { peer: usize, attempt: u64, result: io::Result<TcpStream> },
     Accepted(TcpStream, SocketAddr),
     Connection { peer: usize, id: u64, event: ConnectionEvent },
-    Link(Link),
+    Sight(Sight),
     Interface { peer: usize, connection: u64, index: u32 },
 }
 
@@ -159,10 +159,10 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         if self.config.install_routes {
             let sender = self.event_sender.clone();
-            monitor::watch(self.config.place.as_ref(), &mut self.watchers, move |link| {
+            monitor::watch(self.config.place.as_ref(), &mut self.watchers, move |sight| {
                 let sender = sender.clone();
                 Box::pin(async move {
-                    let _ = sender.send(Event::Link(link)).await;
+                    let _ = sender.send(Event::Sight(sight)).await;
                 })
             });
         }
@@ -270,13 +270,9 @@ impl Driver {
             return;
         };
         while let Some(change) = self.rib.poll_fib() {
-            let gateway = change.route.map(|route| route.best).and_then(|route| {
-                match (&self.igp, route.ebgp) {
-                    (Some(igp), false) => igp.gateway(route.next_hop.address),
-                    _ => Some(route.next_hop.address),
-                }
-            });
-            kernel.set(KernelRoute { prefix: change.prefix, gateway });
+            let gateways =
+                change.route.map(|route| gateways(self.igp.as_ref(), &route)).unwrap_or_default();
+            kernel.set(KernelRoute { prefix: change.prefix, gateways });
         }
     }
 
@@ -474,7 +470,12 @@ impl Driver {
                     }
                 }
             }
-            Event::Link(link) => self.handle_link(link),
+            Event::Sight(Sight::Link(link)) => self.handle_link(link),
+            Event::Sight(Sight::Overrun) => {
+                if let Some(kernel) = &self.kernel {
+                    kernel.resync();
+                }
+            }
         }
     }
 
@@ -647,17 +648,17 @@ impl Driver {
         if let Some(kernel) = &self.kernel {
             let old = self.igp.take().unwrap_or_default();
             for prefix in old.routes.keys().filter(|prefix| !igp.routes.contains_key(prefix)) {
-                kernel.set(KernelRoute { prefix: *prefix, gateway: None });
+                kernel.set(KernelRoute { prefix: *prefix, gateways: Vec::new() });
             }
             for (prefix, route) in &igp.routes {
-                kernel.set(KernelRoute { prefix: *prefix, gateway: Some(route.gateway) });
+                kernel.set(KernelRoute { prefix: *prefix, gateways: vec![route.gateway] });
             }
             // A next hop whose gateway moved may keep its cost: the tables see no change then.
             for route in self.rib.routes().filter(|route| route.best && route.peer.is_some()) {
-                let next_hop = route.attributes.next_hop.address;
-                let gateway = igp.gateway(next_hop);
-                if gateway.is_some() && gateway != old.gateway(next_hop) {
-                    kernel.set(KernelRoute { prefix: route.prefix, gateway });
+                let Some(fib) = self.rib.fib_route(&route.prefix) else { continue };
+                let gateways = gateways(Some(&igp), &fib);
+                if !gateways.is_empty() && gateways != self::gateways(Some(&old), &fib) {
+                    kernel.set(KernelRoute { prefix: route.prefix, gateways });
                 }
             }
         }
@@ -695,4 +696,18 @@ impl Driver {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// Where the kernel sends the packets of a route: what is learnt inside the AS goes the interior's
+/// way, if there is an interior. Ways that meet count once.
+fn gateways(igp: Option<&Igp>, route: &FibRoute) -> Vec<IpAddr> {
+    let mut gateways = Vec::with_capacity(1 + route.others.len());
+    for hop in std::iter::once(&route.best).chain(&route.others) {
+        let gateway = match (igp, hop.ebgp) {
+            (Some(igp), false) => igp.gateway(hop.next_hop.address),
+            _ => Some(hop.next_hop.address),
+        };
+        gateways.extend(gateway.filter(|gateway| !gateways.contains(gateway)));
+    }
+    gateways
 }

@@ -7,6 +7,7 @@ mod routes;
 use std::collections::BTreeMap;
 
 use anycast_bgp::policy::Policy;
+use anycast_bgp::rib::Multipath;
 use anycast_bgp::session::StateName;
 use anycast_bgp::{Attributes, IpNet};
 use tokio::sync::{mpsc, oneshot};
@@ -83,6 +84,11 @@ impl Handle {
     /// Replaces the routes inside the AS.
     pub fn set_igp(&self, igp: Igp) {
         self.tell(move |driver| driver.set_igp(igp));
+    }
+
+    /// Lets routes that are equally good share the packets of their prefix; at first none do.
+    pub fn set_multipath(&self, multipath: Multipath) {
+        self.tell(move |driver| driver.rib.set_multipath(multipath));
     }
 
     /// Every BFD session, in the order of the neighbors.

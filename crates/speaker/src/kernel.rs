@@ -2,18 +2,23 @@
 //!
 //! One task applies changes in the order in which they were told, many in flight at once. Of
 //! several changes to one prefix that wait together only the last is applied. What the kernel
-//! refuses, because a gateway is not on a link yet, is tried again.
+//! refuses, because a gateway is not on a link yet, is tried again. When messages from the kernel
+//! were lost (a netlink overrun), what is there is read and compared with what should be.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use anycast_bgp::IpNet;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope,
 };
-use rtnetlink::{RouteMessageBuilder, new_connection};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::{RouteMessageBuilder, RouteNextHopBuilder, new_connection};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::Place;
@@ -28,18 +33,21 @@ pub(crate) const PROTOCOL: RouteProtocol = RouteProtocol::Other(179);
 const METRIC: u32 = 20;
 /// Requests to the kernel in flight at once.
 const PIPELINE: usize = 128;
+/// How long the kernel's answer may take: one that was lost never comes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the kernel should do with packets for a prefix.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct KernelRoute {
     pub(crate) prefix: IpNet,
-    /// `None`: no route of ours.
-    pub(crate) gateway: Option<IpAddr>,
+    /// Several share the packets; none: no route of ours.
+    pub(crate) gateways: Vec<IpAddr>,
 }
 
 enum Order {
     Set(KernelRoute),
     Refresh,
+    Resync,
     Settled(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -57,13 +65,24 @@ impl Kernel {
     /// The netlink socket could not be opened.
     pub(crate) async fn open(place: &dyn Place) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
-        let (connection, handle, _) = place.run(|| {
+        let (connection, handle, mut messages) = place.run(|| {
             let _context = runtime.enter();
             new_connection()
         })?;
         tokio::spawn(connection);
         remove_leftovers(&handle).await;
         let (orders, inbox) = mpsc::unbounded_channel();
+        let lost = mpsc::UnboundedSender::downgrade(&orders);
+        tokio::spawn(async move {
+            // Answers go where they are waited for; this is the rest.
+            while let Some((message, _)) = messages.next().await {
+                if let (NetlinkPayload::Overrun(_), Some(orders)) =
+                    (message.payload, lost.upgrade())
+                {
+                    let _ = orders.send(Order::Resync);
+                }
+            }
+        });
         tokio::spawn(apply(handle.clone(), inbox));
         Ok(Self { orders, handle })
     }
@@ -76,6 +95,11 @@ impl Kernel {
     /// Puts all routes there once more, because the kernel may have dropped some.
     pub(crate) fn refresh(&self) {
         let _ = self.orders.send(Order::Refresh);
+    }
+
+    /// Reads which routes are there and puts right what is not as it should be.
+    pub(crate) fn resync(&self) {
+        let _ = self.orders.send(Order::Resync);
     }
 
     /// A future that is ready once all routes asked for so far are in the table.
@@ -133,11 +157,13 @@ async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Ord
             table.retry();
         }
         let mut settled = Vec::new();
+        let mut resync = false;
         let mut close = None;
         while let Some(order) = next {
             match order {
-                Order::Set(route) => table.want(route.prefix, route.gateway),
+                Order::Set(route) => table.want(route.prefix, &route.gateways),
                 Order::Refresh => table.refresh(),
+                Order::Resync => resync = true,
                 Order::Settled(sender) => settled.push(sender),
                 Order::Close(sender) => {
                     table.want_nothing();
@@ -146,6 +172,15 @@ async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Ord
                 }
             }
             next = inbox.try_recv().ok();
+        }
+        if resync && close.is_none() {
+            match timeout(PATIENCE, dump(&handle)).await {
+                Ok(found) => {
+                    let wrong = table.resync(found);
+                    warn!("messages from the kernel were lost; {wrong} routes are put right");
+                }
+                Err(_) => table.refresh(),
+            }
         }
         carry_out(&handle, &mut table, is_retry).await;
         for sender in settled {
@@ -162,7 +197,10 @@ async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Ord
 async fn carry_out(handle: &rtnetlink::Handle, table: &mut Table, is_retry: bool) {
     let changes = table.take_changes();
     let mut outcomes = stream::iter(changes)
-        .map(async |change| (change, set_route(handle, change).await))
+        .map(async |change| {
+            let outcome = timeout(PATIENCE, set_route(handle, &change)).await;
+            (change, outcome.unwrap_or_else(|_| Outcome::unknown()))
+        })
         .buffered(PIPELINE);
     let mut first_refusal = None;
     let mut refusals = 0;
@@ -175,7 +213,7 @@ async fn carry_out(handle: &rtnetlink::Handle, table: &mut Table, is_retry: bool
     }
     table.forget_settled();
     // One line for all of them, and none for each new attempt: a full table would fill the log.
-    if let Some((Change { prefix, gateway, .. }, error)) = first_refusal
+    if let Some((Change { prefix, gateways, .. }, error)) = first_refusal
         && !is_retry
     {
         let advice = match &error {
@@ -184,9 +222,11 @@ async fn carry_out(handle: &rtnetlink::Handle, table: &mut Table, is_retry: bool
             }
             _ => "",
         };
-        let what = match gateway {
-            Some(gateway) => format!("put the route {prefix} via {gateway} in"),
-            None => format!("remove the route {prefix} from"),
+        let what = if gateways.is_empty() {
+            format!("remove the route {prefix} from")
+        } else {
+            let gateways: Vec<String> = gateways.iter().map(ToString::to_string).collect();
+            format!("put the route {prefix} via {} in", gateways.join(" and "))
         };
         let others = match refusals - 1 {
             0 => String::new(),
@@ -204,23 +244,33 @@ struct Outcome {
     refusal: Option<rtnetlink::Error>,
 }
 
+impl Outcome {
+    /// The kernel has not answered: the route may be there, and is set once more.
+    const fn unknown() -> Self {
+        Self { present: true, refusal: Some(rtnetlink::Error::RequestFailed) }
+    }
+}
+
 /// Makes one route be as asked.
-async fn set_route(handle: &rtnetlink::Handle, change: Change) -> Outcome {
-    let Change { prefix, gateway, present } = change;
-    let Some(gateway) = gateway else { return remove(handle, prefix).await };
-    let Err(error) = replace(handle, prefix, gateway).await else {
+async fn set_route(handle: &rtnetlink::Handle, change: &Change) -> Outcome {
+    let Change { prefix, gateways, present } = change;
+    let (prefix, present) = (*prefix, *present);
+    if gateways.is_empty() {
+        return remove(handle, prefix).await;
+    }
+    let Err(error) = replace(handle, prefix, gateways).await else {
         return Outcome { present: true, refusal: None };
     };
     // The next hop of a neighbor some hops away is on no link of ours: the route takes the way
     // that leads to it (RFC 4271 §9.1.2.1, route resolvability), as it is now.
-    let error = match next_router(handle, gateway).await {
-        Some(router) if is_unreachable(&error) && router != gateway => {
-            match replace(handle, prefix, router).await {
-                Ok(()) => return Outcome { present: true, refusal: None },
-                Err(error) => error,
-            }
+    let routers = if is_unreachable(&error) { routers(handle, gateways).await } else { Vec::new() };
+    let error = if routers.is_empty() || routers == *gateways {
+        error
+    } else {
+        match replace(handle, prefix, &routers).await {
+            Ok(()) => return Outcome { present: true, refusal: None },
+            Err(error) => error,
         }
-        _ => error,
     };
     // What is there leads where BGP no longer says: worse than no route.
     let present = present && remove(handle, prefix).await.present;
@@ -228,7 +278,7 @@ async fn set_route(handle: &rtnetlink::Handle, change: Change) -> Outcome {
 }
 
 async fn remove(handle: &rtnetlink::Handle, prefix: IpNet) -> Outcome {
-    let Some(message) = message(prefix, None) else {
+    let Some(message) = message(prefix, &[]) else {
         return Outcome { present: false, refusal: None };
     };
     match handle.route().del(message).execute().await {
@@ -241,19 +291,36 @@ async fn remove(handle: &rtnetlink::Handle, prefix: IpNet) -> Outcome {
 async fn replace(
     handle: &rtnetlink::Handle,
     prefix: IpNet,
-    gateway: IpAddr,
+    gateways: &[IpAddr],
 ) -> Result<(), rtnetlink::Error> {
-    // Both are of one family, or there is no such route.
-    let Some(message) = message(prefix, Some(gateway)) else {
+    // All are of one family, or there is no such route.
+    let Some(message) = message(prefix, gateways) else {
         return Err(rtnetlink::Error::RequestFailed);
     };
     handle.route().add(message).replace().execute().await
 }
 
-/// The router on a link of ours through which the kernel reaches `address`.
+/// The routers on links of ours through which the kernel reaches `addresses`, each once.
+async fn routers(handle: &rtnetlink::Handle, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut routers = Vec::new();
+    for address in addresses {
+        if let Some(router) = next_router(handle, *address).await
+            && !routers.contains(&router)
+        {
+            routers.push(router);
+        }
+    }
+    routers
+}
+
+/// The router on a link of ours through which the kernel reaches `address`, which may be itself.
 async fn next_router(handle: &rtnetlink::Handle, address: IpAddr) -> Option<IpAddr> {
     let route = lookup(handle, address).await?;
-    route.attributes.iter().find_map(|attribute| match attribute {
+    Some(gateway_of(&route.attributes).unwrap_or(address))
+}
+
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
         RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
         _ => None,
@@ -281,35 +348,81 @@ fn is_gone(error: &rtnetlink::Error) -> bool {
     matches!(-message.raw_code(), libc::ESRCH | libc::ENOENT | libc::ENODEV)
 }
 
-fn message(prefix: IpNet, gateway: Option<IpAddr>) -> Option<RouteMessage> {
+fn message(prefix: IpNet, gateways: &[IpAddr]) -> Option<RouteMessage> {
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(prefix.network(), prefix.prefix_len())
         .ok()?
         .protocol(PROTOCOL)
         .priority(METRIC);
-    match gateway {
-        Some(gateway) => builder = builder.gateway(gateway).ok()?,
+    match gateways {
+        [gateway] => builder = builder.gateway(*gateway).ok()?,
         // A deletion matches any scope only if it names none.
-        None => builder = builder.scope(RouteScope::NoWhere),
+        [] => builder = builder.scope(RouteScope::NoWhere),
+        gateways => {
+            let hop = |gateway: &IpAddr| {
+                let hop = if prefix.addr().is_ipv4() {
+                    RouteNextHopBuilder::new_ipv4()
+                } else {
+                    RouteNextHopBuilder::new_ipv6()
+                };
+                Some(hop.via(*gateway).ok()?.build())
+            };
+            builder = builder.multipath(gateways.iter().map(hop).collect::<Option<_>>()?);
+        }
     }
     Some(builder.build())
 }
 
-async fn remove_leftovers(handle: &rtnetlink::Handle) {
+/// Every route of ours that is there, and its gateways.
+async fn dump(handle: &rtnetlink::Handle) -> Vec<(IpNet, Vec<IpAddr>)> {
+    our_routes(handle).await.iter().filter_map(read_route).collect()
+}
+
+fn read_route(route: &RouteMessage) -> Option<(IpNet, Vec<IpAddr>)> {
+    let mut gateways: Vec<IpAddr> = gateway_of(&route.attributes).into_iter().collect();
+    let mut destination = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => destination = Some((*v4).into()),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => {
+                destination = Some((*v6).into());
+            }
+            RouteAttribute::MultiPath(hops) => {
+                gateways.extend(hops.iter().filter_map(|hop| gateway_of(&hop.attributes)));
+            }
+            _ => {}
+        }
+    }
+    let unspecified: IpAddr = match route.header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let length = route.header.destination_prefix_length;
+    let prefix = IpNet::new(destination.unwrap_or(unspecified), length).ok()?;
+    Some((prefix, gateways))
+}
+
+/// Every route that is marked as ours.
+async fn our_routes(handle: &rtnetlink::Handle) -> Vec<RouteMessage> {
     // Without a destination the kernel tells all routes of the family, not the one to there.
     let queries = [
         RouteMessageBuilder::<Ipv4Addr>::new().build(),
         RouteMessageBuilder::<Ipv6Addr>::new().build(),
     ];
-    let mut leftovers = Vec::new();
+    let mut ours = Vec::new();
     for query in queries {
         let mut routes = std::pin::pin!(handle.route().get(query).execute());
         while let Ok(Some(route)) = routes.try_next().await {
             if route.header.protocol == PROTOCOL {
-                leftovers.push(route);
+                ours.push(route);
             }
         }
     }
+    ours
+}
+
+async fn remove_leftovers(handle: &rtnetlink::Handle) {
+    let leftovers = our_routes(handle).await;
     if !leftovers.is_empty() {
         warn!("removing {} kernel routes that an earlier run left", leftovers.len());
     }

@@ -48,6 +48,11 @@ fn routes_come_back_when_the_kernel_has_dropped_or_refused_them() {
     run_in_namespace("dropped_and_refused");
 }
 
+#[test]
+fn routes_that_others_remove_come_back_when_the_kernel_told_more_than_we_could_take() {
+    run_in_namespace("overrun");
+}
+
 fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {output:?}");
@@ -155,6 +160,36 @@ async fn dropped_and_refused() {
     ip("link set d0 up");
     let took = until_ours_are(&BOTH).await;
     assert!(took < Duration::from_millis(900), "put back at once, not tried again: {took:?}");
+
+    handle.shutdown("");
+    task.await.unwrap();
+    assert_eq!(ours(), [""; 0]);
+}
+
+/// One thread runs the speaker and this: while the batch is under way nobody reads from netlink.
+#[tokio::test]
+#[ignore = "run by routes_that_others_remove_come_back_when_the_kernel_told_more_than_we_could_take"]
+async fn overrun() {
+    interface();
+    addresses();
+    ip("link add noise type veth peer name noise1");
+    let speaker = speaker().await;
+    let handle = speaker.handle();
+    let task = tokio::spawn(speaker.run());
+    handle.set_igp(igp());
+    handle.settled().await;
+    assert_eq!(ours(), BOTH);
+
+    ip("route del 192.0.2.0/24 proto 179");
+    ip("-6 route del 2001:db8:2::/48 proto 179");
+    ip("route add 203.0.113.0/24 via 198.51.100.9 proto 179 metric 20");
+    assert_eq!(ours(), ["203.0.113.0/24"]);
+    let noise = "link set noise up\nlink set noise down\n".repeat(2000);
+    let file = std::env::temp_dir().join(format!("anycast-noise-{}", std::process::id()));
+    std::fs::write(&file, noise).unwrap();
+    ip(&format!("-batch {}", file.display()));
+    std::fs::remove_file(file).unwrap();
+    until_ours_are(&BOTH).await;
 
     handle.shutdown("");
     task.await.unwrap();
