@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::policy::{Policy, Rule};
+use anycast_bgp::retention::Limits as StaleLimits;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
 use anycast_steer::{Require, Thresholds};
 use ipnet::IpNet;
@@ -294,6 +295,9 @@ pub struct Offers {
     pub role: Option<Role>,
     /// Whether it must tell its own role (RFC 9234 §4.2).
     pub strict_role: bool,
+    /// How long its routes are kept while it restarts; `None`: not at all. Nobody is ever asked to
+    /// keep ours.
+    pub graceful_restart: Option<StaleLimits>,
 }
 
 /// How BFD watches a neighbor.

@@ -481,6 +481,24 @@ const NUMBERS: &[Row] = &[
         &[(W, "strict-without-role", "true")],
     ),
     (
+        "a helper for an hour",
+        &[(
+            A,
+            "asn = 64501\ngraceful-restart = \"helper\"\nstale-time = \"30s\"\nlong-lived-stale-time = \"1h\"",
+        )],
+        &[],
+    ),
+    (
+        "a time to keep nothing",
+        &[(A, "asn = 64501\ngraceful-restart = \"off\"\nstale-time = \"30s\"")],
+        &[(W, "stale-time-unused", "\"30s\"")],
+    ),
+    (
+        "our own routes are not kept by anyone",
+        &[(A, "asn = 64501\ngraceful-restart = \"restarting\"")],
+        &[(E, "bad-value", "\"restarting\"")],
+    ),
+    (
         "a role that is none",
         &[(A, "asn = 64501\nrole = \"upstream\"")],
         &[(E, "bad-value", "\"upstream\"")],

@@ -20,7 +20,10 @@ pub(super) fn table(neighbors: &[Value]) {
             if row["enabled"] == false { "disabled".to_owned() } else { text(row, "state") },
             text(row, "bfd"),
             span(row["since_seconds"].as_f64().unwrap_or_default()),
-            text(row, "received"),
+            match row["stale"].as_u64() {
+                None | Some(0) => text(row, "received"),
+                Some(stale) => format!("{} ({stale} stale)", text(row, "received")),
+            },
             text(row, "accepted"),
             text(row, "advertised"),
             text(row, "last_down"),
@@ -86,6 +89,10 @@ pub(super) fn block(row: &NeighborRow) -> String {
         "import",
         format!("{}: {} received, {} accepted", file.import, session.received, session.accepted),
     );
+    for stale in &session.stale_families {
+        let left = span(stale.ends_in_seconds);
+        line("stale", format!("{}: {}, for {left} more", stale.family, stale.state));
+    }
     let prepend = match file.prepend {
         0 => String::new(),
         more => format!(", our AS {more} times more"),

@@ -89,12 +89,15 @@ fn query(wanted: &RoutesArguments) -> String {
 
 fn cells(row: &Value) -> Vec<String> {
     let local = row["neighbor"].is_null();
+    let mark = match (row["best"] == true, row["ineligible"].is_null()) {
+        (true, _) => "*>",
+        (false, true) => "*",
+        (false, false) => "x",
+    };
+    // Its neighbor restarts, or sends its routes anew.
+    let stale = if row["stale"] == true { "s" } else { "" };
     vec![
-        match (row["best"] == true, row["ineligible"].is_null()) {
-            (true, _) => "*>".to_owned(),
-            (false, true) => "*".to_owned(),
-            (false, false) => "x".to_owned(),
-        },
+        format!("{mark}{stale}"),
         text(row, "prefix"),
         text(row, "next_hop"),
         if local { "(this site)".to_owned() } else { text(row, "neighbor") },

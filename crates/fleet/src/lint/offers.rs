@@ -11,6 +11,7 @@ pub(super) fn lint(neighbor: &Placed<Neighbor>, site: &SiteDraft, problems: &Pro
     roles_are_between_networks(neighbor, site, problems);
     the_role_fits_the_relation(neighbor, problems);
     a_strict_role_is_a_role(neighbor, problems);
+    times_are_of_a_helper(neighbor, problems);
 }
 
 /// Roles are of eBGP only (RFC 9234 §4).
@@ -53,6 +54,22 @@ fn a_strict_role_is_a_role(neighbor: &Placed<Neighbor>, problems: &Problems) {
         problems.add(
             Problem::warning("strict-without-role", at.of("strict-role"), message)
                 .help("Add `role`: what we are to it. Without that `strict-role` does nothing."),
+        );
+    }
+}
+
+/// Without graceful restart nothing is stale.
+fn times_are_of_a_helper(neighbor: &Placed<Neighbor>, problems: &Problems) {
+    let Placed { value, at } = neighbor;
+    let times = ["stale-time", "long-lived-stale-time"];
+    if value.offers.graceful_restart.is_none()
+        && let Some(key) = times.into_iter().find(|key| at.has(key))
+    {
+        let message = format!("nothing that `{}` sent is kept when it restarts", value.name);
+        problems.add(
+            Problem::warning("stale-time-unused", at.of(key), message)
+                .also(at.of("graceful-restart"), "turned off here")
+                .help(format!("Remove `{key}`, or write `graceful-restart = \"helper\"`.")),
         );
     }
 }
