@@ -196,7 +196,7 @@ Examples:
   anycast neighbor transit-a disable --message \"new router, back at noon\"
   anycast neighbor transit-a enable
 
-`anycast show neighbors NAME` shows the result, `anycast show events` who was cleared when.
+`anycast show neighbors NAME` shows what became of it, `anycast show events` what was done when.
 Exit codes: 0 done; 2 not, and why.")]
 pub(crate) struct NeighborArguments {
     /// The neighbor, as the fleet file calls it.

@@ -225,4 +225,78 @@ mod tests {
         let answer = Client::new(path).with_patience(patience).get_text("/v1/sites").await;
         assert!(matches!(answer, Err(ClientError::Silent { .. })), "{answer:?}");
     }
+
+    /// A speaker alone, with so many routes of its own, and its control socket.
+    async fn speaker_with(routes: u32, path: &Path) -> (tokio::task::JoinHandle<()>, SocketFile) {
+        let config = anycast_speaker::Config {
+            local_asn: anycast_bgp::Asn(64500),
+            router_id: [192, 0, 2, 1].into(),
+            listen: Vec::new(),
+            install_routes: false,
+            place: std::sync::Arc::new(anycast_speaker::Here),
+            neighbors: Vec::new(),
+        };
+        let speaker = anycast_speaker::Speaker::bind(config, None).await.unwrap();
+        let handle = speaker.handle();
+        tokio::spawn(speaker.run());
+        for number in 0..routes {
+            let address = std::net::Ipv4Addr::from(0x0a00_0000 + number * 256);
+            let prefix = anycast_bgp::IpNet::new(address.into(), 24).unwrap();
+            let nowhere = std::net::IpAddr::from([0, 0, 0, 0]);
+            handle.originate(prefix, anycast_bgp::Attributes::new(nowhere));
+        }
+        let (listener, file) = open(path).await.unwrap();
+        let serving = async {
+            let (questions, _nobody_asks) = mpsc::channel(1);
+            serve(listener, questions, handle).await.unwrap();
+        };
+        (tokio::spawn(serving), file)
+    }
+
+    #[tokio::test]
+    async fn a_table_of_many_pages_is_one_array_with_a_route_a_line() {
+        let folder = Folder::new("pages");
+        let client = |path: &Path| Client::new(path.to_owned());
+        for (routes, lines) in [(0, 2), (1, 3), (1000, 1002), (2001, 2003)] {
+            let path = folder.0.join(format!("{routes}.sock"));
+            let (task, _file) = speaker_with(routes, &path).await;
+            let mut heard = Vec::new();
+            let heard_one = |line: &str| heard.push(line.to_owned());
+            client(&path).get_lines("/v1/routes", heard_one).await.unwrap();
+            assert_eq!(heard.len(), lines, "{routes} routes");
+            let array: Vec<serde_json::Value> = client(&path).get("/v1/routes").await.unwrap();
+            assert_eq!(array.len(), routes as usize);
+            for (line, row) in heard[1..].iter().zip(&array) {
+                let line = line.strip_suffix(',').unwrap_or(line);
+                assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap(), *row);
+            }
+            let within: Vec<serde_json::Value> =
+                client(&path).get("/v1/routes?within=10.0.0.0/16").await.unwrap();
+            assert_eq!(within.len(), routes.min(256) as usize);
+            task.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_makes_no_sense_is_refused_in_words() {
+        let folder = Folder::new("sense");
+        let path = folder.0.join("fra.sock");
+        let (task, _file) = speaker_with(1, &path).await;
+        for (target, words) in [
+            ("/v1/routes?prefix=10.0.0.0/24&address=10.0.0.1", "one of prefix, address and within"),
+            ("/v1/routes?received=a&accepted=b", "one of received, accepted and advertised"),
+            ("/v1/routes?family=ipv5", "the families are ipv4 and ipv6"),
+            ("/v1/routes?received=a", "no neighbor is called a"),
+            ("/v1/neighbors/a", "no neighbor is called a"),
+            ("/v1/explain", "which prefix?"),
+            ("/v1/explain?address=11.0.0.1", "no route to 11.0.0.1"),
+        ] {
+            let client = Client::new(path.clone());
+            let refused = client.get_text(target).await.unwrap_err();
+            assert!(refused.to_string().contains(words), "{target}: {refused}");
+            let refused = client.get_lines(target, |_| ()).await.unwrap_err();
+            assert!(refused.to_string().contains(words), "{target}: {refused}");
+        }
+        task.abort();
+    }
 }

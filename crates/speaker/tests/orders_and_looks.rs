@@ -8,6 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anycast_bgp::policy::{Action, Policy, Rule, Set};
@@ -286,4 +287,62 @@ async fn many_routes_come_in_pages_and_in_order() {
     }
     assert_eq!(found.len(), 39_999);
     assert!(found.is_sorted());
+}
+
+/// What this process has in memory, in MiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a million routes take half a minute"]
+async fn a_look_at_a_million_routes_keeps_nobody_waiting_and_needs_little() {
+    let (left, right) = pair().await;
+    for number in 0..1_000_000_u32 {
+        let prefix = IpNet::new(Ipv4Addr::from(0x0100_0000 + number * 256).into(), 24).unwrap();
+        let mut attributes = Attributes::new(IpAddr::V4(LEFT));
+        attributes.med = Some(number % 1000);
+        left.originate(prefix, attributes);
+    }
+    for _ in 0..120 {
+        if status(&right).await.received == 1_000_000 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(status(&right).await.received, 1_000_000);
+    let before = resident();
+    let (other, over) = (right.clone(), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&over);
+    let waiting = tokio::spawn(async move {
+        let mut longest = Duration::ZERO;
+        while !told.load(Ordering::Acquire) {
+            let begin = std::time::Instant::now();
+            assert_eq!(other.established().await, (1, 1));
+            longest = longest.max(begin.elapsed());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        longest
+    });
+    let begin = std::time::Instant::now();
+    let mut stream = right.look(RouteLook::default()).await.unwrap();
+    let gathered = begin.elapsed();
+    let mut most = resident();
+    let mut count = 0;
+    while let Some(page) = stream.next_page().await.unwrap() {
+        count += page.into_iter().map(RouteRow::from).count();
+        most = most.max(resident());
+    }
+    let took = begin.elapsed();
+    over.store(true, Ordering::Release);
+    let longest = waiting.await.unwrap();
+    println!(
+        "{count} routes in {took:?} ({gathered:?} until the first); another question waited for \
+         {longest:?} at most; {} MiB more",
+        most.saturating_sub(before)
+    );
+    assert_eq!(count, 1_000_000);
+    assert!(most < before + 100, "{before} MiB before, {most} MiB at most");
 }
