@@ -4,12 +4,17 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anycast_bgp::rov::{VrpTable, file};
 use anycast_fleet::Fleet;
 
 use crate::cli::CheckArguments;
 
 pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, String> {
-    let report = anycast_fleet::read(&arguments.fleet).map_err(|error| error.to_string())?;
+    let report = match &arguments.vrps {
+        Some(path) => anycast_fleet::read_with_vrps(&arguments.fleet, &read_vrps(path)?),
+        None => anycast_fleet::read(&arguments.fleet),
+    }
+    .map_err(|error| error.to_string())?;
     if arguments.json {
         println!("{:#}", report.to_json());
     } else {
@@ -37,6 +42,12 @@ pub(crate) fn check(arguments: &CheckArguments) -> Result<ExitCode, String> {
         (0, _) => ExitCode::SUCCESS,
         _ => ExitCode::from(2),
     })
+}
+
+fn read_vrps(path: &Path) -> Result<VrpTable, String> {
+    let octets =
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    file::parse(&octets).map_err(|why| format!("{} is no VRP file: {why}", path.display()))
 }
 
 /// `1 site`, `2 prefixes`.

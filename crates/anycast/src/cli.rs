@@ -44,11 +44,15 @@ pub(crate) enum Command {
 Examples:
   anycast check fleet.toml
   anycast check --strict --json fleet.toml
+  anycast check fleet.toml --vrps vrps.json   will others drop what we announce?
 
 Exit codes: 0 sound; 1 warnings and --strict; 2 errors.")]
 pub(crate) struct CheckArguments {
     /// The fleet file.
     pub(crate) fleet: PathBuf,
+    /// VRPs as validators write them in JSON: warn of prefixes that they call invalid.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vrps: Option<PathBuf>,
     /// Make warnings fail too (exit code 1).
     #[arg(long)]
     pub(crate) strict: bool,
@@ -128,6 +132,8 @@ Examples:
     Routes(RoutesArguments),
     /// Services, their checks, and which prefixes are announced.
     Services,
+    /// Who may originate which prefix: caches, our own prefixes, received routes by state.
+    Rpki,
     /// What happened, newest last.
     Events,
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod neighbors;
 mod routes;
+mod rpki;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +40,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Bfd => "/v1/bfd".to_owned(),
         Shown::Routes(wanted) => return routes::fetch(wanted, arguments.json, client).await,
         Shown::Services => "/v1/services".to_owned(),
+        Shown::Rpki => "/v1/rpki".to_owned(),
         Shown::Events => "/v1/events".to_owned(),
     };
     if arguments.json {
@@ -56,6 +58,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
         Shown::Routes(_) => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
+        Shown::Rpki => print!("{}", rpki::text(&client.get(&target).await?)),
         Shown::Events => events(&client.get::<Vec<SiteEvent>>(&target).await?),
     }
     Ok(())
@@ -201,16 +204,25 @@ fn services(report: &ServicesReport) {
         rows.collect(),
     );
     println!();
+    let with_rpki = report.prefixes.iter().any(|prefix| prefix.rpki.is_some());
     let rows = report.prefixes.iter().map(|prefix| {
-        vec![
+        let mut row = vec![
             prefix.prefix.clone(),
             if prefix.announced { "announced" } else { "withdrawn" }.to_owned(),
             span(prefix.since_seconds),
             format!("{} of {}", prefix.require, prefix.services.join(", ")),
             prefix.why.clone().unwrap_or_default(),
-        ]
+        ];
+        if with_rpki {
+            row.insert(4, prefix.rpki.clone().unwrap_or_default());
+        }
+        row
     });
-    table::print(&["PREFIX", "STATE", "SINCE", "STANDS FOR", "WHY"], rows.collect());
+    let mut headings = vec!["PREFIX", "STATE", "SINCE", "STANDS FOR", "WHY"];
+    if with_rpki {
+        headings.insert(4, "RPKI");
+    }
+    table::print(&headings, rows.collect());
     if report.sessions_up == 0 && report.prefixes.iter().any(|prefix| prefix.announced) {
         println!("\nNo BGP session is up: nobody hears this. `anycast show neighbors` says why.");
     }

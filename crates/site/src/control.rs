@@ -2,6 +2,7 @@
 
 mod neighbors;
 mod routes;
+mod rpki;
 
 use std::collections::HashMap;
 use std::io;
@@ -18,6 +19,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::events::SiteEvent;
+use crate::rpki::Look;
 use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
 
 /// A question that the daemon's loop answers.
@@ -25,6 +27,7 @@ pub(crate) enum Question {
     Sites(oneshot::Sender<Vec<SiteRow>>),
     Services(oneshot::Sender<ServicesReport>),
     Events(oneshot::Sender<Vec<SiteEvent>>),
+    Rpki(oneshot::Sender<Look>),
     Prepend(PrependOrder, oneshot::Sender<Result<(), String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
@@ -111,6 +114,7 @@ pub(crate) async fn serve(
         .route("/v1/bfd", get(bfd))
         .route("/v1/routes", get(routes::list))
         .route("/v1/explain", get(routes::explain))
+        .route("/v1/rpki", get(rpki::report))
         .route("/v1/prepend", post(prepend))
         .with_state(api);
     axum::serve(listener, router).await

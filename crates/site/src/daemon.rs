@@ -23,6 +23,7 @@ use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Question};
 use crate::events::EventLog;
 use crate::looking_glass;
+use crate::rpki::OwnOrigins;
 use crate::status::{
     CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
 };
@@ -108,7 +109,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
     let glass = glass.map(|glass| tokio::spawn(looking_glass::serve(glass, handle.clone())));
 
-    let mut daemon = Daemon::new(fleet, site, handle.clone());
+    let (origins, mut from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
+    let mut daemon = Daemon::new(fleet, site, handle.clone(), origins);
     let (check_events, mut from_checks) = mpsc::channel(256);
     daemon.start_checks(&check_events);
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
@@ -146,6 +148,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             Some(event) = from_checks.recv() => daemon.handle_check(event),
             Some(event) = from_builtins.recv() => daemon.handle_builtin(event, &check_events),
             Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
+            Some(event) = from_rpki.recv() => daemon.origins.handle(event, &mut daemon.events),
             Some(question) = questions.recv() => daemon.answer(question),
             death = next_death(&mut deaths) => daemon.handle_death(death),
         }
@@ -244,10 +247,11 @@ struct Daemon {
     announced: Vec<IpNet>,
     established: usize,
     prepends: HashMap<String, u8>,
+    origins: OwnOrigins,
 }
 
 impl Daemon {
-    fn new(fleet: Fleet, site: Site, speaker: Handle) -> Self {
+    fn new(fleet: Fleet, site: Site, speaker: Handle, origins: OwnOrigins) -> Self {
         let steer = fleet.steer();
         Self {
             state: "running",
@@ -260,6 +264,7 @@ impl Daemon {
             announced: Vec::new(),
             established: 0,
             prepends: HashMap::new(),
+            origins,
             fleet,
             site,
         }
@@ -400,6 +405,7 @@ impl Daemon {
         while let Some(action) = self.steer.poll_action() {
             match action {
                 Action::Announce { prefix } => {
+                    self.origins.before_announcing(prefix, &mut self.events);
                     // The speaker puts its own address there.
                     let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
                     self.speaker.originate(prefix, Attributes::new(nowhere));
@@ -440,6 +446,7 @@ impl Daemon {
         match question {
             Question::Sites(sender) => drop(sender.send(self.sites())),
             Question::Services(sender) => drop(sender.send(self.services())),
+            Question::Rpki(sender) => drop(sender.send(self.origins.look(&self.announced))),
             Question::Events(sender) => drop(sender.send(self.events.list())),
             Question::Prepend(order, sender) => drop(sender.send(self.prepend(&order))),
             Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
@@ -501,6 +508,7 @@ impl Daemon {
             announced: self.announced.contains(&prefix.prefix),
             since_seconds: (now - prefix.since).as_secs_f64(),
             why: prefix.why,
+            rpki: self.origins.state_of(&prefix.prefix),
         });
         ServicesReport {
             services: services.collect(),

@@ -38,6 +38,16 @@ impl EventLog {
         } else {
             tracing::info!("{kind} {subject}: {detail}");
         }
+        self.keep(kind, subject, detail);
+    }
+
+    /// The same for what an operator should look at: logged as a warning.
+    pub fn warn(&mut self, kind: &str, subject: &str, detail: &str) {
+        tracing::warn!("{kind} {subject}: {detail}");
+        self.keep(kind, subject, detail);
+    }
+
+    fn keep(&mut self, kind: &str, subject: &str, detail: &str) {
         let unix_time =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.last += 1;

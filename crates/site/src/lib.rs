@@ -9,6 +9,7 @@
 //! | [`builtin`] | built-in services as child processes |
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
 //! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
+//! | [`rpki`] | what the RPKI says of the site's own prefixes |
 //! | [`events`] | what happened |
 
 #![allow(
@@ -25,6 +26,7 @@ pub mod control;
 pub mod daemon;
 pub mod events;
 mod looking_glass;
+pub mod rpki;
 pub mod status;
 mod translate;
 pub mod watch;

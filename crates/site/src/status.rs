@@ -80,6 +80,10 @@ pub struct PrefixRow {
     pub since_seconds: f64,
     /// Why it is not announced.
     pub why: Option<String>,
+    /// What the RPKI says of it as we announce it: `valid`, `not-found` or `invalid`; `None`:
+    /// there are no VRPs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpki: Option<String>,
 }
 
 /// The whole of `show services`.

@@ -39,7 +39,8 @@ pub(super) async fn fetch(
     if json {
         return client.get_lines(&target, |line| println!("{line}")).await;
     }
-    let mut table = Growing::new(HEADINGS);
+    // Whether there is a column for the RPKI shows at the first route.
+    let mut table: Option<(bool, Growing)> = None;
     let mut hidden = 0;
     let mut garbled = None;
     let all = wanted.all || wanted.received.is_some();
@@ -49,13 +50,18 @@ pub(super) async fn fetch(
             return;
         }
         match serde_json::from_str::<Value>(line) {
-            Ok(row) if all || row["ineligible"].is_null() => table.add(cells(&row)),
+            Ok(row) if all || row["ineligible"].is_null() => {
+                let with_rpki = !row["rpki"].is_null();
+                let (with_rpki, table) =
+                    table.get_or_insert_with(|| (with_rpki, Growing::new(&headings(with_rpki))));
+                table.add(cells(&row, *with_rpki));
+            }
             Ok(_) => hidden += 1,
             Err(error) => garbled = Some(error.to_string()),
         }
     };
     client.get_lines(&target, print).await?;
-    table.end();
+    table.map_or_else(|| Growing::new(HEADINGS), |(_, table)| table).end();
     if let Some(words) = garbled {
         return Err(ClientError::Garbled(words));
     }
@@ -87,7 +93,18 @@ fn query(wanted: &RoutesArguments) -> String {
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
 
-fn cells(row: &Value) -> Vec<String> {
+/// Where the column for the RPKI stands.
+const RPKI: usize = 8;
+
+fn headings(with_rpki: bool) -> Vec<&'static str> {
+    let mut headings = HEADINGS.to_vec();
+    if with_rpki {
+        headings.insert(RPKI, "RPKI");
+    }
+    headings
+}
+
+fn cells(row: &Value, with_rpki: bool) -> Vec<String> {
     let local = row["neighbor"].is_null();
     let mark = match (row["best"] == true, row["ineligible"].is_null()) {
         (true, _) => "*>",
@@ -96,7 +113,7 @@ fn cells(row: &Value) -> Vec<String> {
     };
     // Its neighbor restarts, or sends its routes anew.
     let stale = if row["stale"] == true { "s" } else { "" };
-    vec![
+    let mut cells = vec![
         format!("{mark}{stale}"),
         text(row, "prefix"),
         text(row, "next_hop"),
@@ -107,5 +124,9 @@ fn cells(row: &Value) -> Vec<String> {
         text(row, "origin"),
         text(row, "communities"),
         text(row, "ineligible"),
-    ]
+    ];
+    if with_rpki {
+        cells.insert(RPKI, text(row, "rpki"));
+    }
+    cells
 }
