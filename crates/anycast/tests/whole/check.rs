@@ -190,3 +190,24 @@ fn a_reader_that_has_seen_enough_ends_it_without_a_word() {
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn what_others_will_drop_is_a_warning_with_file_and_line() {
+    let desk = Desk::new(User::Ordinary);
+    desk.write("fleet.toml", SOUND);
+    let roas = |asn: u32| format!(r#"{{"roas": [{{"prefix": "192.0.2.0/24", "asn": {asn}}}]}}"#);
+    desk.write("vrps.json", roas(64500));
+    let good = desk.run(&["check", "fleet.toml", "--strict", "--vrps", "vrps.json"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    desk.write("vrps.json", roas(64999));
+    let bad = desk.run(&["check", "fleet.toml", "--strict", "--vrps", "vrps.json"]);
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    for words in ["fleet.toml:6:", "rpki-invalid", "from AS64500 invalid", "AS64999"] {
+        assert!(bad.out.contains(words), "{words}: {}", bad.out);
+    }
+    desk.write("vrps.json", "{");
+    desk.run(&["check", "fleet.toml", "--vrps", "vrps.json"])
+        .failed_with(2, &["vrps.json is no VRP file: EOF", "line 1"]);
+    desk.run(&["check", "fleet.toml", "--vrps", "none.json"])
+        .failed_with(2, &["cannot read none.json"]);
+}

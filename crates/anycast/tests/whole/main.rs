@@ -16,4 +16,5 @@ mod interop;
 mod lab;
 mod matrix;
 mod operator;
+mod rpki;
 mod site;
