@@ -22,8 +22,8 @@ fn invalid_routes_are_rejected_and_come_in_when_the_vrps_change(user: User) {
     let desk = Desk::new(user);
     desk.write("vrps.json", roas(&[("203.0.113.8/29", 29, 65551), ("192.0.2.0/24", 24, 65551)]));
     let rpki = format!(
-        "[rpki]\nvrp-file = {:?}\nreject-invalid = true\n\n[fleet]\n",
-        desk.path("vrps.json")
+        "[rpki]\nvrp-file = \"{}\"\nreject-invalid = true\n\n[fleet]\n",
+        desk.path("vrps.json").display()
     );
     desk.write("careful.toml", FLEET.replacen("[fleet]\n", &rpki, 1));
     let Some(lab) = lab_without_fra(&desk) else { return };
