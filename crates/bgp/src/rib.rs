@@ -12,7 +12,7 @@
 //! the table; only a changed import policy, a changed interior or a peer's going down walks it
 //! at once, and a poll looks at a bounded number of prefixes.
 //!
-//! Not here: confederations (RFC 5065), IPv4 routes with IPv6 next hops (RFC 8950).
+//! Not here: confederations (RFC 5065).
 //!
 //! | module | what it is |
 //! |---|---|

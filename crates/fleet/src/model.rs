@@ -295,6 +295,8 @@ pub struct Offers {
     pub role: Option<Role>,
     /// Whether it must tell its own role (RFC 9234 §4.2).
     pub strict_role: bool,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
     /// How long its routes are kept while it restarts; `None`: not at all. Nobody is ever asked to
     /// keep ours.
     pub graceful_restart: Option<StaleLimits>,

@@ -481,6 +481,18 @@ const NUMBERS: &[Row] = &[
         &[(W, "strict-without-role", "true")],
     ),
     (
+        "IPv6 next hops for no IPv4",
+        &[(
+            A,
+            "asn = 64501\nfamilies = [\"ipv6\"]\nnext-hop-v6 = \"2001:db8::1\"\nextended-next-hop = true",
+        )],
+        &[
+            (W, "family-without-prefix", "\"ipv6\""),
+            (W, "extended-next-hop-unused", "true"),
+            (W, "family-without-neighbor", "fra"),
+        ],
+    ),
+    (
         "a helper for an hour",
         &[(
             A,

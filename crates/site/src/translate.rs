@@ -59,8 +59,8 @@ fn speaker_neighbor(
 }
 
 fn offer(neighbor: &Neighbor) -> Offer {
-    let Offers { role, strict_role, graceful_restart } = neighbor.offers;
-    Offer { role, strict_role, graceful_restart, ..Offer::default() }
+    let Offers { role, strict_role, extended_next_hop, graceful_restart } = neighbor.offers;
+    Offer { role, strict_role, extended_next_hop, graceful_restart, ..Offer::default() }
 }
 
 /// Reads a neighbor's secret; a final line break is not part of it.

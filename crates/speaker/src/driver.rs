@@ -4,18 +4,18 @@ mod stale;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bfd::Event as BfdEvent;
-use anycast_bgp::IpNet;
 use anycast_bgp::iana::cease_subcode;
 use anycast_bgp::message::Message;
 use anycast_bgp::retention::Retention;
-use anycast_bgp::rib::{Agreed, FibRoute, PeerConfig, PeerUp, Rib, SendPaths};
+use anycast_bgp::rib::{Agreed, FibRoute, PeerConfig, PeerId, PeerUp, Rib, SendPaths};
 use anycast_bgp::session::{self, Action, Connection, DownReason, Session};
 use anycast_bgp::time::Instant;
+use anycast_bgp::{IpNet, NextHop};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ use crate::bfd::{self, BfdStatus};
 use crate::config::{Config, Igp};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
 use crate::handle::{ADMINISTRATIVE_RESET, Command};
-use crate::kernel::{Kernel, KernelRoute};
+use crate::kernel::{self, Kernel, KernelRoute};
 use crate::monitor::{self, Link, Sight};
 use crate::peer::{Notified, Peer, dial_error, peer_id, session_config};
 use crate::speaker::SpeakerEvent;
@@ -130,6 +130,7 @@ impl Driver {
                 established: false,
                 doubted: None,
                 interface: None,
+                unplaced: Vec::new(),
             }
         });
         Self {
@@ -270,9 +271,33 @@ impl Driver {
             return;
         };
         while let Some(change) = self.rib.poll_fib() {
+            let peers = &mut self.peers;
+            for hop in
+                change.route.iter().flat_map(|it| std::iter::once(&it.best).chain(&it.others))
+            {
+                if let Some(peer) = peers.get_mut(hop.peer.0 as usize)
+                    && peer.interface.is_none()
+                    && link_local(hop.next_hop).is_some()
+                {
+                    peer.unplaced.push(change.prefix);
+                }
+            }
+            let interface = |id: PeerId| peers.get(id.0 as usize)?.interface;
+            let igp = self.igp.as_ref();
             let gateways =
-                change.route.map(|route| gateways(self.igp.as_ref(), &route)).unwrap_or_default();
+                change.route.map(|route| gateways(igp, &route, interface)).unwrap_or_default();
             kernel.set(KernelRoute { prefix: change.prefix, gateways });
+        }
+    }
+
+    /// Puts the routes of these prefixes in the kernel as they are now.
+    fn place(&self, prefixes: &[IpNet]) {
+        let Some(kernel) = &self.kernel else { return };
+        let interface = |id: PeerId| self.peers.get(id.0 as usize)?.interface;
+        for prefix in prefixes {
+            let route = self.rib.fib_route(prefix);
+            let gateways = route.map(|it| gateways(self.igp.as_ref(), &it, interface));
+            kernel.set(KernelRoute { prefix: *prefix, gateways: gateways.unwrap_or_default() });
         }
     }
 
@@ -355,6 +380,7 @@ impl Driver {
         peer.established = true;
         peer.unreachable = None;
         peer.interface = None;
+        peer.unplaced.clear();
         peer.since = now;
         let up = PeerUp {
             router_id: established.peer_router_id,
@@ -464,6 +490,8 @@ impl Driver {
                 let peer = &mut self.peers[index];
                 if peer.established && peer.connection_of(connection).is_some() {
                     peer.interface = Some(interface);
+                    let unplaced = std::mem::take(&mut peer.unplaced);
+                    self.place(&unplaced);
                     // It may have gone down before this answer came.
                     if self.down.contains_key(&interface) {
                         self.lose_interface(index);
@@ -656,8 +684,9 @@ impl Driver {
             // A next hop whose gateway moved may keep its cost: the tables see no change then.
             for route in self.rib.routes().filter(|route| route.best && route.peer.is_some()) {
                 let Some(fib) = self.rib.fib_route(&route.prefix) else { continue };
-                let gateways = gateways(Some(&igp), &fib);
-                if !gateways.is_empty() && gateways != self::gateways(Some(&old), &fib) {
+                let interface = |id: PeerId| self.peers.get(id.0 as usize)?.interface;
+                let gateways = gateways(Some(&igp), &fib, interface);
+                if !gateways.is_empty() && gateways != self::gateways(Some(&old), &fib, interface) {
                     kernel.set(KernelRoute { prefix: route.prefix, gateways });
                 }
             }
@@ -699,15 +728,34 @@ impl Driver {
 }
 
 /// Where the kernel sends the packets of a route: what is learnt inside the AS goes the interior's
-/// way, if there is an interior. Ways that meet count once.
-fn gateways(igp: Option<&Igp>, route: &FibRoute) -> Vec<IpAddr> {
+/// way, if there is an interior. Ways that meet count once. Of a next hop that has a link-local
+/// address alone (RFC 2545 §3) the peer's interface is the other half; `None`: not known yet.
+fn gateways(
+    igp: Option<&Igp>,
+    route: &FibRoute,
+    interface: impl Fn(PeerId) -> Option<u32>,
+) -> Vec<IpAddr> {
     let mut gateways = Vec::with_capacity(1 + route.others.len());
     for hop in std::iter::once(&route.best).chain(&route.others) {
         let gateway = match (igp, hop.ebgp) {
             (Some(igp), false) => igp.gateway(hop.next_hop.address),
-            _ => Some(hop.next_hop.address),
+            _ => match link_local(hop.next_hop) {
+                Some(address) => interface(hop.peer).map(|index| kernel::scoped(address, index)),
+                None => Some(hop.next_hop.address),
+            },
         };
         gateways.extend(gateway.filter(|gateway| !gateways.contains(gateway)));
     }
     gateways
+}
+
+/// The link-local address of a next hop that has no other.
+fn link_local(next_hop: NextHop) -> Option<Ipv6Addr> {
+    match next_hop.address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => {
+            Some(next_hop.link_local.unwrap_or(address))
+        }
+        IpAddr::V6(address) if address.is_unspecified() => next_hop.link_local,
+        _ => None,
+    }
 }

@@ -13,7 +13,7 @@ use anycast_bgp::IpNet;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope,
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteVia,
 };
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{RouteMessageBuilder, RouteNextHopBuilder, new_connection};
@@ -225,7 +225,7 @@ async fn carry_out(handle: &rtnetlink::Handle, table: &mut Table, is_retry: bool
         let what = if gateways.is_empty() {
             format!("remove the route {prefix} from")
         } else {
-            let gateways: Vec<String> = gateways.iter().map(ToString::to_string).collect();
+            let gateways: Vec<String> = gateways.iter().map(|it| words(*it)).collect();
             format!("put the route {prefix} via {} in", gateways.join(" and "))
         };
         let others = match refusals - 1 {
@@ -316,13 +316,62 @@ async fn routers(handle: &rtnetlink::Handle, addresses: &[IpAddr]) -> Vec<IpAddr
 /// The router on a link of ours through which the kernel reaches `address`, which may be itself.
 async fn next_router(handle: &rtnetlink::Handle, address: IpAddr) -> Option<IpAddr> {
     let route = lookup(handle, address).await?;
-    Some(gateway_of(&route.attributes).unwrap_or(address))
+    let gateway = gateway_of(&route.attributes).unwrap_or(address);
+    Some(with_interface(gateway, interface_of(&route.attributes)))
 }
 
 fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(v6))
+        | RouteAttribute::Via(RouteVia::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    })
+}
+
+/// A link-local gateway with its interface, in one address: bits 16 to 47, which are zero in every
+/// link-local address (RFC 4291 §2.5.6), hold the interface. So a gateway takes no more room where
+/// there are none of these. Only this module looks into such an address.
+pub(crate) fn scoped(gateway: Ipv6Addr, interface: u32) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from_bits(gateway.to_bits() | u128::from(interface) << SCOPE))
+}
+
+/// Where the interface begins.
+const SCOPE: u32 = 128 - 48;
+
+/// The gateway and, of a link-local one, its interface.
+fn unscoped(gateway: IpAddr) -> (IpAddr, Option<u32>) {
+    match gateway {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            let bits = v6.to_bits();
+            #[expect(clippy::cast_possible_truncation, reason = "the bits of the interface")]
+            let interface = (bits >> SCOPE) as u32;
+            let gateway = Ipv6Addr::from_bits(bits & !(u128::from(u32::MAX) << SCOPE));
+            (IpAddr::V6(gateway), (interface != 0).then_some(interface))
+        }
+        other => (other, None),
+    }
+}
+
+/// A gateway as operators write it.
+fn words(gateway: IpAddr) -> String {
+    match unscoped(gateway) {
+        (gateway, Some(interface)) => format!("{gateway}%{interface}"),
+        (gateway, None) => gateway.to_string(),
+    }
+}
+
+/// The interface that a route or one of its hops names.
+fn with_interface(gateway: IpAddr, interface: Option<u32>) -> IpAddr {
+    match (gateway, interface) {
+        (IpAddr::V6(v6), Some(interface)) if v6.is_unicast_link_local() => scoped(v6, interface),
+        _ => gateway,
+    }
+}
+
+fn interface_of(attributes: &[RouteAttribute]) -> Option<u32> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
         _ => None,
     })
 }
@@ -355,7 +404,18 @@ fn message(prefix: IpNet, gateways: &[IpAddr]) -> Option<RouteMessage> {
         .protocol(PROTOCOL)
         .priority(METRIC);
     match gateways {
-        [gateway] => builder = builder.gateway(*gateway).ok()?,
+        [gateway] => match unscoped(*gateway) {
+            // RTA_VIA: a gateway of the other family (RFC 8950).
+            (IpAddr::V6(gateway), interface) if prefix.addr().is_ipv4() => {
+                let message = builder.get_mut();
+                message.attributes.push(RouteAttribute::Via(RouteVia::Inet6(gateway)));
+                message.attributes.extend(interface.map(RouteAttribute::Oif));
+            }
+            (gateway, interface) => {
+                builder = builder.gateway(gateway).ok()?;
+                builder.get_mut().attributes.extend(interface.map(RouteAttribute::Oif));
+            }
+        },
         // A deletion matches any scope only if it names none.
         [] => builder = builder.scope(RouteScope::NoWhere),
         gateways => {
@@ -365,7 +425,9 @@ fn message(prefix: IpNet, gateways: &[IpAddr]) -> Option<RouteMessage> {
                 } else {
                     RouteNextHopBuilder::new_ipv6()
                 };
-                Some(hop.via(*gateway).ok()?.build())
+                let (gateway, interface) = unscoped(*gateway);
+                let hop = hop.via(gateway).ok()?;
+                Some(interface.map_or_else(|| hop.clone(), |it| hop.clone().interface(it)).build())
             };
             builder = builder.multipath(gateways.iter().map(hop).collect::<Option<_>>()?);
         }
@@ -379,7 +441,10 @@ async fn dump(handle: &rtnetlink::Handle) -> Vec<(IpNet, Vec<IpAddr>)> {
 }
 
 fn read_route(route: &RouteMessage) -> Option<(IpNet, Vec<IpAddr>)> {
-    let mut gateways: Vec<IpAddr> = gateway_of(&route.attributes).into_iter().collect();
+    let mut gateways: Vec<IpAddr> = gateway_of(&route.attributes)
+        .map(|gateway| with_interface(gateway, interface_of(&route.attributes)))
+        .into_iter()
+        .collect();
     let mut destination = None;
     for attribute in &route.attributes {
         match attribute {
@@ -388,7 +453,10 @@ fn read_route(route: &RouteMessage) -> Option<(IpNet, Vec<IpAddr>)> {
                 destination = Some((*v6).into());
             }
             RouteAttribute::MultiPath(hops) => {
-                gateways.extend(hops.iter().filter_map(|hop| gateway_of(&hop.attributes)));
+                gateways.extend(hops.iter().filter_map(|hop| {
+                    let gateway = gateway_of(&hop.attributes)?;
+                    Some(with_interface(gateway, Some(hop.interface_index)))
+                }));
             }
             _ => {}
         }
@@ -432,6 +500,25 @@ async fn remove_leftovers(handle: &rtnetlink::Handle) {
                 warn!("cannot remove a kernel route that an earlier run left: {error}");
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_gateway_keeps_its_interface_and_others_have_none() {
+        let gateway: Ipv6Addr = "fe80::a:b:c:d".parse().expect("an address");
+        for interface in [1, 7, u32::MAX] {
+            let scoped = scoped(gateway, interface);
+            assert_eq!(unscoped(scoped), (IpAddr::V6(gateway), Some(interface)));
+            assert_eq!(words(scoped), format!("fe80::a:b:c:d%{interface}"));
+        }
+        for other in ["192.0.2.1", "2001:db8::1", "fe80::1"] {
+            let other: IpAddr = other.parse().expect("an address");
+            assert_eq!(unscoped(other), (other, None));
         }
     }
 }

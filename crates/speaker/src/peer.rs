@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use anycast_bgp::IpNet;
 use anycast_bgp::retention::Retention;
 use anycast_bgp::rib::PeerId;
 use anycast_bgp::session::{self, Action, Connection, Session};
@@ -39,6 +40,8 @@ pub(crate) struct Peer {
     pub(crate) doubted: Option<Instant>,
     /// The interface over which a directly connected neighbor was last reached.
     pub(crate) interface: Option<u32>,
+    /// Prefixes whose routes wait for it to be known.
+    pub(crate) unplaced: Vec<IpNet>,
 }
 
 /// How many NOTIFICATIONs there were, and when the last of them was.
@@ -167,8 +170,7 @@ pub(crate) fn session_config(
         families: neighbor.families.clone(),
         connect_retry: neighbor.connect_retry,
         passive: neighbor.passive,
-        // What the tables do not know yet is not offered.
-        offer: session::Offer { extended_next_hop: false, ..neighbor.offer },
+        offer: neighbor.offer,
         // Different on every speaker and neighbor, so that retries do not fall together.
         seed: u64::from(u32::from(config.router_id)) << 32 | index as u64,
     }

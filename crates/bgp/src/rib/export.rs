@@ -111,7 +111,7 @@ pub(super) fn export(
     }
     let family = Family::of(prefix);
     if told.next_hop != learnt_next_hop {
-        if told.next_hop.address.is_ipv4() != (family == Family::Ipv4Unicast) {
+        if !up.takes(family, told.next_hop.address) {
             return None;
         }
     } else if ebgp || local || (config.next_hop_self && !reflected) {
@@ -119,6 +119,9 @@ pub(super) fn export(
     } else {
         // The link of the one who announced it is not the peer's (RFC 2545 §3).
         told.next_hop.link_local = None;
+        if !up.takes(family, told.next_hop.address) {
+            return None;
+        }
     }
     if reflected {
         if told.originator_id.is_none() {

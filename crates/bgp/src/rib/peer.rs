@@ -231,12 +231,20 @@ impl PeerUp {
             || (address.to_canonical().is_loopback() && !self.local_address.is_loopback())
     }
 
-    /// The next hop that we announce for a family.
+    /// The next hop that we announce for a family: an address of the family if there is one, else
+    /// an IPv6 address for IPv4 where that was agreed on (RFC 8950).
     pub(super) fn next_hop_self(&self, family: Family) -> Option<NextHop> {
         let of_family = |address: &IpAddr| address.is_ipv4() == (family == Family::Ipv4Unicast);
         Some(self.local_address)
             .filter(of_family)
             .or(self.next_hop_other.filter(of_family))
+            .or(Some(self.local_address).filter(|address| self.takes(family, *address)))
             .map(NextHop::from)
+    }
+
+    /// Whether the peer takes this next hop for a prefix of the family.
+    pub(super) fn takes(&self, family: Family, next_hop: IpAddr) -> bool {
+        next_hop.is_ipv4() == (family == Family::Ipv4Unicast)
+            || (next_hop.is_ipv6() && self.agreed.extended_next_hop)
     }
 }

@@ -912,3 +912,39 @@ fn a_reflected_route_keeps_its_originator_next_hop_and_way() {
         "10.2.0.0/16\n  core: not eligible: it went through our cluster already"
     );
 }
+
+/// RFC 8950: where it was agreed on, an IPv6 next hop will do for IPv4, if there is no other.
+#[test]
+fn an_ipv4_prefix_has_an_ipv6_next_hop_where_there_is_no_other_and_the_peer_takes_it() {
+    let agreed = Agreed { extended_next_hop: true, ..Agreed::default() };
+    let (ours, theirs) = (ip("2001:db8::254"), ip("2001:db8::1"));
+    // (what was agreed on, our IPv4 address, the next hop that is told)
+    for (agreed, next_hop_other, told_of) in [
+        (agreed, None, Some("2001:db8::254")),
+        (agreed, Some(ip("192.0.2.254")), Some("192.0.2.254")),
+        (Agreed::default(), None, None),
+        (Agreed::default(), Some(ip("192.0.2.254")), Some("192.0.2.254")),
+    ] {
+        let mut rib = rib(&[BETA]);
+        rib.add_peer(ALPHA, PeerConfig { address: theirs, ..config(ALPHA) });
+        rib.peer_up(ALPHA, PeerUp { local_address: ours, next_hop_other, agreed, ..up(ALPHA) });
+        told(&mut rib, ALPHA);
+        rib.originate(net("10.9.0.0/16"), route(&[]));
+        let line = |next_hop| format!("10.9.0.0/16: [64500] via {next_hop}");
+        assert_eq!(told(&mut rib, ALPHA), Vec::from_iter(told_of.map(line)));
+    }
+    // What comes so goes on as ever, and into the forwarding table as it is; within the AS to
+    // those only who take it.
+    for (agreed, goes) in [(agreed, true), (Agreed::default(), false)] {
+        let mut rib = rib(&[ALPHA, BETA]);
+        rib.add_peer(CORE, config(CORE));
+        rib.peer_up(CORE, PeerUp { agreed, ..up(CORE) });
+        told(&mut rib, CORE);
+        let attributes = Attributes { next_hop: theirs.into(), ..route(&[64501]) };
+        rib.handle_update(ALPHA, announce("10.1.0.0/16", attributes));
+        assert_eq!(fib(&mut rib), ["10.1.0.0/16 via 2001:db8::1 eBGP 1"]);
+        assert_eq!(told(&mut rib, BETA), ["10.1.0.0/16: [64500 64501] via 192.0.2.254"]);
+        let within = "10.1.0.0/16: [64501] via 2001:db8::1 pref 100".to_owned();
+        assert_eq!(told(&mut rib, CORE), Vec::from_iter(goes.then_some(within)));
+    }
+}

@@ -1,7 +1,7 @@
 //! Rules about what is offered to a neighbor.
 
-use anycast_bgp::Role;
 use anycast_bgp::policy::relation::Relation;
+use anycast_bgp::{Family, Role};
 
 use crate::Neighbor;
 use crate::problem::{Problem, Problems};
@@ -12,6 +12,7 @@ pub(super) fn lint(neighbor: &Placed<Neighbor>, site: &SiteDraft, problems: &Pro
     the_role_fits_the_relation(neighbor, problems);
     a_strict_role_is_a_role(neighbor, problems);
     times_are_of_a_helper(neighbor, problems);
+    other_next_hops_are_for_ipv4(neighbor, problems);
 }
 
 /// Roles are of eBGP only (RFC 9234 §4).
@@ -70,6 +71,17 @@ fn times_are_of_a_helper(neighbor: &Placed<Neighbor>, problems: &Problems) {
             Problem::warning("stale-time-unused", at.of(key), message)
                 .also(at.of("graceful-restart"), "turned off here")
                 .help(format!("Remove `{key}`, or write `graceful-restart = \"helper\"`.")),
+        );
+    }
+}
+
+fn other_next_hops_are_for_ipv4(neighbor: &Placed<Neighbor>, problems: &Problems) {
+    let Placed { value, at } = neighbor;
+    if value.offers.extended_next_hop && !value.families.contains(&Family::Ipv4Unicast) {
+        let message = format!("nothing of IPv4 is spoken with `{}`", value.name);
+        problems.add(
+            Problem::warning("extended-next-hop-unused", at.of("extended-next-hop"), message)
+                .help("Add \"ipv4\" to `families`: this is for IPv4 prefixes alone."),
         );
     }
 }

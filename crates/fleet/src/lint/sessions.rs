@@ -212,7 +212,9 @@ fn it_knows_the_next_hop(neighbor: &Placed<Neighbor>, problems: &Problems) {
     }
     for family in &value.families {
         let (key, known) = match family {
-            Family::Ipv4Unicast => ("next-hop-v4", value.next_hop_v4.is_some()),
+            Family::Ipv4Unicast => {
+                ("next-hop-v4", value.next_hop_v4.is_some() || value.offers.extended_next_hop)
+            }
             Family::Ipv6Unicast => ("next-hop-v6", value.next_hop_v6.is_some()),
         };
         if *family != family_of(value.address) && !known && !at.has(key) {

@@ -22,6 +22,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Offers {
     Offers {
         role: section.get("role", value::word(ROLES)),
         strict_role: section.get("strict-role", value::boolean).unwrap_or(false),
+        extended_next_hop: section.get("extended-next-hop", value::boolean).unwrap_or(false),
         graceful_restart: read_restart(section),
     }
 }
