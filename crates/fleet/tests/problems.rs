@@ -487,9 +487,9 @@ const NUMBERS: &[Row] = &[
             "asn = 64501\nfamilies = [\"ipv6\"]\nnext-hop-v6 = \"2001:db8::1\"\nextended-next-hop = true",
         )],
         &[
+            (W, "family-without-neighbor", "fra"),
             (W, "family-without-prefix", "\"ipv6\""),
             (W, "extended-next-hop-unused", "true"),
-            (W, "family-without-neighbor", "fra"),
         ],
     ),
     (

@@ -119,7 +119,7 @@ pub(super) fn export(
     } else {
         // The link of the one who announced it is not the peer's (RFC 2545 §3).
         told.next_hop.link_local = None;
-        if !up.takes(family, told.next_hop.address) {
+        if family == Family::Ipv4Unicast && !up.takes(family, told.next_hop.address) {
             return None;
         }
     }
