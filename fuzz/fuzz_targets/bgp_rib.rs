@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anycast_bgp::message::Update;
 use anycast_bgp::policy::{Action, Match, Policy, Rule, Set};
-use anycast_bgp::rib::{Limits, PeerConfig, PeerId, PeerUp, Rib};
+use anycast_bgp::rib::{Agreed, Limits, PeerConfig, PeerId, PeerUp, Rib, SendPaths};
 use anycast_bgp::{AsPath, Asn, Attributes, Community, Family, IpNet};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -121,6 +121,8 @@ impl World {
                             local_address: Ipv4Addr::new(192, 0, 2, 254).into(),
                             next_hop_other: "2001:db8::fe".parse().ok(),
                             families: Family::ALL[..1 + usize::from(both)].to_vec(),
+                            send_paths: SendPaths::default(),
+                            agreed: Agreed::default(),
                         },
                     );
                     self.told.insert(peer, BTreeMap::new());
