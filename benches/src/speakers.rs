@@ -143,6 +143,7 @@ pub fn speak(arguments: [&str; 3]) -> Result<(), Failure> {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: (0..setup.neighbors).map(|index| configured(setup, index)).collect(),
+        ..Config::new(Asn(SPEAKER.1), SPEAKER.0)
     })
 }
 
@@ -165,6 +166,7 @@ pub fn answer(milliseconds: &str) -> Result<(), Failure> {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![towards],
+        ..Config::new(Asn(neighbor(0).1), LINK[1])
     })
 }
 
@@ -231,6 +233,7 @@ fn configured(setup: Setup, index: usize) -> Neighbor {
         export: if setup.tells(index) { Policy::accept_all() } else { Policy::reject_all() },
         next_hop_self: false,
         bfd: watched,
+        ..Neighbor::new(format!("n{index}"), address.into(), Asn(asn))
     }
 }
 

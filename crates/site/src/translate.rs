@@ -25,6 +25,7 @@ pub(crate) fn speaker_config(fleet: &Fleet, site: &Site) -> Result<anycast_speak
         install_routes: site.kernel_routes,
         place: Arc::new(Here),
         neighbors: neighbors.collect::<Result<_, _>>()?,
+        ..Config::new(site.asn, site.router_id)
     })
 }
 
@@ -55,6 +56,7 @@ fn speaker_neighbor(
         export: neighbor.export_policy(fleet, 0),
         next_hop_self: true,
         bfd: neighbor.bfd.map(|bfd| Bfd { interval: bfd.interval, multiplier: bfd.multiplier }),
+        ..Neighbor::new(&neighbor.name, neighbor.address, neighbor.asn)
     })
 }
 

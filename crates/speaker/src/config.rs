@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
+pub use anycast_bgp::rib::Limits;
 pub use anycast_bgp::session::Offer;
 use anycast_bgp::{Asn, Family, IpNet, Role};
 
@@ -24,8 +25,26 @@ pub struct Config {
     pub install_routes: bool,
     /// Where sockets are opened.
     pub place: Arc<dyn Place>,
+    /// Our cluster in route reflection, if it is not called by our BGP Identifier (RFC 4456 §7).
+    pub cluster_id: Option<Ipv4Addr>,
     /// The neighbors.
     pub neighbors: Vec<Neighbor>,
+}
+
+impl Config {
+    /// A speaker that only dials, keeps its routes to itself and has no neighbors yet.
+    #[must_use]
+    pub fn new(local_asn: Asn, router_id: Ipv4Addr) -> Self {
+        Self {
+            local_asn,
+            router_id,
+            listen: Vec::new(),
+            install_routes: false,
+            place: Arc::new(Here),
+            cluster_id: None,
+            neighbors: Vec::new(),
+        }
+    }
 }
 
 /// One BGP neighbor.
@@ -68,6 +87,56 @@ pub struct Neighbor {
     /// Notice by BFD when it has died: over a single hop (RFC 5881), with `multihop` over several
     /// (RFC 5883).
     pub bfd: Option<Bfd>,
+    /// iBGP: our client in route reflection (RFC 4456).
+    pub reflector_client: bool,
+    /// How much is taken from it.
+    pub limits: Limits,
+    /// What follows when it sends more prefixes than that.
+    pub at_limit: AtLimit,
+}
+
+/// What follows when a neighbor sends more prefixes than its limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AtLimit {
+    /// A warning.
+    Warn,
+    /// The session ends (RFC 4486: Cease, Maximum Number of Prefixes Reached) and starts again
+    /// after so long; `None`: when an operator clears it.
+    End {
+        /// How long it rests.
+        restart_after: Option<Duration>,
+    },
+}
+
+impl Neighbor {
+    /// A directly connected neighbor with RFC 4271's port and timers, of which nothing is taken
+    /// and which is told nothing (RFC 8212).
+    #[must_use]
+    pub fn new(name: impl Into<String>, address: IpAddr, asn: Asn) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            port: 179,
+            local_address: None,
+            asn,
+            hold_time: Duration::from_secs(90),
+            connect_retry: Duration::from_secs(1),
+            families: vec![Family::of(&address.into())],
+            next_hop_other: None,
+            passive: false,
+            offer: Offer::default(),
+            multihop: None,
+            ttl_security: false,
+            password: None,
+            import: Policy::reject_all(),
+            export: Policy::reject_all(),
+            next_hop_self: false,
+            bfd: None,
+            reflector_client: false,
+            limits: Limits::default(),
+            at_limit: AtLimit::End { restart_after: None },
+        }
+    }
 }
 
 impl Neighbor {

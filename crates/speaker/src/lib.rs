@@ -25,7 +25,9 @@ mod sockopt;
 mod speaker;
 
 pub use bfd::BfdStatus;
-pub use config::{Bfd, Config, Here, Igp, IgpRoute, Neighbor, Offer, Password, Place};
+pub use config::{
+    AtLimit, Bfd, Config, Here, Igp, IgpRoute, Limits, Neighbor, Offer, Password, Place,
+};
 pub use handle::{
     CapabilityWords, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle, LimitsRow,
     LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts, RouteLook,

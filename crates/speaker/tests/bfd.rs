@@ -114,6 +114,7 @@ fn neighbor(name: &str, local: IpAddr, remote: IpAddr, asn: u32) -> Neighbor {
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: Some(bfd()),
+        ..Neighbor::new(name, remote, Asn(asn))
     }
 }
 
@@ -125,6 +126,7 @@ async fn start(asn: u32, neighbor: Neighbor) -> Handle {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();

@@ -83,6 +83,7 @@ async fn speaker() -> Speaker {
         install_routes: true,
         place: Arc::new(Here),
         neighbors: Vec::new(),
+        ..Config::new(Asn(64501), Ipv4Addr::LOCALHOST)
     };
     Speaker::bind(config, None).await.unwrap()
 }

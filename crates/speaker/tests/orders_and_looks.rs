@@ -59,7 +59,9 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
             export: Policy::accept_all(),
             next_hop_self: false,
             bfd: None,
+            ..Neighbor::new(name, remote.into(), asn(remote))
         }],
+        ..Config::new(asn(local), local)
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();

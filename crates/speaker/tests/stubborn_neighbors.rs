@@ -40,6 +40,7 @@ fn neighbor(address: Ipv4Addr, port: u16, asn: Asn) -> Neighbor {
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new(address.to_string(), address.into(), asn)
     }
 }
 
@@ -56,6 +57,7 @@ async fn start(
         install_routes: false,
         place: Arc::new(Here),
         neighbors,
+        ..Config::new(asn, address)
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();

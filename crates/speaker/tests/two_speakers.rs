@@ -50,6 +50,7 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new(name, remote.into(), Asn(asn))
     }
 }
 
@@ -61,6 +62,7 @@ async fn start(local: Ipv4Addr, asn: u32, neighbor: Neighbor) -> Handle {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(Asn(asn), local)
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();
@@ -187,6 +189,7 @@ async fn a_neighbor_that_cannot_be_reached_is_reported_once() {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor("right", LEFT, RIGHT, port, 64502)],
+        ..Config::new(Asn(64501), LEFT)
     };
     let (reports, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let speaker = Speaker::bind(config, Some(reports)).await.unwrap();
@@ -212,6 +215,7 @@ async fn a_port_in_use_is_an_error_that_says_so() {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: Vec::new(),
+        ..Config::new(Asn(64501), LEFT)
     };
     let Err(error) = Speaker::bind(config, None).await else { panic!("bound a taken port") };
     assert!(error.to_string().contains("another BGP daemon"), "{error}");

@@ -61,6 +61,7 @@ impl Router {
             install_routes: true,
             place: Arc::new(Namespace(namespace.clone())),
             neighbors: plan.neighbors.iter().map(|n| neighbor(plan.asn, n, ours(n.node))).collect(),
+            ..Config::new(plan.asn, plan.router_id)
         };
         let speaker = Speaker::bind(config, None).await?;
         let handle = speaker.handle();
@@ -132,6 +133,7 @@ fn neighbor(asn: Asn, plan: &NeighborPlan, ours: bool) -> Neighbor {
         export,
         next_hop_self: plan.next_hop_self,
         bfd: plan.bfd.map(|bfd| Bfd { interval: bfd.interval, multiplier: bfd.multiplier }),
+        ..Neighbor::new(&plan.name, plan.address, plan.asn)
     }
 }
 
