@@ -264,6 +264,7 @@ pub mod update_subcode {
 /// The registry "BGP Finite State Machine Error Subcodes" (RFC 6608).
 #[expect(missing_docs, reason = "the names are the RFC's own")]
 pub mod fsm_subcode {
+    pub const UNSPECIFIC: u8 = 0;
     pub const UNEXPECTED_MESSAGE_IN_OPEN_SENT: u8 = 1;
     pub const UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM: u8 = 2;
     pub const UNEXPECTED_MESSAGE_IN_ESTABLISHED: u8 = 3;

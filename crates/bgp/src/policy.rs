@@ -88,6 +88,9 @@ pub enum Match {
     Local,
     /// The RPKI says this of the route's origin (RFC 6811).
     Rpki(Validity),
+    /// Our own AS originates the route, or brought it in: this speaker originates it itself, or
+    /// an iBGP neighbor sent it.
+    Internal,
 }
 
 /// A prefix with the lengths it covers: `10.0.0.0/8` exactly, or with `ge` and `le`.
@@ -144,6 +147,8 @@ pub enum Set {
 pub struct RouteFacts {
     /// This speaker originates the route itself.
     pub local: bool,
+    /// It does, or an iBGP neighbor sent it.
+    pub internal: bool,
     /// The address of the neighbor that sent it.
     pub neighbor: Option<IpAddr>,
     /// What the RPKI says of its origin; needs to be known only if the policy

@@ -22,8 +22,9 @@
 //!   connection has ended, or after five seconds: else one side can be Established on the loser
 //!   when the other side, as §6.8 has it, closes it. §6.8 lets a speaker look at connections in
 //!   OpenSent; the wait costs a round trip at most with a neighbor that sends its OPEN at once.
-//! - When one connection reaches OpenConfirm, an attempt to open the other is given up. Nobody has
-//!   sent an OPEN on it, so neither side can have chosen it.
+//! - When one connection reaches OpenConfirm, an attempt to open the other is given up, and so is
+//!   another on which our OPEN is delayed. We have sent no OPEN on it, so the neighbor cannot have
+//!   chosen it.
 
 mod ending;
 mod negotiation;
@@ -68,6 +69,9 @@ pub struct Config {
     /// The first wait before we try again, with jitter of 75 to 100 %; it doubles up to 120 s and
     /// starts anew once a session was Established.
     pub connect_retry: Duration,
+    /// How long we wait for the neighbor's OPEN on a new connection before we send ours
+    /// (DelayOpenTime, RFC 4271 §8.1.1); zero: not at all.
+    pub delay_open: Duration,
     /// Never dial; wait for the neighbor to do so.
     pub passive: bool,
     /// What we offer besides.
@@ -557,7 +561,7 @@ impl Session {
                 };
                 let links = [&opening.dialled, &opening.accepted];
                 let links = links.into_iter().flatten().filter_map(|link| match &link.phase {
-                    Phase::OpenSent { hold_at } => Some(*hold_at),
+                    Phase::Delayed { open_at: at } | Phase::OpenSent { hold_at: at } => Some(*at),
                     Phase::Deferred { until, .. } => Some(*until),
                     Phase::OpenConfirm { timers, .. } => timers.next(),
                 });
@@ -743,6 +747,10 @@ impl Session {
                 (Some(Handshake { phase: Phase::OpenSent { .. }, .. }), Message::Open(open)) => {
                     self.handle_open(now, connection, &open);
                 }
+                (Some(Handshake { phase: Phase::Delayed { .. }, .. }), Message::Open(open)) => {
+                    self.send_open(now, connection);
+                    self.handle_open(now, connection, &open);
+                }
                 (
                     Some(Handshake { phase: Phase::Deferred { heard, .. }, .. }),
                     Message::Keepalive,
@@ -795,7 +803,7 @@ impl Session {
         match &mut self.state {
             State::Opening(opening) => {
                 opening.slot(connection).as_ref().map(|handshake| match &handshake.phase {
-                    Phase::OpenSent { .. } => self.config.first_context(),
+                    Phase::Delayed { .. } | Phase::OpenSent { .. } => self.config.first_context(),
                     Phase::Deferred { link, .. } | Phase::OpenConfirm { link, .. } => link.context,
                 })
             }

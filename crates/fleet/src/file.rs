@@ -89,10 +89,13 @@ fn read_and(
 fn secrets(draft: &Draft, folder: &Path) -> Vec<Problem> {
     let neighbors = draft.sites.iter().flat_map(|site| &site.neighbors);
     neighbors
-        .filter_map(|neighbor| {
-            let path = folder.join(neighbor.value.password_file.as_ref()?);
-            look_at_secret(&path, neighbor.at.of("password-file"))
+        .flat_map(|neighbor| {
+            let ao = neighbor.value.tcp_ao.as_ref().map(|ao| &ao.key_file);
+            [("password-file", neighbor.value.password_file.as_ref()), ("tcp-ao", ao)]
+                .into_iter()
+                .filter_map(|(key, file)| Some((folder.join(file?), neighbor.at.of(key))))
         })
+        .filter_map(|(path, span)| look_at_secret(&path, span))
         .collect()
 }
 

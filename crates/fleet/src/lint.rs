@@ -1,5 +1,6 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
+mod internal;
 mod looking_glass;
 mod numbers;
 mod offers;
@@ -8,6 +9,7 @@ mod prefixes;
 pub(crate) mod rpki;
 mod services;
 mod sessions;
+mod transport;
 
 use crate::problem::{Problem, Problems};
 use crate::read::Draft;

@@ -221,6 +221,11 @@ pub struct Site {
     pub stop_wait: Duration,
     /// Where its looking glass listens; `None`: it has none.
     pub looking_glass: Option<SocketAddr>,
+    /// Whether it is a router without services of its own: it passes on what the machines behind
+    /// it announce by iBGP.
+    pub router: bool,
+    /// Its cluster in route reflection, if it is not called by its router id (RFC 4456 §7).
+    pub cluster_id: Option<Ipv4Addr>,
     /// At least one; no two with the same address.
     pub neighbors: Vec<Neighbor>,
     /// Its own sources of VRPs, in place of the fleet's.
@@ -284,8 +289,75 @@ pub struct Neighbor {
     pub passive: bool,
     /// How BFD watches it (RFC 5880); `None`: not at all.
     pub bfd: Option<Bfd>,
+    /// How long a new connection waits for its OPEN before we send ours (RFC 4271 §8.1.1).
+    pub delay_open: Duration,
+    /// The only interface over which it is dialled and heard.
+    pub interface: Option<String>,
+    /// The key of TCP-AO (RFC 5925).
+    pub tcp_ao: Option<TcpAo>,
+    /// How much is taken from it.
+    pub limits: Limits,
+    /// Whether an iBGP neighbor is told our own address as the next hop of what others told us;
+    /// an eBGP neighbor always is.
+    pub next_hop_self: bool,
+    /// Whether it is our client in route reflection (RFC 4456).
+    pub reflector_client: bool,
     /// What it is offered in our OPEN.
     pub offers: Offers,
+}
+
+/// How much is taken from a neighbor.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// Prefixes; `None`: any number.
+    pub prefixes: Option<MaxPrefixes>,
+    /// A route with a longer AS path is not used.
+    pub as_path_length: Option<u32>,
+}
+
+/// How many prefixes a neighbor may send, and what follows when it sends more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MaxPrefixes {
+    /// The most that is in order.
+    pub limit: u32,
+    /// From so many on there is a warning.
+    pub warn_at: u32,
+    /// What follows beyond the limit.
+    pub action: AtLimit,
+}
+
+/// What follows when a neighbor sends more prefixes than its limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AtLimit {
+    /// Another warning.
+    Warn,
+    /// Its session ends (RFC 4486 §4) and starts again after so long; `None`: when an operator
+    /// clears it.
+    Restart(Option<Duration>),
+}
+
+/// A key of TCP-AO (RFC 5925 §3.1). The secret itself is never kept here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TcpAo {
+    /// The file that holds the secret, resolved against the fleet file's folder.
+    pub key_file: PathBuf,
+    /// KeyID of what we send.
+    pub send_id: u8,
+    /// KeyID of what the neighbor sends.
+    pub recv_id: u8,
+    /// How codes are made.
+    pub algorithm: AoAlgorithm,
+}
+
+/// Algorithms of TCP-AO.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AoAlgorithm {
+    /// HMAC-SHA-1-96 (RFC 5926 §3.2.1).
+    HmacSha1,
+    /// AES-128-CMAC-96 (RFC 5926 §3.2.2).
+    AesCmac,
+    /// HMAC-SHA-256, cut to 96 bits.
+    HmacSha256,
 }
 
 /// What a neighbor is offered in our OPEN besides families.
@@ -326,14 +398,16 @@ pub enum ImportPolicy {
     Nothing,
     /// `0.0.0.0/0` and `::/0`.
     DefaultRoute,
+    /// The fleet's prefixes, as other machines of ours announce them.
+    Fleet,
     /// Every route.
     Everything,
     /// As the named policy says.
     Named(String),
 }
 
-/// What a neighbor is told. Whatever it is, only prefixes of the fleet that the site originates
-/// are ever told: a site is no transit.
+/// What a neighbor is told. Whatever it is, only prefixes of the fleet are ever told, which the
+/// site originates itself or, if it is a router, has from an iBGP neighbor: a site is no transit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ExportPolicy {
     /// No route (RFC 8212 §3).

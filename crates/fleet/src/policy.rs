@@ -5,7 +5,7 @@ use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
 use anycast_bgp::rov::Validity;
 use ipnet::IpNet;
 
-use crate::{ExportPolicy, Fleet, ImportPolicy, Neighbor};
+use crate::{ExportPolicy, Fleet, ImportPolicy, Neighbor, Site};
 
 impl Neighbor {
     /// What is taken from the neighbor. Unless a named policy says otherwise, a route that the
@@ -23,6 +23,7 @@ impl Neighbor {
                 return Policy { rules: invalid.into_iter().chain(named).collect() };
             }
             ImportPolicy::Everything => Rule::new(Action::Accept),
+            ImportPolicy::Fleet => Rule::new(Action::Accept).when(fleets_own(fleet)),
             ImportPolicy::DefaultRoute => {
                 let defaults = defaults.map(PrefixPattern::exactly).to_vec();
                 Rule::new(Action::Accept).when(Match::Prefix(defaults))
@@ -34,20 +35,20 @@ impl Neighbor {
         Policy { rules: invalid.into_iter().chain([leaving, accept]).collect() }
     }
 
-    /// What the neighbor is told: whatever the words, only prefixes of the fleet that the site
-    /// originates itself, with the neighbor's MED, communities and prepends on top of what its
+    /// What the neighbor is told: whatever the words, only prefixes of the fleet that `site`
+    /// originates itself or, if it is a router, has by iBGP, with the neighbor's MED, communities and prepends on top of what its
     /// policy sets. `extra_prepend` is added to the neighbor's own (by an operator's command).
-    pub fn export_policy(&self, fleet: &Fleet, extra_prepend: u8) -> Policy {
+    pub fn export_policy(&self, fleet: &Fleet, site: &Site, extra_prepend: u8) -> Policy {
         let mut policy = match &self.export {
             ExportPolicy::Nothing => Policy::reject_all(),
             ExportPolicy::Fleet => Policy::accept_all(),
             ExportPolicy::Named(name) => self.named_policy(fleet, name),
         };
-        let own = fleet.prefixes.iter().map(|own| PrefixPattern::exactly(own.prefix)).collect();
-        let own = Match::Prefix(own);
+        let origin = if site.router { Match::Internal } else { Match::Local };
+        let own = fleets_own(fleet);
         let on_top = self.export_sets(extra_prepend);
         for rule in &mut policy.rules {
-            rule.matches.splice(0..0, [Match::Local, own.clone()]);
+            rule.matches.splice(0..0, [origin.clone(), own.clone()]);
             if rule.action == Action::Accept {
                 rule.sets.extend(on_top.iter().cloned());
             }
@@ -68,4 +69,8 @@ impl Neighbor {
         sets.extend((prepend > 0).then_some(Set::Prepend(prepend)));
         sets
     }
+}
+
+fn fleets_own(fleet: &Fleet) -> Match {
+    Match::Prefix(fleet.prefixes.iter().map(|own| PrefixPattern::exactly(own.prefix)).collect())
 }

@@ -96,6 +96,8 @@ impl Problems {
     pub fn into_sorted(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
         problems.sort_by_key(|problem| (problem.span.start, problem.span.end, problem.severity));
+        // What stands once and counts for many is wrong once.
+        problems.dedup();
         problems
     }
 }

@@ -2,6 +2,7 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod limits;
 mod looking_glass;
 mod offers;
 mod policy;
@@ -9,6 +10,7 @@ mod prefix;
 mod rpki;
 mod service;
 mod site;
+mod transport;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -79,7 +81,9 @@ impl Draft {
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let looking_glass = looking_glass::read(&mut root);
-        let sites = named(&mut root, "site", |name, section| site::read(name, section, asn));
+        let defaults = site::read_defaults(problems, &mut root);
+        let sites =
+            named(&mut root, "site", |name, section| site::read(name, section, asn, defaults));
         let rpki = root.table("rpki").map(rpki::read);
         root.finish();
         Self {
@@ -104,6 +108,9 @@ impl Draft {
             let neighbors = draft.neighbors.into_iter().map(|neighbor| {
                 let mut neighbor = neighbor.value;
                 neighbor.password_file = neighbor.password_file.map(|path| folder.join(path));
+                if let Some(ao) = &mut neighbor.tcp_ao {
+                    ao.key_file = folder.join(&ao.key_file);
+                }
                 neighbor
             });
             let rpki = draft.rpki.map(|rpki| rpki.into_rpki(folder));

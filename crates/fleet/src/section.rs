@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use crate::problem::{Problem, Problems, Span, closest, list, suggestion};
 
@@ -35,6 +35,8 @@ pub struct Section<'a> {
     /// As in a header: `site.fra`; empty for the whole file.
     path: String,
     table: &'a DeTable<'a>,
+    /// Where keys are looked for that the table does not have.
+    defaults: Option<&'a DeTable<'a>>,
     known: Vec<&'static str>,
     /// Keys that exist but belong elsewhere, with the words that say where.
     elsewhere: Vec<(&'static str, String)>,
@@ -83,11 +85,24 @@ impl<'a> Section<'a> {
             problems,
             path,
             table,
+            defaults: None,
             known: Vec::new(),
             elsewhere: Vec::new(),
             missing: Vec::new(),
             places,
         }
+    }
+
+    /// The same, with the values of keys that the table does not have from another one. Which
+    /// keys that has is not looked at here.
+    #[must_use]
+    pub fn with_defaults(self, defaults: Option<&'a DeTable<'a>>) -> Self {
+        Self { defaults, ..self }
+    }
+
+    /// The table itself.
+    pub const fn raw_table(&self) -> &'a DeTable<'a> {
+        self.table
     }
 
     /// Where what was read so far stands.
@@ -210,7 +225,7 @@ impl<'a> Section<'a> {
 
     /// The table at `key`.
     pub fn table(&mut self, key: &'static str) -> Option<Section<'a>> {
-        let name = self.table.get_key_value(key).map(|(name, _)| name.span());
+        let name = self.entry(key).map(|(name, _)| name.span());
         let value = self.raw(key)?;
         if let Some(table) = value.get_ref().as_table() {
             return Some(Section::new(self.problems, self.path_of(key), name?, table));
@@ -282,9 +297,14 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    fn entry(&self, key: &str) -> Option<(&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> {
+        let defaults = || self.defaults.and_then(|defaults| defaults.get_key_value(key));
+        self.table.get_key_value(key).or_else(defaults)
+    }
+
     fn raw(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.push(key);
-        let value = self.table.get(key)?;
+        let (_, value) = self.entry(key)?;
         self.places.values.insert(key, value.span());
         Some(value)
     }

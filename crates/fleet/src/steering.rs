@@ -2,9 +2,20 @@
 
 use anycast_steer::{CheckSpec, PrefixSpec, ServiceSpec, Steer};
 
-use crate::Fleet;
+use crate::{Fleet, Site};
 
 impl Fleet {
+    /// Steering of `site`: nothing to announce, if it is a router.
+    ///
+    /// # Panics
+    /// As [`steer`](Self::steer).
+    pub fn steer_at(&self, site: &Site) -> Steer {
+        if site.router {
+            return Steer::new(Vec::new(), Vec::new()).expect("nothing contradicts nothing");
+        }
+        self.steer()
+    }
+
     /// Steering of one site of the fleet. Its indices are those of [`Fleet::services`] and of
     /// each service's checks.
     ///

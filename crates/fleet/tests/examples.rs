@@ -81,7 +81,7 @@ fn the_hobby_network_is_as_its_comments_say() {
         }]
     );
     assert_eq!(
-        sgp.export_policy(&fleet, 2).rules,
+        sgp.export_policy(&fleet, site, 2).rules,
         [Rule {
             matches: vec![
                 Match::Local,

@@ -52,8 +52,8 @@ fn a_rule_for_a_neighbor_is_for_its_session_alone() {
         assert_eq!((pref("one"), pref("two")), (Some(7), Some(8)), "{name}");
         // And of what is told to it.
         let sets = |site: &str| {
-            let neighbor = &fleet.site(site).unwrap().neighbors[0];
-            let policy = neighbor.export_policy(&fleet, 0);
+            let site = fleet.site(site).unwrap();
+            let policy = site.neighbors[0].export_policy(&fleet, site, 0);
             policy.rules.into_iter().map(|rule| rule.sets).collect::<Vec<_>>()
         };
         assert_eq!(sets("one"), [[Set::LocalPref(7)], [Set::LocalPref(8)]]);
@@ -126,8 +126,9 @@ fn bounds_and_paths_hold_on_both_sides() {
 #[test]
 fn whatever_a_policy_says_only_the_fleets_prefixes_are_told() {
     let fleet = fleet("", "{ action = 'accept' }");
-    let neighbor = &fleet.site("one").unwrap().neighbors[0];
-    let policy = neighbor.export_policy(&fleet, 0);
+    let site = fleet.site("one").unwrap();
+    let neighbor = &site.neighbors[0];
+    let policy = neighbor.export_policy(&fleet, site, 0);
     assert!(policy.rules.iter().all(|rule| rule.action == Action::Accept));
     let route = Arc::new(Attributes::new(neighbor.address));
     let told = |prefix: &str, local| {

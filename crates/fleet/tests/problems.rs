@@ -917,7 +917,160 @@ const RPKI: &[Row] = &[
     ),
 ];
 
-const ALL: [&[Row]; 8] = [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS, POLICIES, RPKI];
+/// Limits, iBGP, what a session runs over, and defaults.
+const NEIGHBORS: &[Row] = &[
+    ("a limit in short", &[(A, "asn = 64501\nmax-prefixes = 100")], &[]),
+    (
+        "a limit in full",
+        &[(
+            A,
+            "asn = 64501\nmax-as-path-length = 30\nmax-prefixes = { limit = 100, warn-at = '90%', \
+             action = 'warn', restart-after = 'never' }",
+        )],
+        &[],
+    ),
+    ("a limit of none", &[(A, "asn = 64501\nmax-prefixes = 0")], &[(E, "bad-value", "0")]),
+    (
+        "a limit in words",
+        &[(A, "asn = 64501\nmax-prefixes = 'few'")],
+        &[(E, "wrong-type", "'few'")],
+    ),
+    (
+        "a limit without a limit",
+        &[(A, "asn = 64501\nmax-prefixes = { warn-at = 5 }")],
+        &[(E, "missing-key", "max-prefixes")],
+    ),
+    (
+        "a share of more than all, an unknown action, and no time at all",
+        &[(
+            A,
+            "asn = 64501\nmax-prefixes = { limit = 10, warn-at = '101%', action = 'drop', \
+             restart-after = '0s' }",
+        )],
+        &[(E, "bad-value", "'101%'"), (E, "bad-value", "'drop'"), (E, "bad-value", "'0s'")],
+    ),
+    (
+        "a warning beyond the limit",
+        &[(A, "asn = 64501\nmax-prefixes = { limit = 10, warn-at = 11 }")],
+        &[(W, "warn-over-limit", "{ limit = 10, warn-at = 11 }")],
+    ),
+    (
+        "a warning at the limit",
+        &[(A, "asn = 64501\nmax-prefixes = { limit = 10, warn-at = 10 }")],
+        &[],
+    ),
+    (
+        "words of iBGP to another AS",
+        &[(A, "asn = 64501\nroute-reflector-client = true\nnext-hop-self = false")],
+        &[(W, "ibgp-only", "true"), (W, "ibgp-only", "false")],
+    ),
+    (
+        "words of iBGP within the AS",
+        &[(
+            A,
+            "asn = 64500\nroute-reflector-client = true\nnext-hop-self = false\nimport = 'fleet'",
+        )],
+        &[],
+    ),
+    (
+        "a router with a cluster",
+        &[(FRA, "city = \"Frankfurt\"\nrouter = true\ncluster-id = '192.0.2.9'")],
+        &[],
+    ),
+    (
+        "a cluster called zero",
+        &[(FRA, "city = \"Frankfurt\"\ncluster-id = '0.0.0.0'")],
+        &[(E, "bad-value", "'0.0.0.0'")],
+    ),
+    (
+        "our own prefixes from another AS",
+        &[(A, "asn = 64501\nimport = 'fleet'")],
+        &[(W, "own-prefixes-from-outside", "'fleet'")],
+    ),
+    (
+        "an interface of too long a name",
+        &[(A, "asn = 64501\ninterface = 'a234567890123456'")],
+        &[(E, "bad-value", "'a234567890123456'")],
+    ),
+    ("an interface", &[(A, "asn = 64501\ninterface = 'a23456789012345'")], &[]),
+    (
+        "TCP-AO without ids",
+        &[(A, "asn = 64501\ntcp-ao = { key-file = 'k' }")],
+        &[(E, "missing-key", "tcp-ao"), (E, "missing-key", "tcp-ao")],
+    ),
+    (
+        "TCP-AO by an unknown algorithm and a number that is none",
+        &[(
+            A,
+            "asn = 64501\ntcp-ao = { key-file = 'k', send-id = 1, recv-id = 256, algorithm = \
+             'md5' }",
+        )],
+        &[(E, "bad-value", "256"), (E, "bad-value", "'md5'")],
+    ),
+    (
+        "TCP-AO and MD5",
+        &[(
+            A,
+            "asn = 64501\npassword-file = 'p'\ntcp-ao = { key-file = 'k', send-id = 1, recv-id = \
+             2, algorithm = 'hmac-sha-1-96' }",
+        )],
+        &[(
+            E,
+            "two-secrets",
+            "{ key-file = 'k', send-id = 1, recv-id = 2, algorithm = 'hmac-sha-1-96' }",
+        )],
+    ),
+    (
+        "link-local ends",
+        &[
+            ("\"198.51.100.0\"", "\"fe80::1\""),
+            (
+                A_LOCAL,
+                "local-address = \"fe80::2\"\nfamilies = ['ipv4']\nnext-hop-v4 = '198.51.100.1'",
+            ),
+            (FRA, "city = \"Frankfurt\"\nrouter-id = '192.0.2.9'"),
+        ],
+        &[(E, "link-local", "\"fe80::1\""), (E, "link-local", "\"fe80::2\"")],
+    ),
+    (
+        "a delay longer than the neighbor waits",
+        &[(A, "asn = 64501\ndelay-open = '4m'")],
+        &[(W, "delay-open", "'4m'")],
+    ),
+    ("a delay that it waits", &[(A, "asn = 64501\ndelay-open = '239s'")], &[]),
+    (
+        "defaults for all neighbors",
+        &[
+            (
+                "[site.nyc]\n",
+                "[neighbor-defaults]\nexport = \"fleet\"\nmax-prefixes = { limit = 9 }\nbfd = { interval = '50ms' }\n[site.nyc]\n",
+            ),
+            ("export = \"fleet\"\n\n", "bfd = false\n\n"),
+        ],
+        &[],
+    ),
+    (
+        "a wrong default is wrong once",
+        &[(
+            "[site.nyc]\n",
+            "[neighbor-defaults]\nhold-time = '2s'\nbfd = { interval = 1 }\n[site.nyc]\n",
+        )],
+        &[(E, "hold-time", "'2s'"), (E, "missing-unit", "1")],
+    ),
+    (
+        "a default that no neighbor takes",
+        &[("[site.nyc]\n", "[neighbor-defaults]\nholt-time = '3s'\n[site.nyc]\n")],
+        &[(E, "unknown-key", "holt-time")],
+    ),
+    (
+        "defaults that are no table",
+        &[("[fleet]\n", "neighbor-defaults = 1\n[fleet]\n")],
+        &[(E, "wrong-type", "1")],
+    ),
+];
+
+const ALL: [&[Row]; 9] =
+    [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS, POLICIES, RPKI, NEIGHBORS];
 
 fn edited(edits: &[(&str, &str)]) -> String {
     let mut source = BASE.to_owned();

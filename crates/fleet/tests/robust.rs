@@ -73,7 +73,7 @@ fn read_and_show(source: &str) {
         for site in &fleet.sites {
             for neighbor in &site.neighbors {
                 neighbor.import_policy(&fleet);
-                neighbor.export_policy(&fleet, u8::MAX);
+                neighbor.export_policy(&fleet, site, u8::MAX);
                 assert!(neighbor.hops >= 1 && neighbor.min_ttl().is_none_or(|ttl| ttl >= 1));
             }
         }

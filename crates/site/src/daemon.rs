@@ -78,7 +78,7 @@ pub enum Error {
 /// # Errors
 /// What kept it from starting; it has then changed nothing that lasts.
 pub async fn run(options: Options) -> Result<(), Error> {
-    let fleet = options.fleet;
+    let mut fleet = options.fleet;
     let Some(site) = fleet.site(&options.site).cloned() else {
         let known: Vec<&str> = fleet.sites.iter().map(|site| site.name.as_str()).collect();
         return Err(Error::UnknownSite { name: options.site, known: known.join(", ") });
@@ -101,6 +101,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let speaker =
         Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
+    if site.router {
+        // Other machines of the site serve; this one passes on what they announce.
+        fleet.services.clear();
+    }
     let addresses = Addresses::add(&fleet).await?;
 
     let handle = speaker.handle();
@@ -252,7 +256,7 @@ struct Daemon {
 
 impl Daemon {
     fn new(fleet: Fleet, site: Site, speaker: Handle, origins: OwnOrigins) -> Self {
-        let steer = fleet.steer();
+        let steer = fleet.steer_at(&site);
         Self {
             state: "running",
             steer,
@@ -393,6 +397,9 @@ impl Daemon {
             SpeakerEvent::NeighborDown { name, why } => {
                 self.established -= 1;
                 self.events.add("neighbor-down", &name, &why);
+            }
+            SpeakerEvent::NeighborLimit { name, why } => {
+                self.events.add("neighbor-limit", &name, &why);
             }
             SpeakerEvent::NeighborUnreachable { name, why } => {
                 self.events.add("neighbor-unreachable", &name, &why);
@@ -547,7 +554,7 @@ impl Daemon {
         }
         for neighbor in &self.site.neighbors {
             if order.neighbor.as_ref().is_none_or(|name| *name == neighbor.name) {
-                let policy = neighbor.export_policy(&self.fleet, order.count);
+                let policy = neighbor.export_policy(&self.fleet, &self.site, order.count);
                 self.speaker.set_export(&neighbor.name, policy);
                 self.prepends.insert(neighbor.name.clone(), order.count);
                 let detail = format!("{} more than the file says", order.count);

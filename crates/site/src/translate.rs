@@ -1,12 +1,13 @@
 //! From the fleet's types to those of the parts, which do not know each other.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
 use anycast_fleet::{Fleet, Neighbor, Offers, Probe, Service, Site};
-use anycast_speaker::{Bfd, Here, Offer, Password, Speaker};
+use anycast_speaker::{AoAlgorithm, AtLimit, Bfd, Here, Limits, Offer, Password, Speaker, TcpAo};
 
 use crate::check::{Check, Kind};
 use crate::daemon::Error;
@@ -17,7 +18,7 @@ use crate::watch::{Protocol, Socket};
 /// # Errors
 /// A password file that cannot be read or used.
 pub(crate) fn speaker_config(fleet: &Fleet, site: &Site) -> Result<anycast_speaker::Config, Error> {
-    let neighbors = site.neighbors.iter().map(|neighbor| speaker_neighbor(fleet, neighbor));
+    let neighbors = site.neighbors.iter().map(|neighbor| speaker_neighbor(fleet, site, neighbor));
     Ok(anycast_speaker::Config {
         local_asn: site.asn,
         router_id: site.router_id,
@@ -25,12 +26,14 @@ pub(crate) fn speaker_config(fleet: &Fleet, site: &Site) -> Result<anycast_speak
         install_routes: site.kernel_routes,
         place: Arc::new(Here),
         neighbors: neighbors.collect::<Result<_, _>>()?,
-        ..Config::new(site.asn, site.router_id)
+        cluster_id: site.cluster_id,
+        ..anycast_speaker::Config::new(site.asn, site.router_id)
     })
 }
 
 fn speaker_neighbor(
     fleet: &Fleet,
+    site: &Site,
     neighbor: &Neighbor,
 ) -> Result<anycast_speaker::Neighbor, Error> {
     let next_hop_other = match neighbor.address {
@@ -53,10 +56,16 @@ fn speaker_neighbor(
         ttl_security: neighbor.ttl_security,
         password: password(neighbor)?,
         import: neighbor.import_policy(fleet),
-        export: neighbor.export_policy(fleet, 0),
-        next_hop_self: true,
+        export: neighbor.export_policy(fleet, site, 0),
+        next_hop_self: neighbor.next_hop_self,
         bfd: neighbor.bfd.map(|bfd| Bfd { interval: bfd.interval, multiplier: bfd.multiplier }),
-        ..Neighbor::new(&neighbor.name, neighbor.address, neighbor.asn)
+        interface: neighbor.interface.clone(),
+        tcp_ao: tcp_ao(neighbor)?,
+        delay_open: neighbor.delay_open,
+        limits: limits(neighbor),
+        at_limit: at_limit(neighbor),
+        reflector_client: neighbor.reflector_client,
+        ..anycast_speaker::Neighbor::new(&neighbor.name, neighbor.address, neighbor.asn)
     })
 }
 
@@ -65,22 +74,52 @@ fn offer(neighbor: &Neighbor) -> Offer {
     Offer { role, strict_role, extended_next_hop, graceful_restart, ..Offer::default() }
 }
 
-/// Reads a neighbor's secret; a final line break is not part of it.
+fn limits(neighbor: &Neighbor) -> Limits {
+    let prefixes = neighbor.limits.prefixes;
+    Limits {
+        warn_at: prefixes.map(|most| most.warn_at as usize),
+        prefixes: prefixes.map(|most| most.limit as usize),
+        as_path_length: neighbor.limits.as_path_length.map(|most| most as usize),
+    }
+}
+
+fn at_limit(neighbor: &Neighbor) -> AtLimit {
+    match neighbor.limits.prefixes.map(|most| most.action) {
+        Some(anycast_fleet::AtLimit::Warn) => AtLimit::Warn,
+        Some(anycast_fleet::AtLimit::Restart(restart_after)) => AtLimit::End { restart_after },
+        None => AtLimit::End { restart_after: None },
+    }
+}
+
+fn tcp_ao(neighbor: &Neighbor) -> Result<Option<TcpAo>, Error> {
+    let Some(ao) = &neighbor.tcp_ao else { return Ok(None) };
+    let algorithm = match ao.algorithm {
+        anycast_fleet::AoAlgorithm::HmacSha1 => AoAlgorithm::HmacSha1,
+        anycast_fleet::AoAlgorithm::AesCmac => AoAlgorithm::AesCmac,
+        anycast_fleet::AoAlgorithm::HmacSha256 => AoAlgorithm::HmacSha256,
+    };
+    let key = secret(neighbor, &ao.key_file)?;
+    Ok(Some(TcpAo { key, send_id: ao.send_id, recv_id: ao.recv_id, algorithm }))
+}
+
 fn password(neighbor: &Neighbor) -> Result<Option<Password>, Error> {
-    let Some(path) = &neighbor.password_file else { return Ok(None) };
+    neighbor.password_file.as_ref().map(|path| secret(neighbor, path)).transpose()
+}
+
+/// Reads a neighbor's secret; a final line break is not part of it.
+fn secret(neighbor: &Neighbor, path: &Path) -> Result<Password, Error> {
     let mut octets = std::fs::read(path).map_err(|source| Error::Password {
         neighbor: neighbor.name.clone(),
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
     while octets.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
         octets.pop();
     }
-    let password = Password::new(octets).ok_or_else(|| Error::PasswordLength {
+    Password::new(octets).ok_or_else(|| Error::PasswordLength {
         neighbor: neighbor.name.clone(),
-        path: path.clone(),
-    })?;
-    Ok(Some(password))
+        path: path.to_owned(),
+    })
 }
 
 /// A check as the runner takes it.

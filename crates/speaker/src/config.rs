@@ -89,6 +89,12 @@ pub struct Neighbor {
     pub bfd: Option<Bfd>,
     /// iBGP: our client in route reflection (RFC 4456).
     pub reflector_client: bool,
+    /// The only interface over which it is dialled and heard; a VRF is one too.
+    pub interface: Option<String>,
+    /// The key of TCP-AO (RFC 5925), in place of a password.
+    pub tcp_ao: Option<TcpAo>,
+    /// How long a new connection waits for its OPEN before we send ours (RFC 4271 §8.1.1).
+    pub delay_open: Duration,
     /// How much is taken from it.
     pub limits: Limits,
     /// What follows when it sends more prefixes than that.
@@ -133,6 +139,9 @@ impl Neighbor {
             next_hop_self: false,
             bfd: None,
             reflector_client: false,
+            interface: None,
+            tcp_ao: None,
+            delay_open: Duration::ZERO,
             limits: Limits::default(),
             at_limit: AtLimit::End { restart_after: None },
         }
@@ -176,6 +185,30 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(hidden)")
     }
+}
+
+/// The Master Key Tuple of a neighbor (RFC 5925 §3.1): one key for both directions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TcpAo {
+    /// The secret, which both ends share.
+    pub key: Password,
+    /// KeyID of what we send; the neighbor's `recv_id`.
+    pub send_id: u8,
+    /// KeyID of what the neighbor sends; its `send_id`.
+    pub recv_id: u8,
+    /// How traffic keys and codes are made.
+    pub algorithm: AoAlgorithm,
+}
+
+/// Cryptographic algorithms for TCP-AO; codes of 96 bits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AoAlgorithm {
+    /// HMAC-SHA-1-96 (RFC 5926 §3.1.1, §3.2.1).
+    HmacSha1,
+    /// AES-128-CMAC-96 (RFC 5926 §3.1.2, §3.2.2).
+    AesCmac,
+    /// HMAC-SHA-256, cut to 96 bits: of no RFC, but many routers have it.
+    HmacSha256,
 }
 
 /// Where sockets are opened: a network namespace.

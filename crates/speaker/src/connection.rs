@@ -1,5 +1,6 @@
 //! One TCP connection: opening it with the right options, and the task that moves its octets.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -196,6 +197,9 @@ pub(crate) async fn dial(neighbor: &Neighbor, place: &dyn Place) -> io::Result<T
     let peer = SocketAddr::new(neighbor.address, neighbor.port);
     let socket = place.run(|| socket_for(peer.ip()))?;
     prepare(&socket, neighbor)?;
+    if let Some(interface) = &neighbor.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
     if let Some(local) = neighbor.local_address {
         socket.bind(&SocketAddr::new(local, 0).into())?;
     }
@@ -213,12 +217,21 @@ pub(crate) fn prepare_accepted(stream: &TcpStream, neighbor: &Neighbor) -> io::R
     set_ttl(&SockRef::from(stream), neighbor)
 }
 
-/// Opens a listening socket in `place` that expects the passwords of `neighbors`.
+/// The interfaces to which neighbors are bound, each once: each needs listening sockets of its own.
+pub(crate) fn interfaces(neighbors: &[Neighbor]) -> BTreeSet<String> {
+    neighbors.iter().filter_map(|neighbor| neighbor.interface.clone()).collect()
+}
+
+/// Opens a listening socket in `place` that expects the passwords of `neighbors`; with
+/// `interface`, one that hears what comes in over that interface, before the others do.
+/// `shared`: there are several of one port.
 ///
 /// # Errors
 /// What the kernel says.
 pub(crate) fn listen(
     address: SocketAddr,
+    interface: Option<&str>,
+    shared: bool,
     neighbors: &[Neighbor],
     place: &dyn Place,
 ) -> io::Result<TcpListener> {
@@ -227,10 +240,12 @@ pub(crate) fn listen(
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
     for neighbor in neighbors.iter().filter(|n| n.address.is_ipv4() == address.is_ipv4()) {
-        if let Some(password) = &neighbor.password {
-            sockopt::set_md5(socket.as_fd(), neighbor.address, password)?;
-        }
+        set_keys(&socket, neighbor)?;
         if neighbor.ttl_security {
             // The SYN-ACK must pass the neighbor's check too (RFC 5082 §3).
             match address.ip() {
@@ -251,10 +266,30 @@ fn socket_for(address: IpAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn prepare(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
+/// Tells the kernel the neighbor's secrets, so that no segment passes without them.
+fn set_keys(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
     if let Some(password) = &neighbor.password {
         sockopt::set_md5(socket.as_fd(), neighbor.address, password)?;
     }
+    if let Some(ao) = &neighbor.tcp_ao {
+        sockopt::set_ao(socket.as_fd(), neighbor.address, ao)?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel takes the neighbor's secrets, before anything depends on it.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn try_keys(neighbor: &Neighbor, place: &dyn Place) -> io::Result<()> {
+    if neighbor.password.is_none() && neighbor.tcp_ao.is_none() {
+        return Ok(());
+    }
+    set_keys(&place.run(|| socket_for(neighbor.address))?, neighbor)
+}
+
+fn prepare(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
+    set_keys(socket, neighbor)?;
     set_ttl(&SockRef::from(socket), neighbor)
 }
 

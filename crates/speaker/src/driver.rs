@@ -42,11 +42,28 @@ const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What reaches the driver from its tasks.
 pub(crate) enum Event {
-    Dialled { peer: usize, attempt: u64, result: io::Result<TcpStream> },
-    Accepted(TcpStream, SocketAddr),
-    Connection { peer: usize, id: u64, event: ConnectionEvent },
+    Dialled {
+        peer: usize,
+        attempt: u64,
+        result: io::Result<TcpStream>,
+    },
+    /// `via`: the interface to which the socket is bound that accepted it.
+    Accepted {
+        stream: TcpStream,
+        from: SocketAddr,
+        via: Option<Arc<str>>,
+    },
+    Connection {
+        peer: usize,
+        id: u64,
+        event: ConnectionEvent,
+    },
     Sight(Sight),
-    Interface { peer: usize, connection: u64, index: u32 },
+    Interface {
+        peer: usize,
+        connection: u64,
+        index: u32,
+    },
 }
 
 /// The thread of BFD.
@@ -98,6 +115,7 @@ impl Driver {
     ) -> Self {
         let (bfd_sender, bfd_events) = mpsc::unbounded_channel();
         let mut rib = Rib::new(config.local_asn, config.router_id);
+        rib.set_cluster_id(config.cluster_id.unwrap_or(config.router_id));
         let peers = config.neighbors.iter().enumerate().map(|(index, neighbor)| {
             rib.add_peer(
                 peer_id(index),
@@ -112,6 +130,8 @@ impl Driver {
                     role: neighbor.offer.role,
                 },
             );
+            rib.set_client(peer_id(index), neighbor.reflector_client);
+            rib.set_limits(peer_id(index), neighbor.limits);
             Peer {
                 session: Session::new(session_config(&config, neighbor, index)),
                 retention: Retention::new(neighbor.offer.graceful_restart),
@@ -120,6 +140,7 @@ impl Driver {
                 disabled_message: None,
                 sent: Notified::NEVER,
                 received: Notified::NEVER,
+                held: None,
                 since: Instant::START,
                 last_down: None,
                 unreachable: None,
@@ -177,7 +198,7 @@ impl Driver {
             if self.stopping && self.peers.iter().all(Peer::is_closed) {
                 break;
             }
-            let wake = self.peers.iter().filter_map(|peer| peer.session.poll_timeout());
+            let wake = self.peers.iter().filter_map(Peer::wake);
             let wake = wake.chain(self.next_end_of_patience()).min();
             let wake = wake.map(|at| self.started + at.since_start());
             let sleep = async {
@@ -216,6 +237,7 @@ impl Driver {
                 if peer.session.poll_timeout().is_some_and(|at| at <= now) {
                     peer.session.handle_timeout(now);
                 }
+                peer.end_hold(now);
             }
             self.end_patience(now);
             while self.connections.try_join_next().is_some() {}
@@ -340,6 +362,7 @@ impl Driver {
                     if let Some(family) = end_of_rib {
                         self.end_of_rib(index, family);
                     }
+                    self.heed_limits();
                 }
                 Action::RouteRefresh(family) => self.rib.handle_refresh(peer_id(index), family),
                 // Nobody asked for messages.
@@ -438,7 +461,7 @@ impl Driver {
         self.report(SpeakerEvent::NeighborDown { name, why });
     }
 
-    fn report(&self, event: SpeakerEvent) {
+    pub(crate) fn report(&self, event: SpeakerEvent) {
         if let Some(reports) = &self.reports {
             // Whoever no longer listens does not want to know.
             let _ = reports.send(event);
@@ -469,7 +492,9 @@ impl Driver {
                 }
                 self.perform_actions(index);
             }
-            Event::Accepted(stream, from) => self.accepted(stream, from.ip().to_canonical()),
+            Event::Accepted { stream, from, via } => {
+                self.accepted(stream, from.ip().to_canonical(), via.as_deref());
+            }
             Event::Connection { peer: index, id, event } => {
                 let Some(connection) = self.peers[index].connection_of(id) else { return };
                 match event {
@@ -535,7 +560,7 @@ impl Driver {
     fn try_again_at_once(&mut self, index: usize) {
         let now = self.now();
         let peer = &mut self.peers[index];
-        if peer.enabled && !peer.established && peer.is_closed() {
+        if peer.may_start() && !peer.established && peer.is_closed() {
             peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
             peer.session.handle_start(now);
             self.perform_actions(index);
@@ -605,10 +630,11 @@ impl Driver {
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, from: IpAddr) {
+    fn accepted(&mut self, stream: TcpStream, from: IpAddr, via: Option<&str>) {
         let found = self.peers.iter().position(|peer| {
             let local = stream.local_addr().map(|address| address.ip().to_canonical());
             peer.neighbor.address == from
+                && peer.neighbor.interface.as_deref().is_none_or(|only| via == Some(only))
                 && peer.neighbor.local_address.is_none_or(|ours| local.is_ok_and(|l| l == ours))
         });
         if let Some(index) = found {

@@ -13,7 +13,7 @@ use anycast_bgp::{Attributes, IpNet};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::BfdStatus;
-use crate::config::Igp;
+use crate::config::{AtLimit, Igp, Limits};
 use crate::driver::Driver;
 use crate::peer::{Peer, peer_id};
 
@@ -69,6 +69,30 @@ impl Handle {
     /// Withdraws a prefix of our own.
     pub fn withdraw(&self, prefix: IpNet) {
         self.tell(move |driver| driver.rib.withdraw_local(&prefix));
+    }
+
+    /// Replaces what is taken from a neighbor; what it has sent is judged anew, the session stays.
+    pub fn set_import(&self, neighbor: &str, policy: Policy) {
+        let name = neighbor.to_owned();
+        self.tell(move |driver| {
+            if let Some(index) = driver.peers.iter().position(|p| p.neighbor.name == name) {
+                driver.rib.set_import(peer_id(index), policy);
+            }
+        });
+    }
+
+    /// Replaces how much is taken from a neighbor and what follows when it sends more; what it
+    /// has sent counts.
+    pub fn set_limits(&self, neighbor: &str, limits: Limits, at_limit: AtLimit) {
+        let name = neighbor.to_owned();
+        self.tell(move |driver| {
+            if let Some(index) = driver.peers.iter().position(|p| p.neighbor.name == name) {
+                driver.peers[index].neighbor.limits = limits;
+                driver.peers[index].neighbor.at_limit = at_limit;
+                driver.rib.set_limits(peer_id(index), limits);
+                driver.heed_limits();
+            }
+        });
     }
 
     /// Replaces what a neighbor is told; only differences are sent.

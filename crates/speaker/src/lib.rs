@@ -17,6 +17,7 @@ mod connection;
 mod driver;
 mod handle;
 mod kernel;
+mod limits;
 mod monitor;
 mod peer;
 mod rpki;
@@ -26,7 +27,8 @@ mod speaker;
 
 pub use bfd::BfdStatus;
 pub use config::{
-    AtLimit, Bfd, Config, Here, Igp, IgpRoute, Limits, Neighbor, Offer, Password, Place,
+    AoAlgorithm, AtLimit, Bfd, Config, Here, Igp, IgpRoute, Limits, Neighbor, Offer, Password,
+    Place, TcpAo,
 };
 pub use handle::{
     CapabilityWords, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle, LimitsRow,

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::config::{Config, Neighbor};
 use crate::connection::ConnectionHandle;
+use crate::limits::Held;
 
 /// One neighbor as the driver sees it.
 pub(crate) struct Peer {
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) sent: Notified,
     /// NOTIFICATIONs that it sent.
     pub(crate) received: Notified,
+    /// Why and until when the session rests, though nobody disabled it.
+    pub(crate) held: Option<Held>,
     pub(crate) since: Instant,
     pub(crate) last_down: Option<String>,
     /// Why it cannot be reached, as far as attempts since then tell.
@@ -124,6 +127,11 @@ impl Peer {
         }
     }
 
+    /// Whether anything but an operator may start the session.
+    pub(crate) const fn may_start(&self) -> bool {
+        self.enabled && self.held.is_none()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.dialled.is_none() && self.accepted.is_none()
     }
@@ -169,6 +177,7 @@ pub(crate) fn session_config(
         hold_time: neighbor.hold_time,
         families: neighbor.families.clone(),
         connect_retry: neighbor.connect_retry,
+        delay_open: neighbor.delay_open,
         passive: neighbor.passive,
         offer: neighbor.offer,
         // Different on every speaker and neighbor, so that retries do not fall together.

@@ -1,4 +1,4 @@
-//! The socket options that no safe crate offers: TCP MD5 and minimum TTL.
+//! The socket options that no safe crate offers: TCP MD5, TCP-AO and minimum TTL.
 #![expect(unsafe_code, reason = "setsockopt(2) with structures of the kernel's")]
 
 use std::io;
@@ -6,7 +6,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::config::Password;
+use crate::config::{AoAlgorithm, Password, TcpAo};
 
 /// The option IPV6_MINHOPCOUNT of linux/in6.h.
 const IPV6_MINHOPCOUNT: libc::c_int = 73;
@@ -40,6 +40,53 @@ pub(crate) fn set_md5(socket: BorrowedFd<'_>, peer: IpAddr, password: &Password)
     set(socket, libc::IPPROTO_TCP, TCP_MD5SIG, &option)
 }
 
+/// The option TCP_AO_ADD_KEY of linux/tcp.h, since Linux 6.7.
+const TCP_AO_ADD_KEY: libc::c_int = 38;
+
+/// `struct tcp_ao_add` of linux/tcp.h. Its two flags and their reserved bits are `flags`.
+#[repr(C, align(8))]
+struct TcpAoAdd {
+    address: libc::sockaddr_storage,
+    algorithm: [u8; 64],
+    ifindex: i32,
+    flags: u32,
+    reserved: u16,
+    prefix: u8,
+    send_id: u8,
+    recv_id: u8,
+    /// Zero: the 12 octets of RFC 5926.
+    code_len: u8,
+    key_flags: u8,
+    key_len: u8,
+    key: [u8; 80],
+}
+
+/// Requires segments to and from `peer` to carry codes made with `ao` (RFC 5925). A connection
+/// that is accepted takes the key from the listening socket.
+///
+/// # Errors
+/// What the kernel says; `ENOPROTOOPT` if it was built without TCP-AO.
+pub(crate) fn set_ao(socket: BorrowedFd<'_>, peer: IpAddr, ao: &TcpAo) -> io::Result<()> {
+    let key = ao.key.octets();
+    // SAFETY: all-zero octets are a valid value of this plain C structure.
+    let mut option: TcpAoAdd = unsafe { mem::zeroed() };
+    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peer, 0));
+    // SAFETY: `SockAddr` holds a whole sockaddr_storage, initialised beyond its length to zero.
+    option.address = unsafe { mem::transmute_copy(&address.as_storage()) };
+    // As the kernel's own crypto calls them.
+    let algorithm: &[u8] = match ao.algorithm {
+        AoAlgorithm::HmacSha1 => b"hmac(sha1)",
+        AoAlgorithm::AesCmac => b"cmac(aes128)",
+        AoAlgorithm::HmacSha256 => b"hmac(sha256)",
+    };
+    option.algorithm[..algorithm.len()].copy_from_slice(algorithm);
+    option.prefix = if peer.is_ipv4() { 32 } else { 128 };
+    (option.send_id, option.recv_id) = (ao.send_id, ao.recv_id);
+    option.key_len = u8::try_from(key.len()).expect("a password has at most 80 octets");
+    option.key[..key.len()].copy_from_slice(key);
+    set(socket, libc::IPPROTO_TCP, TCP_AO_ADD_KEY, &option)
+}
+
 /// Drops packets that arrive with a TTL or hop limit below `min` (RFC 5082).
 ///
 /// # Errors
@@ -65,4 +112,26 @@ fn set<T>(
         libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As linux/tcp.h has them.
+    #[test]
+    fn structures_are_laid_out_as_the_kernels() {
+        assert_eq!((mem::size_of::<TcpMd5Sig>(), mem::offset_of!(TcpMd5Sig, key)), (216, 136));
+        assert_eq!((mem::size_of::<TcpAoAdd>(), mem::align_of::<TcpAoAdd>()), (288, 8));
+        let offsets = [
+            mem::offset_of!(TcpAoAdd, algorithm),
+            mem::offset_of!(TcpAoAdd, ifindex),
+            mem::offset_of!(TcpAoAdd, flags),
+            mem::offset_of!(TcpAoAdd, reserved),
+            mem::offset_of!(TcpAoAdd, prefix),
+            mem::offset_of!(TcpAoAdd, key_len),
+            mem::offset_of!(TcpAoAdd, key),
+        ];
+        assert_eq!(offsets, [128, 192, 196, 200, 202, 207, 208]);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -21,6 +22,19 @@ pub enum BindError {
     Listen {
         /// Where.
         address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A neighbor's secret, with which its segments must be signed.
+    #[error(
+        "the kernel does not take the key of neighbor {neighbor}: {source}{}",
+        key_advice(.source, *.tcp_ao)
+    )]
+    Key {
+        /// The neighbor.
+        neighbor: String,
+        /// Whether it is one of TCP-AO, else of TCP MD5.
+        tcp_ao: bool,
         /// Why not.
         source: io::Error,
     },
@@ -44,11 +58,24 @@ fn bfd_advice(error: &io::Error) -> &'static str {
     }
 }
 
+fn key_advice(error: &io::Error, tcp_ao: bool) -> &'static str {
+    match (error.raw_os_error(), tcp_ao) {
+        (Some(libc::ENOPROTOOPT), true) => {
+            " (it has no TCP-AO: that needs Linux 6.7 or later, built with CONFIG_TCP_AO)"
+        }
+        (Some(libc::ENOPROTOOPT), false) => " (it has no TCP MD5: CONFIG_TCP_MD5SIG)",
+        _ => "",
+    }
+}
+
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => " (another BGP daemon such as BIRD or FRR runs here?)",
         io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
         io::ErrorKind::AddrNotAvailable => " (no interface has this address)",
+        _ if error.raw_os_error() == Some(libc::ENODEV) => {
+            " (there is no interface of the name that a neighbor is bound to)"
+        }
         _ => "",
     }
 }
@@ -66,6 +93,13 @@ pub enum SpeakerEvent {
         /// The neighbor's name.
         name: String,
         /// Why, in words.
+        why: String,
+    },
+    /// A neighbor sends nearly as many prefixes as it may, or more.
+    NeighborLimit {
+        /// The neighbor's name.
+        name: String,
+        /// How many, in words.
         why: String,
     },
     /// A neighbor cannot be reached; told once, and again when the reason is another.
@@ -98,14 +132,25 @@ impl Speaker {
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (command_sender, commands) = mpsc::unbounded_channel();
         let mut watchers = JoinSet::new();
-        for &address in &config.listen {
-            let listener = connection::listen(address, &config.neighbors, config.place.as_ref())
+        for neighbor in &config.neighbors {
+            connection::try_keys(neighbor, config.place.as_ref()).map_err(|source| {
+                let (neighbor, tcp_ao) = (neighbor.name.clone(), neighbor.tcp_ao.is_some());
+                BindError::Key { neighbor, tcp_ao, source }
+            })?;
+        }
+        let interfaces = connection::interfaces(&config.neighbors);
+        let shared = !interfaces.is_empty();
+        let vias = || [None].into_iter().chain(interfaces.iter().map(Some));
+        for (&address, via) in config.listen.iter().flat_map(|a| vias().map(move |via| (a, via))) {
+            let (neighbors, place) = (&config.neighbors, config.place.as_ref());
+            let via = via.map(|name| Arc::<str>::from(name.as_str()));
+            let listener = connection::listen(address, via.as_deref(), shared, neighbors, place)
                 .map_err(|source| BindError::Listen { address, source })?;
             let sender = event_sender.clone();
             watchers.spawn(connection::accept(listener, move |stream, from| {
-                let sender = sender.clone();
+                let (sender, via) = (sender.clone(), via.clone());
                 Box::pin(async move {
-                    let _ = sender.send(Event::Accepted(stream, from)).await;
+                    let _ = sender.send(Event::Accepted { stream, from, via }).await;
                 })
             }));
         }

@@ -84,6 +84,7 @@ impl Match {
             | Self::NextHop(_)
             | Self::Neighbor(_)
             | Self::Local
+            | Self::Internal
             | Self::Rpki(_) => None,
         }
     }
@@ -112,6 +113,7 @@ impl Match {
             Self::OriginAs(asn) => attributes.as_path.origin() == Some(*asn),
             Self::Local => route.local,
             Self::Rpki(validity) => route.rpki == *validity,
+            Self::Internal => route.internal,
         }
     }
 }

@@ -23,7 +23,8 @@ fn route() -> Attributes {
     }
 }
 
-const LEARNT: RouteFacts = RouteFacts { local: false, neighbor: None, rpki: Validity::NotFound };
+const LEARNT: RouteFacts =
+    RouteFacts { local: false, internal: false, neighbor: None, rpki: Validity::NotFound };
 
 fn evaluate(policy: &Policy, facts: RouteFacts, attributes: Attributes) -> Option<Attributes> {
     let prefix = "10.2.0.0/16".parse().unwrap();
@@ -61,7 +62,8 @@ fn a_route_that_no_rule_accepts_is_rejected() {
 
 #[test]
 fn matches() {
-    let local = RouteFacts { local: true, ..LEARNT };
+    let reflected = RouteFacts { internal: true, ..LEARNT };
+    let local = RouteFacts { local: true, ..reflected };
     let prefixes =
         |texts: &[&str]| Match::Prefix(texts.iter().map(|text| text.parse().unwrap()).collect());
     let other = Community(64501 << 16 | 2);
@@ -85,6 +87,10 @@ fn matches() {
         (Match::AsPathContains(Asn(64504)), LEARNT, false),
         (Match::OriginAs(Asn(64503)), LEARNT, true),
         (Match::OriginAs(Asn(64502)), LEARNT, false),
+        (Match::Internal, local, true),
+        (Match::Internal, reflected, true),
+        (Match::Internal, LEARNT, false),
+        (Match::Local, reflected, false),
         (Match::Local, LEARNT, false),
         (Match::Local, local, true),
     ] {

@@ -97,7 +97,12 @@ pub(super) fn export(
     if ebgp && !local && attributes.med.is_some() {
         Arc::make_mut(&mut attributes).med = None;
     }
-    let facts = RouteFacts { local, neighbor: sender.map(|sender| sender.address), rpki };
+    let facts = RouteFacts {
+        local,
+        internal: from != From::Ebgp,
+        neighbor: sender.map(|sender| sender.address),
+        rpki,
+    };
     let learnt_next_hop = attributes.next_hop;
     let mut attributes = config.export.evaluate(prefix, &facts, &attributes, ours.asn)?;
     let told = Arc::make_mut(&mut attributes);

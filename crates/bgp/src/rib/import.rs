@@ -84,7 +84,8 @@ impl Ours {
             return Err(Ineligible::AsPathTooLong);
         }
         let received = &self.with_otc(received, config)?;
-        let facts = RouteFacts { local: false, neighbor: Some(config.address), rpki };
+        let facts =
+            RouteFacts { local: false, internal: !peer.ebgp, neighbor: Some(config.address), rpki };
         let taken = config.import.evaluate(prefix, &facts, received, config.asn);
         let mut taken = taken.ok_or(Ineligible::Policy)?;
         // A last resort stays one, whatever policy makes of its communities (RFC 9494 §4.3).

@@ -35,6 +35,8 @@ impl Session {
                     phase: Phase::OpenConfirm { .. } | Phase::Deferred { .. },
                     ..
                 }) => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_CONFIRM,
+                // RFC 6608 has no word for Connect and Active.
+                Some(Handshake { phase: Phase::Delayed { .. }, .. }) => fsm_subcode::UNSPECIFIC,
                 _ => fsm_subcode::UNEXPECTED_MESSAGE_IN_OPEN_SENT,
             },
             State::Stopped | State::Resting { .. } => return,

@@ -48,6 +48,11 @@ pub(super) struct Handshake {
 
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// The connection is up, and our OPEN waits for the neighbor's, until then at most: the
+    /// DelayOpenTimer. The state is still Connect or Active.
+    Delayed {
+        open_at: Instant,
+    },
     OpenSent {
         hold_at: Instant,
     },
@@ -82,9 +87,13 @@ impl Opening {
 
     pub(super) fn name(&self) -> StateName {
         let links = [&self.dialled, &self.accepted];
-        let furthest = links.into_iter().flatten().map(|handshake| match handshake.phase {
-            Phase::OpenSent { .. } | Phase::Deferred { .. } => StateName::OpenSent,
-            Phase::OpenConfirm { .. } => StateName::OpenConfirm,
+        let waiting = [StateName::Connect, StateName::Active];
+        let furthest = links.into_iter().zip(waiting).filter_map(|(handshake, waiting)| {
+            Some(match handshake.as_ref()?.phase {
+                Phase::Delayed { .. } => waiting,
+                Phase::OpenSent { .. } | Phase::Deferred { .. } => StateName::OpenSent,
+                Phase::OpenConfirm { .. } => StateName::OpenConfirm,
+            })
         });
         furthest.max().unwrap_or(match self.dial {
             Dial::OnUntil(_) => StateName::Connect,
@@ -132,11 +141,23 @@ impl Session {
 
     pub(super) fn begin_handshake(&mut self, now: Instant, connection: Connection) {
         if let State::Opening(opening) = &mut self.state {
-            let phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
-            let open = Message::Open(self.config.open(self.bare));
-            let sent = open.emit(&self.config.first_context());
-            let opens = Opens { sent, received: Vec::new() };
+            let phase = Phase::Delayed { open_at: now + self.config.delay_open };
+            let opens = Opens { sent: Vec::new(), received: Vec::new() };
             *opening.slot(connection) = Some(Handshake { phase, opens, inbox: Vec::new() });
+            if self.config.delay_open.is_zero() {
+                self.send_open(now, connection);
+            }
+        }
+    }
+
+    /// To OpenSent.
+    pub(super) fn send_open(&mut self, now: Instant, connection: Connection) {
+        if let State::Opening(opening) = &mut self.state
+            && let Some(handshake) = opening.slot(connection)
+        {
+            handshake.phase = Phase::OpenSent { hold_at: now + OPEN_SENT_HOLD_TIME };
+            let open = Message::Open(self.config.open(self.bare));
+            handshake.opens.sent = open.emit(&self.config.first_context());
             self.send(connection, &open);
         }
     }
@@ -167,7 +188,7 @@ impl Session {
                 }
                 return;
             }
-            Some(Phase::OpenSent { .. }) | None => {}
+            Some(Phase::OpenSent { .. } | Phase::Delayed { .. }) | None => {}
         }
         self.confirm(now, connection, link);
     }
@@ -178,6 +199,11 @@ impl Session {
         if let Dial::OnUntil(_) = opening.dial {
             opening.dial = Dial::No;
             self.actions.push_back(Action::CancelDial);
+        }
+        let other = opening.slot(connection.other());
+        if let Some(Handshake { phase: Phase::Delayed { .. }, .. }) = other {
+            *other = None;
+            self.actions.push_back(Action::Close(connection.other()));
         }
         if let Some(handshake) = opening.slot(connection) {
             let timers = Timers::start(now, link.hold_time);
@@ -223,6 +249,12 @@ impl Session {
         let State::Opening(opening) = &mut self.state else { return };
         let Some(handshake) = opening.slot(connection) else { return };
         let expired = match &mut handshake.phase {
+            Phase::Delayed { open_at } => {
+                if *open_at <= now {
+                    self.send_open(now, connection);
+                }
+                false
+            }
             Phase::OpenSent { hold_at } => *hold_at <= now,
             Phase::Deferred { until, .. } => {
                 if *until <= now {

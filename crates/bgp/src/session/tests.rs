@@ -1,5 +1,6 @@
 //! What the tests share: a configuration, and a neighbor's messages.
 
+mod delay;
 mod hard_reset;
 mod negotiation;
 mod octets;
@@ -44,6 +45,7 @@ fn config() -> Config {
         hold_time: HOLD_TIME,
         families: Family::ALL.to_vec(),
         connect_retry: Duration::from_secs(1),
+        delay_open: Duration::ZERO,
         passive: false,
         offer: PLAIN,
         seed: 1,

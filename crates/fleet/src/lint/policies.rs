@@ -16,14 +16,17 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
 fn its_policies_exist(neighbor: &Placed<Neighbor>, draft: &Draft, problems: &Problems) {
     let import = match &neighbor.value.import {
         ImportPolicy::Named(name) => Some(name),
-        ImportPolicy::Nothing | ImportPolicy::DefaultRoute | ImportPolicy::Everything => None,
+        ImportPolicy::Nothing
+        | ImportPolicy::DefaultRoute
+        | ImportPolicy::Everything
+        | ImportPolicy::Fleet => None,
     };
     let export = match &neighbor.value.export {
         ExportPolicy::Named(name) => Some(name),
         ExportPolicy::Nothing | ExportPolicy::Fleet => None,
     };
     let builtin: [(_, _, &[&str]); 2] = [
-        ("import", import, &["nothing", "default-route", "everything"]),
+        ("import", import, &["nothing", "default-route", "everything", "fleet"]),
         ("export", export, &["fleet", "nothing"]),
     ];
     for (key, name, builtin) in builtin {

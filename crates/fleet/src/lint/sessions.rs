@@ -29,6 +29,8 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
             relations_are_between_networks(neighbor, site, problems);
             bfd_is_worth_having(neighbor, problems);
             super::offers::lint(neighbor, site, problems);
+            super::internal::lint(neighbor, site, problems);
+            super::transport::lint(neighbor, problems);
         }
     }
 }

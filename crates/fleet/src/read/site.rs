@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity};
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::policy::FAMILIES;
 use super::{Placed, SiteDraft, looking_glass, named, without_repeats};
 use crate::city;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::section::{Fault, Section};
 use crate::value;
 use crate::{Bfd, Coordinates, ExportPolicy, ImportPolicy, Neighbor, Site};
@@ -31,17 +31,45 @@ const BFD_INTERVAL_MIN: Duration = Duration::from_millis(10);
 const RELATIONS: &[(&str, Relation)] =
     &[("provider", Relation::Provider), ("peer", Relation::Peer), ("customer", Relation::Customer)];
 
-pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> SiteDraft {
+/// `[neighbor-defaults]`: what neighbors have that say nothing else. Its values are checked where
+/// neighbors take them, but keys that no neighbor takes, and values that each has of its own, are
+/// not seen there.
+pub(super) fn read_defaults<'a>(
+    problems: &Problems,
+    root: &mut Section<'a>,
+) -> Option<&'a DeTable<'a>> {
+    let table = root.table("neighbor-defaults")?.raw_table();
+    let found = Problems::default();
+    let span = root.places().of("neighbor-defaults");
+    let section = Section::new(&found, "neighbor-defaults".to_owned(), span, table);
+    read_neighbor(String::new(), section, Asn(0));
+    for problem in found.into_sorted() {
+        if problem.code != "missing-key" {
+            problems.add(problem);
+        }
+    }
+    Some(table)
+}
+
+pub(super) fn read<'a>(
+    name: String,
+    mut section: Section<'a>,
+    fleet_asn: Asn,
+    defaults: Option<&'a DeTable<'a>>,
+) -> SiteDraft {
     let (city, location) = read_location(&mut section);
     let asn = section.get("asn", value::asn).unwrap_or(fleet_asn);
-    let router_id = section.get("router-id", router_id);
+    let own_id = section.get("router-id", router_id);
     let bgp_port = section.get("bgp-port", value::port).unwrap_or(BGP_PORT);
     let listen = section.get("listen", value::boolean).unwrap_or(true);
     let kernel_routes = section.get("kernel-routes", value::boolean).unwrap_or(true);
+    let router = section.get("router", value::boolean).unwrap_or(false);
+    let cluster_id = section.get("cluster-id", router_id);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
     let looking_glass = looking_glass::read(&mut section);
-    let neighbors =
-        named(&mut section, "neighbor", |name, section| read_neighbor(name, section, asn));
+    let neighbors = named(&mut section, "neighbor", |name, section| {
+        read_neighbor(name, section.with_defaults(defaults), asn)
+    });
     let rpki = section.table("rpki").map(super::rpki::read_of_site);
     let count = neighbors.len();
     let neighbors: Vec<_> = neighbors.into_iter().flatten().collect();
@@ -52,7 +80,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
             _ => None,
         })
     };
-    let router_id = router_id.or_else(derived).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let router_id = own_id.or_else(derived).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let site = Site {
         name,
         city,
@@ -64,6 +92,8 @@ pub(super) fn read(name: String, mut section: Section<'_>, fleet_asn: Asn) -> Si
         kernel_routes,
         stop_wait,
         looking_glass: None,
+        router,
+        cluster_id,
         neighbors: Vec::new(),
         rpki: None,
     };
@@ -130,6 +160,12 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
     let passive = section.get("passive", value::boolean).unwrap_or(false);
     let bfd = read_bfd(&mut section);
     let offers = super::offers::read(&mut section);
+    let limits = super::limits::read(&mut section);
+    let delay_open = section.get("delay-open", value::duration).unwrap_or(Duration::ZERO);
+    let interface = section.get("interface", super::transport::interface);
+    let tcp_ao = super::transport::read_ao(&mut section);
+    let next_hop_self = section.get("next-hop-self", value::boolean).unwrap_or(true);
+    let client = section.get("route-reflector-client", value::boolean).unwrap_or(false);
 
     // iBGP peers need not be on a common link, and nothing limits how far they are.
     let far = asn == Some(own) && !ttl_security;
@@ -157,6 +193,12 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
         passive,
         bfd,
         offers,
+        limits,
+        delay_open,
+        interface,
+        tcp_ao,
+        next_hop_self,
+        reflector_client: client,
     });
     let at = section.finish();
     neighbor.map(|value| Placed { value, at })
@@ -232,6 +274,7 @@ fn import(value: &DeValue<'_>) -> Result<ImportPolicy, Fault> {
         "nothing" => ImportPolicy::Nothing,
         "default-route" => ImportPolicy::DefaultRoute,
         "everything" => ImportPolicy::Everything,
+        "fleet" => ImportPolicy::Fleet,
         name => ImportPolicy::Named(name.to_owned()),
     })
 }

@@ -99,6 +99,12 @@ pub struct NeighborStatus {
     pub disabled_message: Option<String>,
     /// Why the session last ended.
     pub last_down: Option<String>,
+    /// Why the session rests although nobody disabled it, and for how long yet, in words.
+    #[serde(default)]
+    pub held: Option<String>,
+    /// In how many seconds a session that rests starts again; `None`: when it is cleared.
+    #[serde(default)]
+    pub held_seconds: Option<f64>,
     /// The last NOTIFICATION that it was sent.
     #[serde(default)]
     pub last_sent: Option<NotificationRow>,
@@ -114,6 +120,15 @@ pub struct NeighborStatus {
     /// Whether the session is signed with TCP MD5 (RFC 2385).
     #[serde(default)]
     pub md5: bool,
+    /// Whether the session is signed with TCP-AO (RFC 5925).
+    #[serde(default)]
+    pub tcp_ao: bool,
+    /// The interface that it must come over, if it must.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Whether it is our client in route reflection (RFC 4456).
+    #[serde(default)]
+    pub reflector_client: bool,
     /// Whether it must be as near as we think (GTSM, RFC 5082).
     #[serde(default)]
     pub ttl_security: bool,
@@ -307,6 +322,7 @@ impl Driver {
         match order {
             NeighborOrder::Clear if disabled => Err(OrderError::Disabled(name.to_owned())),
             NeighborOrder::Clear => {
+                peer.held = None;
                 peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
                 peer.session.handle_start(now);
                 self.give_up(index);
@@ -326,6 +342,7 @@ impl Driver {
             }
             NeighborOrder::Enable => {
                 peer.enabled = true;
+                peer.held = None;
                 peer.disabled_message = None;
                 peer.session.handle_start(now);
                 Ok(if disabled {
@@ -420,11 +437,16 @@ fn status(driver: &Driver, index: usize, peer: &Peer, bfd: Option<String>) -> Ne
             (Some(down), Some(since)) => Some(format!("{down}; since then: {since}")),
             (one, other) => one.clone().or_else(|| other.clone()),
         },
+        held: peer.held_in_words(now),
+        held_seconds: left(peer.held.as_ref().and_then(|held| held.until)),
         last_sent: row(session.last_sent(), peer.sent, now),
         last_received: row(session.last_received(), peer.received, now),
         counters: (*session.counters()).into(),
         bfd,
         md5: neighbor.password.is_some(),
+        tcp_ao: neighbor.tcp_ao.is_some(),
+        interface: neighbor.interface.clone(),
+        reflector_client: neighbor.reflector_client,
         ttl_security: neighbor.ttl_security,
         multihop: neighbor.multihop,
         passive: neighbor.passive,

@@ -218,10 +218,12 @@ proptest! {
     #[test]
     fn no_sequence_of_events_confuses_a_session(
         passive in prop::bool::weighted(0.2),
+        delayed in prop::bool::weighted(0.2),
         seed: u64,
         events in vec(event(), 0..120),
     ) {
-        play(Config { passive, seed, ..config() }, events);
+        let delay_open = Duration::from_secs(if delayed { 20 } else { 0 });
+        play(Config { passive, delay_open, seed, ..config() }, events);
     }
 
     #[test]

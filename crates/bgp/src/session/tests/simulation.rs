@@ -324,6 +324,28 @@ fn dials_that_cross_leave_one_connection_at_once() {
     }
 }
 
+/// With a delay on one side or on both, whose ends fall before, on and after the other's OPEN.
+#[test]
+fn dials_that_cross_leave_one_connection_whoever_delays_its_open() {
+    let delay = Duration::from_millis(10);
+    for (ours, theirs) in [(0, 3000), (3000, 0), (3000, 3000), (3000, 3005), (20, 20)] {
+        for lag in 0..60 {
+            let mut configs = pair();
+            configs[0].delay_open = Duration::from_millis(ours);
+            configs[1].delay_open = Duration::from_millis(theirs);
+            let mut net = Simulation::new(configs, delay);
+            net.start(0, at(0));
+            net.start(1, at(lag));
+            net.run(at(60_000));
+            let what = format!("{ours} ms and {theirs} ms, {lag} ms apart");
+            net.assert_one_connection(&what);
+            for speaker in &net.speakers {
+                assert_eq!(speaker.log.len(), 1, "{what}");
+            }
+        }
+    }
+}
+
 /// Octets take up to twice as long as they could, each time anew.
 #[test]
 fn dials_that_cross_on_an_uneven_path_leave_one_connection_at_once() {

@@ -43,6 +43,18 @@ fn paths() -> Vec<(&'static str, Config, Vec<Event>)> {
         ("Connect", config(), vec![Start]),
         ("Active", config(), vec![Start, DialFailed]),
         ("Active, passive", passive.clone(), vec![Start]),
+        ("Connect, our OPEN waits", patient(), vec![Start, Connected(Dialled)]),
+        ("Active, our OPEN waits", patient(), vec![Start, DialFailed, Connected(Accepted)]),
+        (
+            "Active, our OPEN waits on both",
+            patient(),
+            vec![Start, Connected(Accepted), Connected(Dialled)],
+        ),
+        (
+            "OpenSent, dialled; our OPEN waits on the accepted one",
+            patient(),
+            vec![Start, Connected(Dialled), Event::Timeout, Connected(Accepted)],
+        ),
         ("OpenSent, dialled", config(), vec![Start, Connected(Dialled)]),
         ("OpenSent, accepted", config(), vec![Start, DialFailed, Connected(Accepted)]),
         ("OpenSent, accepted, still dialling", config(), vec![Start, Connected(Accepted)]),
@@ -74,6 +86,10 @@ fn paths() -> Vec<(&'static str, Config, Vec<Event>)> {
             vec![Start, Connected(Accepted), opened(Accepted), kept(Accepted)],
         ),
     ]
+}
+
+fn patient() -> Config {
+    Config { delay_open: Duration::from_secs(10), ..config() }
 }
 
 fn events() -> Vec<Event> {
