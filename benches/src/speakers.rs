@@ -183,7 +183,8 @@ fn run(config: Config) -> Result<(), Failure> {
                 match event {
                     SpeakerEvent::NeighborUp { name } => println!("up {name}"),
                     SpeakerEvent::NeighborDown { name, why } => println!("down {name}: {why}"),
-                    SpeakerEvent::NeighborUnreachable { .. } => {}
+                    SpeakerEvent::NeighborUnreachable { .. }
+                    | SpeakerEvent::NeighborLimit { .. } => {}
                 }
             }
         });

@@ -243,6 +243,7 @@ pub struct Coordinates {
 
 /// A BGP peer of a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Neighbor {
     /// Unique at its site.
     pub name: String,
@@ -503,6 +504,7 @@ impl fmt::Display for ImportPolicy {
         f.write_str(match self {
             Self::Nothing => "nothing",
             Self::DefaultRoute => "default-route",
+            Self::Fleet => "fleet",
             Self::Everything => "everything",
             Self::Named(name) => name,
         })

@@ -27,7 +27,6 @@ pub(crate) fn speaker_config(fleet: &Fleet, site: &Site) -> Result<anycast_speak
         place: Arc::new(Here),
         neighbors: neighbors.collect::<Result<_, _>>()?,
         cluster_id: site.cluster_id,
-        ..anycast_speaker::Config::new(site.asn, site.router_id)
     })
 }
 
@@ -65,7 +64,6 @@ fn speaker_neighbor(
         limits: limits(neighbor),
         at_limit: at_limit(neighbor),
         reflector_client: neighbor.reflector_client,
-        ..anycast_speaker::Neighbor::new(&neighbor.name, neighbor.address, neighbor.asn)
     })
 }
 

@@ -49,6 +49,7 @@ impl Config {
 
 /// One BGP neighbor.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Neighbor {
     /// What the operator calls it; unique within the speaker.
     pub name: String,

@@ -223,7 +223,7 @@ proptest! {
         events in vec(event(), 0..120),
     ) {
         let delay_open = Duration::from_secs(if delayed { 20 } else { 0 });
-        play(Config { passive, delay_open, seed, ..config() }, events);
+        play(Config { delay_open, passive, seed, ..config() }, events);
     }
 
     #[test]

@@ -1,0 +1,119 @@
+//! Neighbors that are bound to an interface. The test starts this program again in network
+//! namespaces of its own, to run the test that is otherwise ignored.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests use real sockets and may panic"
+)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use anycast_bgp::Asn;
+use anycast_speaker::{BindError, Config, Handle, Neighbor, Speaker};
+
+const PORT: u16 = 1790;
+
+fn run_in_namespace(name: &str) {
+    let unshare = ["--user", "--map-root-user", "--net"];
+    match Command::new("unshare").args(unshare).arg("true").output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return println!("skipped: unshare: {why}");
+        }
+        Err(error) => return println!("skipped: unshare: {error}"),
+    }
+    let output = Command::new("unshare")
+        .args(unshare)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", name])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
+}
+
+#[test]
+fn a_neighbor_is_dialled_and_heard_over_its_interface_alone() {
+    run_in_namespace("bound");
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+async fn start(asn: u32, listen: &str, neighbor: Neighbor) -> Result<Handle, BindError> {
+    let config = Config {
+        listen: vec![SocketAddr::new(address(listen), PORT)],
+        neighbors: vec![neighbor],
+        ..Config::new(Asn(asn), std::net::Ipv4Addr::from(asn))
+    };
+    let speaker = Speaker::bind(config, None).await?;
+    let handle = speaker.handle();
+    tokio::spawn(speaker.run());
+    Ok(handle)
+}
+
+async fn meet(one: &Handle, other: &Handle) -> bool {
+    for _ in 0..150 {
+        if one.established().await == (1, 1) && other.established().await == (1, 1) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// Two addresses of this machine reach each other over `lo`, whatever interface has them: so a
+/// session that is bound to `lo` comes up, one that is bound to `d0` does not, whoever dials.
+#[tokio::test]
+#[ignore = "needs a network namespace of its own"]
+async fn bound() {
+    ip("link set lo up");
+    ip("link add d0 type dummy");
+    ip("link set d0 up");
+    ip("address add 192.0.2.1/24 dev d0");
+    ip("address add 192.0.2.2/24 dev d0");
+    let neighbor = |name: &str, asn, own: &str, its: &str| Neighbor {
+        port: PORT,
+        local_address: Some(address(own)),
+        connect_retry: Duration::from_millis(50),
+        ..Neighbor::new(name, address(its), Asn(asn))
+    };
+    for (interface, passive, meets) in
+        [("lo", false, true), ("lo", true, true), ("d0", false, false), ("d0", true, false)]
+    {
+        let bound = Neighbor {
+            interface: Some(interface.to_owned()),
+            passive,
+            ..neighbor("other", 64502, "192.0.2.1", "192.0.2.2")
+        };
+        let free =
+            Neighbor { passive: !passive, ..neighbor("bound", 64501, "192.0.2.2", "192.0.2.1") };
+        // Any address: a listener for the interface stands beside the one for all.
+        let one = start(64501, "192.0.2.1", bound).await.unwrap();
+        let other = start(64502, "192.0.2.2", free).await.unwrap();
+        assert_eq!(meet(&one, &other).await, meets, "{interface}, passive: {passive}");
+        one.shutdown("enough");
+        other.shutdown("enough");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    let nowhere = Neighbor {
+        interface: Some("d9".to_owned()),
+        ..neighbor("other", 64502, "192.0.2.1", "192.0.2.2")
+    };
+    let Err(error) = start(64501, "192.0.2.1", nowhere).await else {
+        panic!("bound to an interface that is not there")
+    };
+    assert!(error.to_string().contains("there is no interface"), "{error}");
+}
