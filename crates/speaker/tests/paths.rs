@@ -101,6 +101,7 @@ fn neighbor(name: &str, address: &str, asn: u32, offer: Offer) -> Neighbor {
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new(name, address.parse().unwrap(), Asn(asn))
     }
 }
 
@@ -112,6 +113,7 @@ async fn start(asn: u32, listen: &str, install_routes: bool, neighbors: Vec<Neig
         install_routes,
         place: Arc::new(Here),
         neighbors,
+        ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();

@@ -49,6 +49,7 @@ async fn speaker(limits: Option<Limits>) -> (Handle, TcpListener) {
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new("them", THEM.into(), Asn(64502))
     };
     let config = Config {
         local_asn: Asn(64501),
@@ -57,6 +58,7 @@ async fn speaker(limits: Option<Limits>) -> (Handle, TcpListener) {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(Asn(64501), US)
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();

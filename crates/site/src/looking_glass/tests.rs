@@ -39,6 +39,7 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new(name, remote.into(), asn(remote))
     };
     if local == RIGHT {
         // Nothing of 198.51.100.0/24 is told to left.
@@ -53,6 +54,7 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(asn(local), local)
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();
