@@ -232,14 +232,7 @@ mod tests {
 
     /// A speaker alone, with so many routes of its own, and its control socket.
     async fn speaker_with(routes: u32, path: &Path) -> (tokio::task::JoinHandle<()>, SocketFile) {
-        let config = anycast_speaker::Config {
-            local_asn: anycast_bgp::Asn(64500),
-            router_id: [192, 0, 2, 1].into(),
-            listen: Vec::new(),
-            install_routes: false,
-            place: std::sync::Arc::new(anycast_speaker::Here),
-            neighbors: Vec::new(),
-        };
+        let config = anycast_speaker::Config::new(anycast_bgp::Asn(64500), [192, 0, 2, 1].into());
         let speaker = anycast_speaker::Speaker::bind(config, None).await.unwrap();
         let handle = speaker.handle();
         tokio::spawn(speaker.run());
