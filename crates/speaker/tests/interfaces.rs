@@ -79,7 +79,8 @@ async fn meet(one: &Handle, other: &Handle) -> bool {
 #[ignore = "needs a network namespace of its own"]
 async fn bound() {
     ip("link set lo up");
-    ip("link add d0 type dummy");
+    ip("link add d0 type veth peer name d1");
+    ip("link set d1 up");
     ip("link set d0 up");
     ip("address add 192.0.2.1/24 dev d0");
     ip("address add 192.0.2.2/24 dev d0");
