@@ -73,8 +73,8 @@ async fn meet(one: &Handle, other: &Handle) -> bool {
     false
 }
 
-/// Two addresses of this machine reach each other over `lo`, whatever interface has them: so a
-/// session that is bound to `lo` comes up, one that is bound to `d0` does not, whoever dials.
+/// Two addresses of the loopback interface reach each other over `lo` alone: so a session that is
+/// bound to `lo` comes up, and one that is bound to `d0` does not, whoever dials.
 #[tokio::test]
 #[ignore = "needs a network namespace of its own"]
 async fn bound() {
@@ -82,8 +82,6 @@ async fn bound() {
     ip("link add d0 type veth peer name d1");
     ip("link set d1 up");
     ip("link set d0 up");
-    ip("address add 192.0.2.1/24 dev d0");
-    ip("address add 192.0.2.2/24 dev d0");
     let neighbor = |name: &str, asn, own: &str, its: &str| Neighbor {
         port: PORT,
         local_address: Some(address(own)),
@@ -96,13 +94,13 @@ async fn bound() {
         let bound = Neighbor {
             interface: Some(interface.to_owned()),
             passive,
-            ..neighbor("other", 64502, "192.0.2.1", "192.0.2.2")
+            ..neighbor("other", 64502, "127.0.0.1", "127.0.0.2")
         };
         let free =
-            Neighbor { passive: !passive, ..neighbor("bound", 64501, "192.0.2.2", "192.0.2.1") };
-        // Any address: a listener for the interface stands beside the one for all.
-        let one = start(64501, "192.0.2.1", bound).await.unwrap();
-        let other = start(64502, "192.0.2.2", free).await.unwrap();
+            Neighbor { passive: !passive, ..neighbor("bound", 64501, "127.0.0.2", "127.0.0.1") };
+        // A listener for the interface stands beside the one for all.
+        let one = start(64501, "127.0.0.1", bound).await.unwrap();
+        let other = start(64502, "127.0.0.2", free).await.unwrap();
         assert_eq!(meet(&one, &other).await, meets, "{interface}, passive: {passive}");
         one.shutdown("enough");
         other.shutdown("enough");
@@ -111,9 +109,9 @@ async fn bound() {
 
     let nowhere = Neighbor {
         interface: Some("d9".to_owned()),
-        ..neighbor("other", 64502, "192.0.2.1", "192.0.2.2")
+        ..neighbor("other", 64502, "127.0.0.1", "127.0.0.2")
     };
-    let Err(error) = start(64501, "192.0.2.1", nowhere).await else {
+    let Err(error) = start(64501, "127.0.0.1", nowhere).await else {
         panic!("bound to an interface that is not there")
     };
     assert!(error.to_string().contains("there is no interface"), "{error}");
