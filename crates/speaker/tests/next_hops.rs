@@ -80,6 +80,7 @@ fn config(asn: u32, local: &str, remote: (&str, u32), export: Policy) -> Config 
         export,
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new("other", remote.0.parse().unwrap(), Asn(remote.1))
     };
     Config {
         local_asn: Asn(asn),
@@ -88,6 +89,7 @@ fn config(asn: u32, local: &str, remote: (&str, u32), export: Policy) -> Config 
         install_routes: true,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     }
 }
 
