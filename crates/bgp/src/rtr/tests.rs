@@ -409,3 +409,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn octets_are_those_of_rfc_8210() {
+    let hex =
+        |octets: Vec<u8>| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let v4 = Vrp::new("192.0.2.0/24".parse().unwrap(), 28, Asn(64500)).unwrap();
+    for (pdu, version, want) in [
+        (Pdu::SerialNotify { session: 0x1234, serial: 9 }, 1, "010012340000000c00000009"),
+        (Pdu::SerialQuery { session: 0x1234, serial: 9 }, 2, "020112340000000c00000009"),
+        (Pdu::ResetQuery, 0, "0002000000000008"),
+        (Pdu::CacheResponse { session: 0x1234 }, 1, "0103123400000008"),
+        (Pdu::Prefix { announced: true, vrp: v4 }, 1, "010400000000001401181c00c00002000000fbf4"),
+        (withdraw(TWO), 1, "01060000000000200020200020010db80000000000000000000000000000fbf4"),
+        (end(0x1234, 9), 0, "000712340000000c00000009"),
+        (end(0x1234, 9), 1, "01071234000000180000000900000e100000025800001c20"),
+        (Pdu::CacheReset, 1, "0108000000000008"),
+        (error(ErrorCode::NoDataAvailable), 1, "010a00020000001200000000000000026e6f"),
+    ] {
+        let got = hex(pdu.emit(version));
+        assert_eq!(got, want, "{pdu:?}");
+    }
+}
