@@ -161,9 +161,10 @@ fn condition(input: &mut Unstructured<'_>) -> Result<Match> {
         11 => Match::LocalPref(u32::from(input.arbitrary::<u8>()?)..=u32::from(u8::MAX)),
         12 => Match::Med(0..=u32::from(input.arbitrary::<u8>()?)),
         13 => Match::NextHop(some(input, net)?),
-        _ => match input.int_in_range(0..=2)? {
+        _ => match input.int_in_range(0..=3)? {
             0 => Match::Neighbor(some(input, hop)?),
             1 => Match::Local,
+            2 => Match::Internal,
             _ => Match::Rpki(validity(input)?),
         },
     })
@@ -246,6 +247,7 @@ fn play(input: &mut Unstructured<'_>) -> Result<()> {
     path_patterns(input)?;
     let facts = RouteFacts {
         local: input.arbitrary()?,
+        internal: input.arbitrary()?,
         neighbor: if input.arbitrary()? { Some(hop(input)?) } else { None },
         rpki: validity(input)?,
     };
@@ -350,6 +352,7 @@ fn holds(condition: &Match, net: &IpNet, facts: RouteFacts, route: &Attributes) 
         Match::NextHop(any) => any.iter().any(|net| net.contains(&route.next_hop.address)),
         Match::Neighbor(any) => any.iter().any(|address| facts.neighbor == Some(*address)),
         Match::Local => facts.local,
+        Match::Internal => facts.internal,
         Match::Rpki(validity) => facts.rpki == *validity,
     }
 }

@@ -41,6 +41,7 @@ fn config(input: &mut Unstructured<'_>) -> Result<Config> {
         hold_time: Duration::from_secs(seconds),
         families: Family::ALL[usize::from(choice >> 1 & 1)..].to_vec(),
         connect_retry: Duration::from_millis(input.int_in_range(0..=5000)?),
+        delay_open: Duration::from_secs(u64::from(input.arbitrary::<u8>()? & 3) * 10),
         passive: choice & 4 != 0,
         offer: Offer {
             role: (choice & 8 != 0).then_some(Role::Customer),

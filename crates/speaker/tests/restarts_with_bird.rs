@@ -108,6 +108,7 @@ async fn speaker() -> Speaker {
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new("bird", IpAddr::V4(BIRD), Asn(64502))
     };
     let config = Config {
         local_asn: Asn(64501),
@@ -116,6 +117,7 @@ async fn speaker() -> Speaker {
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(Asn(64501), US)
     };
     Speaker::bind(config, None).await.unwrap()
 }
