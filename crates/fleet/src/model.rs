@@ -217,6 +217,10 @@ pub struct Site {
     pub listen: bool,
     /// Whether the best routes go into the kernel's routing table.
     pub kernel_routes: bool,
+    /// How many routes may share the packets of one prefix; at least 1.
+    pub multipath: u8,
+    /// Whether routes through different neighbor ASes may.
+    pub multipath_across_as: bool,
     /// Between withdrawing and the end of serving.
     pub stop_wait: Duration,
     /// Where its looking glass listens; `None`: it has none.
@@ -373,6 +377,10 @@ pub struct Offers {
     /// How long its routes are kept while it restarts; `None`: not at all. Nobody is ever asked to
     /// keep ours.
     pub graceful_restart: Option<StaleLimits>,
+    /// Whether it may send several paths to one prefix (RFC 7911).
+    pub receive_paths: bool,
+    /// How many paths to one prefix it is sent; 0: the best alone, without a number.
+    pub send_paths: u8,
 }
 
 /// How BFD watches a neighbor.

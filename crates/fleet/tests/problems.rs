@@ -515,6 +515,32 @@ const NUMBERS: &[Row] = &[
         &[(A, "asn = 64501\nrole = \"upstream\"")],
         &[(E, "bad-value", "\"upstream\"")],
     ),
+    (
+        "several paths in both directions",
+        &[(A, "asn = 64501\nadd-path = \"both\"\nsend-paths = 2")],
+        &[],
+    ),
+    (
+        "paths in no direction",
+        &[(A, "asn = 64501\nadd-path = \"all\"")],
+        &[(E, "bad-value", "\"all\"")],
+    ),
+    (
+        "paths that are counted and not sent",
+        &[(A, "asn = 64501\nadd-path = \"receive\"\nsend-paths = 2")],
+        &[(W, "paths-without-add-path", "2")],
+    ),
+    (
+        "routes that share packets",
+        &[(FRA, "city = \"Frankfurt\"\nmultipath = 4\nmultipath-across-as = true")],
+        &[],
+    ),
+    (
+        "one route that shares packets",
+        &[(FRA, "city = \"Frankfurt\"\nmultipath-across-as = true")],
+        &[(W, "across-without-multipath", "true")],
+    ),
+    ("no route at all", &[(FRA, "city = \"Frankfurt\"\nmultipath = 0")], &[(E, "bad-value", "0")]),
     ("no router id", &[("local-address = \"198.51.100.1\"\n", "")], &[(E, "no-router-id", "fra")]),
     (
         "a router id of zero",

@@ -108,6 +108,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let addresses = Addresses::add(&fleet).await?;
 
     let handle = speaker.handle();
+    handle.set_multipath(translate::multipath(&site));
     let mut speaker_task = tokio::spawn(speaker.run());
     let (question_sender, mut questions) = mpsc::channel(16);
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use anycast_bgp::rib::Multipath;
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
 use anycast_fleet::{Fleet, Neighbor, Offers, Probe, Service, Site};
@@ -67,9 +68,23 @@ fn speaker_neighbor(
     })
 }
 
+/// Which routes of `site` share packets.
+pub(crate) fn multipath(site: &Site) -> Multipath {
+    Multipath { paths: site.multipath.into(), across_as: site.multipath_across_as }
+}
+
 fn offer(neighbor: &Neighbor) -> Offer {
-    let Offers { role, strict_role, extended_next_hop, graceful_restart } = neighbor.offers;
-    Offer { role, strict_role, extended_next_hop, graceful_restart, ..Offer::default() }
+    let Offers { role, strict_role, extended_next_hop, graceful_restart, .. } = neighbor.offers;
+    let Offers { receive_paths, send_paths, .. } = neighbor.offers;
+    Offer {
+        role,
+        strict_role,
+        extended_next_hop,
+        receive_paths,
+        send_paths,
+        graceful_restart,
+        ..Offer::default()
+    }
 }
 
 fn limits(neighbor: &Neighbor) -> Limits {

@@ -106,10 +106,11 @@ fn headings(with_rpki: bool) -> Vec<&'static str> {
 
 fn cells(row: &Value, with_rpki: bool) -> Vec<String> {
     let local = row["neighbor"].is_null();
-    let mark = match (row["best"] == true, row["ineligible"].is_null()) {
-        (true, _) => "*>",
-        (false, true) => "*",
-        (false, false) => "x",
+    let mark = match (row["best"] == true, row["shares"] == true, row["ineligible"].is_null()) {
+        (true, ..) => "*>",
+        (false, true, _) => "*=",
+        (false, false, true) => "*",
+        (false, false, false) => "x",
     };
     // Its neighbor restarts, or sends its routes anew.
     let stale = if row["stale"] == true { "s" } else { "" };

@@ -10,7 +10,22 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
     for (index, site) in draft.sites.iter().enumerate() {
         neighbors_take_our_number(site, draft, problems);
         it_has_a_router_id(site, problems);
+        routes_that_share_are_several(site, problems);
         no_other_has_its_router_id(site, &draft.sites[..index], problems);
+    }
+}
+
+fn routes_that_share_are_several(site: &SiteDraft, problems: &Problems) {
+    if site.site.multipath_across_as && site.site.multipath == 1 {
+        let message = "no routes share packets, so none do across networks";
+        problems.add(
+            Problem::warning(
+                "across-without-multipath",
+                site.at.of("multipath-across-as"),
+                message,
+            )
+            .help("Add `multipath = 2` or more, or remove `multipath-across-as`."),
+        );
     }
 }
 

@@ -11,8 +11,20 @@ pub(super) fn lint(neighbor: &Placed<Neighbor>, site: &SiteDraft, problems: &Pro
     roles_are_between_networks(neighbor, site, problems);
     the_role_fits_the_relation(neighbor, problems);
     a_strict_role_is_a_role(neighbor, problems);
+    paths_are_sent_if_they_are_counted(neighbor, problems);
     times_are_of_a_helper(neighbor, problems);
     other_next_hops_are_for_ipv4(neighbor, problems);
+}
+
+fn paths_are_sent_if_they_are_counted(neighbor: &Placed<Neighbor>, problems: &Problems) {
+    let Placed { value, at } = neighbor;
+    if at.has("send-paths") && value.offers.send_paths == 0 {
+        let message = format!("`{}` is not sent several paths", value.name);
+        problems.add(
+            Problem::warning("paths-without-add-path", at.of("send-paths"), message)
+                .help("Add `add-path = \"send\"` or `\"both\"`, or remove `send-paths`."),
+        );
+    }
 }
 
 /// Roles are of eBGP only (RFC 9234 §4).

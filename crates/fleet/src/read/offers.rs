@@ -17,9 +17,19 @@ const ROLES: &[(&str, Role)] = &[
 ];
 
 const RESTARTS: &[(&str, bool)] = &[("helper", true), ("off", false)];
+/// (paths are received, paths are sent)
+const ADD_PATH: &[(&str, (bool, bool))] =
+    &[("receive", (true, false)), ("send", (false, true)), ("both", (true, true))];
+/// How many paths are sent if the file does not say.
+const SEND_PATHS: u8 = 4;
 
 pub(super) fn read(section: &mut Section<'_>) -> Offers {
+    let (receive_paths, send) =
+        section.get("add-path", value::word(ADD_PATH)).unwrap_or((false, false));
+    let most = section.get("send-paths", value::number(1..=u8::MAX)).unwrap_or(SEND_PATHS);
     Offers {
+        receive_paths,
+        send_paths: if send { most } else { 0 },
         role: section.get("role", value::word(ROLES)),
         strict_role: section.get("strict-role", value::boolean).unwrap_or(false),
         extended_next_hop: section.get("extended-next-hop", value::boolean).unwrap_or(false),

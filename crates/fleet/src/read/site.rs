@@ -23,6 +23,8 @@ const BGP_PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(90);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 const STOP_WAIT: Duration = Duration::from_secs(1);
+/// More than any site has ways out.
+const MULTIPATH_MOST: u8 = 64;
 const BFD_INTERVAL: Duration = Duration::from_millis(300);
 const BFD_MULTIPLIER: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
 /// Less cannot be kept by a daemon that shares its machine.
@@ -65,6 +67,8 @@ pub(super) fn read<'a>(
     let kernel_routes = section.get("kernel-routes", value::boolean).unwrap_or(true);
     let router = section.get("router", value::boolean).unwrap_or(false);
     let cluster_id = section.get("cluster-id", router_id);
+    let multipath = section.get("multipath", value::number(1..=MULTIPATH_MOST)).unwrap_or(1);
+    let multipath_across_as = section.get("multipath-across-as", value::boolean).unwrap_or(false);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
     let looking_glass = looking_glass::read(&mut section);
     let neighbors = named(&mut section, "neighbor", |name, section| {
@@ -90,6 +94,8 @@ pub(super) fn read<'a>(
         bgp_port,
         listen,
         kernel_routes,
+        multipath,
+        multipath_across_as,
         stop_wait,
         looking_glass: None,
         router,
