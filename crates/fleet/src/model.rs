@@ -199,6 +199,7 @@ impl NamedPolicy {
 
 /// One location that announces (RFC 4786 calls it an Anycast Node).
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Site {
     /// Unique in the fleet; what users are told when they ask who answers.
     pub name: String,
