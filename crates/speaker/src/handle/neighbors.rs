@@ -434,6 +434,8 @@ fn status(driver: &Driver, index: usize, peer: &Peer, bfd: Option<String>) -> Ne
         enabled: peer.enabled,
         disabled_message: peer.disabled_message.clone(),
         last_down: match (&peer.last_down, &peer.unreachable) {
+            // That says all of it, and for how long yet.
+            _ if peer.held.is_some() => peer.held_in_words(now),
             (Some(down), Some(since)) => Some(format!("{down}; since then: {since}")),
             (one, other) => one.clone().or_else(|| other.clone()),
         },
