@@ -781,7 +781,9 @@ impl Session {
     fn awaits_open(&mut self, connection: Connection) -> bool {
         let State::Opening(opening) = &mut self.state else { return false };
         let handshake = opening.slot(connection).as_ref();
-        handshake.is_some_and(|it| matches!(it.phase, Phase::OpenSent { .. }))
+        let awaits =
+            |it: &Handshake| matches!(it.phase, Phase::Delayed { .. } | Phase::OpenSent { .. });
+        handshake.is_some_and(awaits)
     }
 
     fn has(&mut self, connection: Connection) -> bool {

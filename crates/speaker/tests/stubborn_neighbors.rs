@@ -249,3 +249,60 @@ async fn a_neighbor_that_connects_once_more_is_asked_whether_the_old_connection_
     assert_eq!(octets[..heard], said);
     assert_eq!(handle.established().await, (1, 1), "one that answers stays");
 }
+
+/// What this process has in memory, in octets.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbor_that_flaps_hundreds_of_times_leaves_nothing_and_touches_nobody() {
+    const ROUTES: u32 = 500;
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Each time with attributes that nobody has seen before.
+    let flaps = std::thread::spawn(move || {
+        let mut settled = 0;
+        for flap in 0..300 {
+            let mut stream = shake_hands(&listener, Asn(64502), Duration::from_secs(3));
+            let routes = (0..ROUTES).flat_map(|number| {
+                let mut attributes = Attributes::new(IpAddr::from([127, 0, 0, 2]));
+                let path = [64502, 1 + flap * ROUTES + number];
+                attributes.as_path = anycast_bgp::AsPath::sequence(&path);
+                let update = Update::announce(Arc::new(attributes), vec![prefix(number)]);
+                update.emit(&Context::default()).concat()
+            });
+            let octets: Vec<u8> = routes.collect();
+            // All of a table or the beginning of one, whatever the message it ends in.
+            let len = if flap % 2 == 0 { octets.len() } else { octets.len() / 3 };
+            stream.write_all(&octets[..len]).unwrap();
+            if flap == 100 {
+                settled = resident();
+            }
+        }
+        resident().saturating_sub(settled)
+    });
+    let other = Ipv4Addr::new(127, 0, 0, 3);
+    let us = vec![
+        Neighbor {
+            connect_retry: Duration::from_millis(10),
+            ..neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502))
+        },
+        Neighbor { passive: true, ..neighbor(other, port, Asn(64503)) },
+    ];
+    let (handle, _) = start(US, OUR_ASN, port, us).await;
+    let mut back = neighbor(US, port, OUR_ASN);
+    back.local_address = Some(other.into());
+    let (healthy, _) = start(other, Asn(64503), port, vec![back]).await;
+    handle.originate(prefix(100_000), Attributes::new(IpAddr::V4(US)));
+    let grown = tokio::task::spawn_blocking(|| flaps.join().unwrap()).await.unwrap();
+    // 200 flaps of 500 sets each would be some 30 MB.
+    assert!(grown < 8_000_000, "{grown} octets more");
+    until("what it announced is gone", async || {
+        handle.routes(None).await.len() == 1 && healthy.routes(None).await.len() == 1
+    })
+    .await;
+    let status = healthy.neighbors().await.remove(0);
+    assert_eq!((status.state.as_str(), &status.last_down), ("Established", &None));
+}

@@ -1,5 +1,7 @@
 //! Two sessions wired together through a network with delay, stepped through virtual time.
 
+mod loss;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -16,6 +18,8 @@ struct Simulation {
     dice: u64,
     /// Whether octets may arrive together with those sent later on the same connection.
     coalesce: bool,
+    /// Whether SYNs get lost.
+    lossy: bool,
     /// When the last octets of a connection reach a speaker: TCP keeps their order.
     last: BTreeMap<(u64, usize), Instant>,
     speakers: [Speaker; 2],
@@ -83,6 +87,7 @@ impl Simulation {
             jitter: Duration::ZERO,
             dice: 0,
             coalesce: false,
+            lossy: false,
             last: BTreeMap::new(),
             speakers,
             events: BTreeMap::new(),
@@ -200,6 +205,9 @@ impl Simulation {
             Event::Octets(id, octets) => {
                 if let Some(connection) = speaker.connection(id) {
                     speaker.session.handle_octets(now, connection, &octets);
+                } else {
+                    // TCP answers with a reset what is for no connection.
+                    self.transmit(id, 1 - who, Event::Closed(id));
                 }
             }
             Event::Closed(id) => {
@@ -224,7 +232,9 @@ impl Simulation {
                     self.speakers[who].attempt = Some(id);
                     let share = self.roll();
                     let round_trip = (self.delay + self.jitter * share / 0xffff) * 2;
-                    self.schedule(now + round_trip, who, Event::SynAck(id));
+                    if !self.lossy || !self.roll().is_multiple_of(4) {
+                        self.schedule(now + round_trip, who, Event::SynAck(id));
+                    }
                 }
                 Action::CancelDial => assert!(speaker.attempt.take().is_some()),
                 Action::Send(connection, octets) => {

@@ -18,6 +18,11 @@ enum Event {
     Closed(Connection),
     Received(Connection, &'static str, Message),
     Garbage(Connection),
+    /// An OPEN of version 3.
+    BadOpen(Connection),
+    /// TCP takes nothing more, and takes some again.
+    WriteBlocked,
+    WriteProgress,
     Timeout,
 }
 
@@ -81,6 +86,11 @@ fn paths() -> Vec<(&'static str, Config, Vec<Event>)> {
             vec![Start, Connected(Dialled), opened(Dialled), kept(Dialled)],
         ),
         (
+            "Established without keepalives, nothing is taken",
+            Config { hold_time: Duration::ZERO, ..config() },
+            vec![Start, Connected(Dialled), opened(Dialled), kept(Dialled), Event::WriteBlocked],
+        ),
+        (
             "Established, accepted",
             passive,
             vec![Start, Connected(Accepted), opened(Accepted), kept(Accepted)],
@@ -99,6 +109,8 @@ fn events() -> Vec<Event> {
         Event::Connected(Dialled),
         Event::Connected(Accepted),
         Event::DialFailed,
+        Event::WriteBlocked,
+        Event::WriteProgress,
         Event::Timeout,
     ];
     let error = Notification::new(error_code::UPDATE_MESSAGE, 3);
@@ -112,6 +124,7 @@ fn events() -> Vec<Event> {
             Event::Received(on, "Cease", Message::Notification(cease(6))),
             Event::Received(on, "NOTIFICATION", Message::Notification(error.clone())),
             Event::Garbage(on),
+            Event::BadOpen(on),
         ]);
     }
     events
@@ -126,6 +139,13 @@ fn apply(session: &mut Session, now: Instant, event: &Event) -> Instant {
         Event::Closed(on) => session.handle_closed(now, *on),
         Event::Received(on, _, message) => session.handle_octets(now, *on, &emit(message)),
         Event::Garbage(on) => session.handle_octets(now, *on, &[0; 19]),
+        Event::BadOpen(on) => {
+            let mut octets = emit(&Message::Open(open()));
+            octets[19] = 3;
+            session.handle_octets(now, *on, &octets);
+        }
+        Event::WriteBlocked => session.handle_write_blocked(now),
+        Event::WriteProgress => session.handle_write_progress(),
         Event::Timeout => {
             let now = session.poll_timeout().unwrap_or(now);
             session.handle_timeout(now);
@@ -141,6 +161,9 @@ fn event_in_words(event: &Event) -> String {
         Event::Connected(on) => format!("connected ({on:?})"),
         Event::Closed(on) => format!("closed ({on:?})"),
         Event::Garbage(on) => format!("garbage ({on:?})"),
+        Event::BadOpen(on) => format!("bad OPEN ({on:?})"),
+        Event::WriteBlocked => "write blocked".into(),
+        Event::WriteProgress => "write progress".into(),
         Event::Start => "start".into(),
         Event::Stop => "stop".into(),
         Event::DialFailed => "dial failed".into(),
