@@ -592,7 +592,7 @@ impl Rib {
             Some(old) => peer.counts.forget(old),
             None => peer.counts.received += 1,
         }
-        self.gathered.accepted(id, || prefix);
+        self.gathered.accepted(id, || Nlri::new(prefix, self.table.sources.of(source).1));
         self.decide(entry);
         if let Some(old) = old {
             self.release(old);
@@ -609,7 +609,7 @@ impl Rib {
             peer.counts.received -= 1;
             peer.counts.forget(old);
         }
-        self.gathered.accepted(id, || nlri.prefix.trunc());
+        self.gathered.accepted(id, || Nlri::new(nlri.prefix.trunc(), nlri.path_id));
         self.decide(entry);
         self.release(old);
     }

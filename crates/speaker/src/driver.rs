@@ -23,11 +23,13 @@ use tracing::{debug, info, warn};
 
 use crate::addresses::OwnAddresses;
 use crate::bfd::{self, BfdStatus};
+use crate::bmp;
 use crate::config::{Config, Igp};
 use crate::connection::{self, ConnectionEvent, ConnectionHandle};
 use crate::handle::{ADMINISTRATIVE_RESET, Command};
 use crate::kernel::{self, Kernel, KernelRoute};
 use crate::monitor::{self, Link, Sight};
+use crate::mrt::{Recorder, Updates};
 use crate::peer::{Notified, Peer, dial_error, peer_id, session_config};
 use crate::speaker::SpeakerEvent;
 
@@ -64,6 +66,7 @@ pub(crate) enum Event {
         connection: u64,
         index: u32,
     },
+    Station(u64, bmp::StationEvent),
 }
 
 /// The thread of BFD.
@@ -80,6 +83,8 @@ pub(crate) struct Driver {
     pub(crate) rib: Rib,
     own_addresses: OwnAddresses,
     pub(crate) igp: Option<Igp>,
+    pub(crate) stations: bmp::Stations,
+    recorder: Option<Recorder>,
     config: Config,
     kernel: Option<Kernel>,
     bfd: BfdThread,
@@ -154,11 +159,16 @@ impl Driver {
                 unplaced: Vec::new(),
             }
         });
+        let ours =
+            bmp::Ours { asn: config.local_asn, router_id: config.router_id, name: String::new() };
+        let place = Arc::clone(&config.place);
         Self {
             peers: peers.collect(),
             rib,
             own_addresses: OwnAddresses::default(),
             igp: None,
+            stations: bmp::Stations::new(ours, place, event_sender.clone()),
+            recorder: None,
             config,
             kernel,
             bfd: bfd.map_or(BfdThread::None, BfdThread::Opened),
@@ -201,6 +211,7 @@ impl Driver {
             let wake = self.peers.iter().filter_map(Peer::wake);
             let wake = wake.chain(self.next_end_of_patience()).min();
             let wake = wake.map(|at| self.started + at.since_start());
+            let wake = wake.into_iter().chain(self.stations.wake()).min();
             let sleep = async {
                 match wake {
                     _ if busy => {}
@@ -244,6 +255,7 @@ impl Driver {
         }
         // The sockets are closed when this returns, so that the next speaker can listen.
         self.watchers.shutdown().await;
+        self.stations.close().await;
         self.bfd = BfdThread::None;
         // What was said last, a Cease, is on its way when this returns.
         while self.connections.join_next().await.is_some() {}
@@ -278,13 +290,17 @@ impl Driver {
                 let Some(update) = self.rib.poll_update(peer_id(index)) else { break };
                 peer.session.send_update(now, &update);
                 // Flushed at each step so that `has_room` sees it.
-                peer.flush();
+                if self.stations.wants_sent() {
+                    peer.flush_past(|peer, octets| self.stations.sent(index, peer, octets));
+                } else {
+                    peer.flush();
+                }
                 turns -= 1;
             }
             busy |= turns == 0;
         }
         self.install_routes();
-        busy
+        busy | self.stations.settle(&self.peers, &mut self.rib)
     }
 
     fn install_routes(&mut self) {
@@ -330,6 +346,9 @@ impl Driver {
     }
 
     fn perform_actions(&mut self, index: usize) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note_state(index, &self.peers[index]);
+        }
         if self.peers[index].has_notified() {
             let now = self.now();
             self.peers[index].note_notifications(now);
@@ -345,7 +364,10 @@ impl Driver {
                 Action::Send(connection, octets) => self.peers[index].send(connection, octets),
                 Action::Close(connection) => *self.peers[index].slot(connection) = None,
                 Action::Established(established) => self.established(index, &established),
-                Action::Down(reason) => self.down(index, &reason),
+                Action::Down(reason) => {
+                    self.stations.peer_down(index, &self.peers[index], &reason);
+                    self.down(index, &reason);
+                }
                 Action::Update(update) => {
                     self.activity += 1;
                     for fault in &update.faults {
@@ -360,13 +382,18 @@ impl Driver {
                     let end_of_rib = update.end_of_rib;
                     self.rib.handle_update(peer_id(index), update);
                     if let Some(family) = end_of_rib {
+                        self.stations.end_of_rib(index, family);
                         self.end_of_rib(index, family);
                     }
                     self.heed_limits();
                 }
                 Action::RouteRefresh(family) => self.rib.handle_refresh(peer_id(index), family),
-                // Nobody asked for messages.
-                Action::Received(_) => {}
+                Action::Received(octets) => {
+                    self.stations.received(index, &self.peers[index], &octets);
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.received(&self.peers[index], &octets);
+                    }
+                }
                 Action::BeginningOfRouteRefresh(family) => {
                     self.beginning_of_refresh(index, family);
                 }
@@ -442,6 +469,7 @@ impl Driver {
         self.stale_routes_of_one_that_is_back(index, established);
         self.rib.peer_up(peer_id(index), up);
         self.rib.set_on_link(peer_id(index), on_link);
+        self.stations.peer_up(index, &self.peers[index]);
         self.report(SpeakerEvent::NeighborUp { name });
     }
 
@@ -528,6 +556,9 @@ impl Driver {
                 if let Some(kernel) = &self.kernel {
                     kernel.resync();
                 }
+            }
+            Event::Station(id, event) => {
+                self.stations.handle(id, event, &self.peers, &mut self.rib);
             }
         }
     }
@@ -695,6 +726,33 @@ impl Driver {
             Err(_) => {}
         }
         self.perform_actions(index);
+    }
+
+    /// Replaces the monitoring stations, which are told that they speak with `name`.
+    pub(crate) fn set_stations(&mut self, name: String, stations: Vec<bmp::Station>) {
+        self.stations.set(name, stations, &mut self.rib);
+        self.set_taps();
+    }
+
+    /// From now on what comes in is written there, or nowhere.
+    pub(crate) fn set_updates(&mut self, updates: Option<Updates>) {
+        if self.recorder.as_ref().map(|recorder| &recorder.updates) == updates.as_ref() {
+            return;
+        }
+        let started = updates.map(|updates| Recorder::start(updates, self.config.local_asn));
+        self.recorder = started.transpose().unwrap_or_else(|error| {
+            warn!("there is no thread to write MRT files: {error}");
+            None
+        });
+        self.set_taps();
+    }
+
+    /// Sessions give out what comes in only while somebody wants it.
+    fn set_taps(&mut self) {
+        let tap = self.recorder.is_some() || self.stations.wants_received();
+        for peer in &mut self.peers {
+            peer.session.set_tap(tap);
+        }
     }
 
     /// Replaces the routes inside the AS.

@@ -1,5 +1,6 @@
 //! Telling and asking a running speaker.
 
+mod monitoring;
 mod neighbors;
 mod origins;
 mod routes;
@@ -50,7 +51,7 @@ impl Handle {
         let _ = self.commands.send(Box::new(command));
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Driver) -> T + Send + 'static,
     ) -> Option<T> {

@@ -12,6 +12,7 @@
 
 mod addresses;
 mod bfd;
+mod bmp;
 mod config;
 mod connection;
 mod driver;
@@ -19,6 +20,7 @@ mod handle;
 mod kernel;
 mod limits;
 mod monitor;
+mod mrt;
 mod peer;
 mod rpki;
 mod sched;
@@ -26,6 +28,7 @@ mod sockopt;
 mod speaker;
 
 pub use bfd::BfdStatus;
+pub use bmp::{Station, StationStatus, Tables};
 pub use config::{
     AoAlgorithm, AtLimit, Bfd, Config, Here, Igp, IgpRoute, Limits, Neighbor, Offer, Password,
     Place, TcpAo,
@@ -35,5 +38,6 @@ pub use handle::{
     LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts, RouteLook,
     RouteRow, RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
 };
+pub use mrt::{TableDump, Updates};
 pub use rpki::{Rpki, RpkiConfig, RpkiEvent, RpkiSource};
 pub use speaker::{BindError, Speaker, SpeakerEvent};

@@ -103,8 +103,14 @@ impl Peer {
 
     /// Gives what the session sends to its connection.
     pub(crate) fn flush(&mut self) {
+        self.flush_past(|_, _| ());
+    }
+
+    /// The same, and `see` sees it.
+    pub(crate) fn flush_past(&mut self, mut see: impl FnMut(&Self, &[u8])) {
         while let Some(action) = self.session.poll_action() {
             if let Action::Send(connection, octets) = action {
+                see(self, &octets);
                 self.send(connection, octets);
             } else {
                 debug_assert!(false, "sending routes only sends");

@@ -49,7 +49,7 @@ pub struct Watch {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Changes {
     /// Of what peers sent, after import policy. That a peer went down is not among them.
-    pub accepted: Vec<(PeerId, IpNet)>,
+    pub accepted: Vec<(PeerId, Nlri)>,
     /// Of the Loc-RIB.
     pub best: Vec<IpNet>,
 }
@@ -61,12 +61,12 @@ pub(super) struct Gathered {
 }
 
 /// All routes to one prefix.
-pub type PrefixRoutes = (IpNet, Vec<(Option<PeerId>, Arc<Attributes>)>);
+pub type PrefixRoutes = (IpNet, Vec<(Option<PeerId>, PathId, Arc<Attributes>)>);
 
 impl Gathered {
-    pub(super) fn accepted(&mut self, peer: PeerId, prefix: impl FnOnce() -> IpNet) {
+    pub(super) fn accepted(&mut self, peer: PeerId, nlri: impl FnOnce() -> Nlri) {
         if self.watch.accepted {
-            self.changes.accepted.push((peer, prefix()));
+            self.changes.accepted.push((peer, nlri()));
         }
     }
 
@@ -94,10 +94,11 @@ impl Rib {
         std::mem::take(&mut self.gathered.changes)
     }
 
-    /// What import policy made of a peer's route to a prefix, if it took it; of several paths, the
-    /// first that it took.
-    pub fn accepted(&self, peer: PeerId, prefix: &IpNet) -> Option<&Arc<Attributes>> {
-        self.accepted_sets(self.table.find(prefix)?, peer).next().map(|(_, set)| self.sets.get(set))
+    /// What import policy made of one of a peer's paths to a prefix, if it took it.
+    pub fn accepted(&self, peer: PeerId, nlri: &Nlri) -> Option<&Arc<Attributes>> {
+        let mut paths = self.accepted_sets(self.table.find(&nlri.prefix)?, peer);
+        let (_, set) = paths.find(|(path_id, _)| *path_id == nlri.path_id)?;
+        Some(self.sets.get(set))
     }
 
     /// The attributes of the routes that import policy took from a peer.
@@ -155,19 +156,21 @@ impl Rib {
         let (ids, next) = self.step(from);
         let routes = ids.filter_map(|id| {
             let entry = self.table.entry(id);
-            let local = self.table.local(id).filter(|_| !received).map(|set| (None, set));
+            let local =
+                self.table.local(id).filter(|_| !received).map(|set| (None, PathId::NONE, set));
             let sent = entry.routes().iter().filter_map(|route| {
                 let set = if received {
                     Some(route.received)
                 } else {
                     route.candidate(self.context()).ok().and(route.verdict.get().ok())
                 };
-                Some((Some(self.table.sources.peer(route.source)), set?))
+                let (peer, path_id) = self.table.sources.of(route.source);
+                Some((Some(peer), path_id, set?))
             });
             let routes: Vec<_> = local
                 .into_iter()
                 .chain(sent)
-                .map(|(peer, set)| (peer, Arc::clone(self.sets.get(set))))
+                .map(|(peer, path_id, set)| (peer, path_id, Arc::clone(self.sets.get(set))))
                 .collect();
             (!routes.is_empty()).then(|| (self.table.prefix(id), routes))
         });

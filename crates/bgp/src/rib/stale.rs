@@ -13,6 +13,7 @@ use super::paths::Source;
 use super::peer::{Peer, PeerId, PeerUp, Reported};
 use super::table::EntryId;
 use super::{Rib, Route};
+use crate::message::Nlri;
 use crate::message::PathId;
 use crate::{Community, Family};
 
@@ -170,7 +171,10 @@ impl Rib {
         }
         // All that it sent goes with a session, without a word of each.
         if self.peers.get(&id).is_some_and(|peer| peer.session.is_some()) {
-            self.gathered.accepted(id, || self.table.prefix(entry));
+            for route in &*gone {
+                let path_id = self.table.sources.of(route.source).1;
+                self.gathered.accepted(id, || Nlri::new(self.table.prefix(entry), path_id));
+            }
         }
         self.decide(entry);
         gone.drain(..).for_each(|route| self.release(route));

@@ -112,7 +112,7 @@ fn all_routes_to_a_prefix_are_met_together() {
                 let from = |peer: &Option<PeerId>| peer.map_or(0, |peer| peer.0);
                 let routes: Vec<String> = routes
                     .iter()
-                    .map(|(peer, it)| format!("{} {}", from(peer), words(it)))
+                    .map(|(peer, _, it)| format!("{} {}", from(peer), words(it)))
                     .collect();
                 format!("{prefix}: {}", routes.join("; "))
             })
@@ -143,29 +143,29 @@ fn all_routes_to_a_prefix_are_met_together() {
 #[test]
 fn changes_are_gathered_while_they_are_wanted() {
     let mut rib = rib(&[ALPHA, BETA]);
-    let net = |text| super::net(text);
+    let nlri = |text| Nlri::from(net(text));
     rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
     assert_eq!(rib.take_changes(), Changes::default(), "nobody wanted them");
 
     rib.set_watch(Watch { accepted: true, best: true });
     rib.handle_update(BETA, announce("10.1.0.0/16", route(&[64502, 64510])));
     let changes = rib.take_changes();
-    assert_eq!(changes.accepted, [(BETA, net("10.1.0.0/16"))]);
+    assert_eq!(changes.accepted, [(BETA, nlri("10.1.0.0/16"))]);
     assert_eq!(changes.best, [], "the best is as it was");
-    assert!(rib.accepted(BETA, &net("10.1.0.0/16")).is_some());
+    assert!(rib.accepted(BETA, &nlri("10.1.0.0/16")).is_some());
 
     rib.set_import(BETA, Policy::default());
     rib.handle_update(ALPHA, withdraw("10.1.0.0/16"));
     let changes = rib.take_changes();
     assert_eq!(
         changes.accepted,
-        [(BETA, net("10.1.0.0/16")), (ALPHA, net("10.1.0.0/16"))],
+        [(BETA, nlri("10.1.0.0/16")), (ALPHA, nlri("10.1.0.0/16"))],
         "a new policy counts too"
     );
     assert_eq!(changes.best, [net("10.1.0.0/16")]);
-    assert_eq!(rib.accepted(BETA, &net("10.1.0.0/16")), None);
-    assert_eq!(rib.accepted(ALPHA, &net("10.1.0.0/16")), None);
-    assert_eq!(rib.accepted(ALPHA, &net("10.9.0.0/16")), None);
+    assert_eq!(rib.accepted(BETA, &nlri("10.1.0.0/16")), None);
+    assert_eq!(rib.accepted(ALPHA, &nlri("10.1.0.0/16")), None);
+    assert_eq!(rib.accepted(ALPHA, &nlri("10.9.0.0/16")), None);
 
     rib.originate(net("192.0.2.0/24"), Attributes::new(ip("0.0.0.0")));
     rib.set_watch(Watch { accepted: true, best: false });
