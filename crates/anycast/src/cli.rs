@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Show(ShowArguments),
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),
+    Mrt(MrtArguments),
     Lab(LabArguments),
     Whoami(WhoamiArguments),
 }
@@ -129,6 +130,8 @@ Examples:
     },
     /// BFD sessions with neighbors.
     Bfd,
+    /// Monitoring stations, and how they keep up.
+    Bmp,
     Routes(RoutesArguments),
     /// Services, their checks, and which prefixes are announced.
     Services,
@@ -271,6 +274,31 @@ pub(crate) struct PrependArguments {
     pub(crate) neighbor: Option<String>,
     #[command(flatten)]
     pub(crate) target: TargetArguments,
+}
+
+/// Writes what a running site has in files that other tools read (MRT, RFC 6396).
+#[derive(Args, Debug)]
+pub(crate) struct MrtArguments {
+    #[command(subcommand)]
+    pub(crate) command: MrtCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MrtCommand {
+    /// Writes the whole table (TABLE_DUMP_V2): all routes that may become best, our own too.
+    #[command(after_help = "\
+Examples:
+  anycast mrt dump rib.mrt
+  anycast mrt dump --received - | bgpdump -m -")]
+    Dump {
+        /// The file, which is replaced; `-`: standard output.
+        file: PathBuf,
+        /// Instead: all that neighbors sent, before import policy.
+        #[arg(long)]
+        received: bool,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
 }
 
 /// Serves `whoami` on addresses: DNS and HTTP that tell who answers.

@@ -9,6 +9,7 @@
 mod check;
 mod cli;
 mod lab;
+mod mrt;
 mod run;
 mod show;
 mod table;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Show(arguments) => show::show(&arguments),
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),
+        Command::Mrt(arguments) => mrt::mrt(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Whoami(arguments) => whoami::whoami(&arguments),
     };

@@ -1,6 +1,7 @@
 //! `anycast show`, `anycast neighbor` and `anycast prepend`: a running site over its control
 //! socket.
 
+mod bmp;
 pub(crate) mod neighbors;
 mod routes;
 mod rpki;
@@ -18,7 +19,7 @@ use crate::cli::{PrependArguments, ShowArguments, Shown, TargetArguments};
 use crate::run::runtime;
 use crate::table::{self, span};
 
-fn client(target: &TargetArguments) -> Result<Client, ClientError> {
+pub(crate) fn client(target: &TargetArguments) -> Result<Client, ClientError> {
     match (&target.site, &target.socket) {
         (Some(site), _) => Ok(Client::new(default_socket(site))),
         (None, Some(path)) => Ok(Client::new(path.clone())),
@@ -38,6 +39,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Neighbors { name: None } => "/v1/neighbors".to_owned(),
         Shown::Neighbors { name: Some(name) } => format!("/v1/neighbors/{}", encoded(name)),
         Shown::Bfd => "/v1/bfd".to_owned(),
+        Shown::Bmp => "/v1/bmp".to_owned(),
         Shown::Routes(wanted) => return routes::fetch(wanted, arguments.json, client).await,
         Shown::Services => "/v1/services".to_owned(),
         Shown::Rpki => "/v1/rpki".to_owned(),
@@ -55,6 +57,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Neighbors { name: Some(_) } => {
             println!("{}", neighbors::block(&client.get(&target).await?));
         }
+        Shown::Bmp => bmp::stations(&client.get::<Vec<Value>>(&target).await?),
         Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
         Shown::Routes(_) => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),

@@ -32,9 +32,9 @@ pub use anycast_bgp::policy::relation::Relation;
 pub use city::City;
 pub use file::{ReadError, read, read_with_vrps};
 pub use model::{
-    AoAlgorithm, AtLimit, Bfd, Builtin, Check, Coordinates, ExportPolicy, Fleet, ImportPolicy,
-    Limits, MaxPrefixes, NamedPolicy, Neighbor, NeighborRef, Offers, PolicyRule, Prefix, Probe,
-    Rpki, Service, Site, TcpAo, Transport,
+    AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Check, Coordinates, ExportPolicy,
+    Fleet, ImportPolicy, Limits, MaxPrefixes, Mrt, NamedPolicy, Neighbor, NeighborRef, Offers,
+    PolicyRule, Prefix, Probe, Rpki, Service, Site, TcpAo, Transport,
 };
 pub use problem::{Problem, Severity, Span};
 pub use report::{Report, parse, render, to_json};

@@ -2,6 +2,7 @@
 
 mod internal;
 mod looking_glass;
+mod monitoring;
 mod numbers;
 mod offers;
 mod policies;
@@ -24,6 +25,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     looking_glass::lint(draft, problems);
     policies::lint(draft, problems);
     rpki::lint(draft, problems);
+    monitoring::lint(draft, problems);
 }
 
 fn a_fleet_has_prefixes_and_sites(draft: &Draft, problems: &Problems) {

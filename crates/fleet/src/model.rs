@@ -33,6 +33,10 @@ pub struct Fleet {
     pub sites: Vec<Site>,
     /// Where sites get the RPKI's word from, unless a site has its own sources.
     pub rpki: Option<Rpki>,
+    /// Monitoring stations that each site tells what it sees.
+    pub bmp: Vec<BmpStation>,
+    /// Files of what comes in at each site.
+    pub mrt: Option<Mrt>,
     /// Whether routes whose origin the RPKI calls invalid are refused, from every neighbor.
     pub reject_invalid: bool,
 }
@@ -235,6 +239,57 @@ pub struct Site {
     pub neighbors: Vec<Neighbor>,
     /// Its own sources of VRPs, in place of the fleet's.
     pub rpki: Option<Rpki>,
+}
+
+/// A monitoring station, which is told by BMP (RFC 7854) what a site sees.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BmpStation {
+    /// Unique in the fleet.
+    pub name: String,
+    /// Where it listens.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// What it is told of; at least one.
+    pub tables: Vec<BmpTable>,
+    /// Between reports of counts; `None`: none.
+    pub stats_interval: Option<Duration>,
+    /// How many MiB of changes may wait for it before it is cut off.
+    pub buffer_mib: u16,
+}
+
+/// A table that a monitoring station is told of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BmpTable {
+    /// What neighbors send, before import policy.
+    AdjRibInPre,
+    /// What import policy makes of it.
+    AdjRibInPost,
+    /// The best routes (RFC 9069).
+    LocRib,
+    /// What neighbors are told (RFC 8671).
+    AdjRibOut,
+}
+
+/// Files in MRT's format (RFC 6396).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mrt {
+    /// Where messages that come in are written, with places for the time; resolved against the
+    /// fleet file's folder.
+    pub updates: String,
+    /// After so long another file begins: whole seconds, at least one.
+    pub rotate: Duration,
+}
+
+impl std::fmt::Display for BmpTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::AdjRibInPre => "adj-rib-in-pre",
+            Self::AdjRibInPost => "adj-rib-in-post",
+            Self::LocRib => "loc-rib",
+            Self::AdjRibOut => "adj-rib-out",
+        })
+    }
 }
 
 /// A place on Earth, in degrees.

@@ -4,6 +4,7 @@
 
 mod limits;
 mod looking_glass;
+mod monitoring;
 mod offers;
 mod policy;
 mod prefix;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anycast_bgp::Asn;
+pub(crate) use monitoring::MrtDraft;
 pub(crate) use policy::References;
 pub(crate) use rpki::RpkiDraft;
 pub(crate) use site::family_of;
@@ -24,7 +26,7 @@ use toml::de::DeTable;
 use crate::problem::{Problem, Problems, Span};
 use crate::section::{Places, Section};
 use crate::value;
-use crate::{Fleet, NamedPolicy, Neighbor, Prefix, Service, Site};
+use crate::{BmpStation, Fleet, NamedPolicy, Neighbor, Prefix, Service, Site};
 
 /// A thing and where the file says it.
 #[derive(Debug)]
@@ -50,6 +52,9 @@ pub(crate) struct Draft {
     pub(crate) looking_glass: Option<Placed<SocketAddr>>,
     pub(crate) sites: Vec<SiteDraft>,
     pub(crate) rpki: Option<RpkiDraft>,
+    /// Those whose address and port could be read.
+    pub(crate) bmp: Vec<Placed<BmpStation>>,
+    pub(crate) mrt: Option<MrtDraft>,
 }
 
 /// A site whose neighbors still know their places.
@@ -85,6 +90,8 @@ impl Draft {
         let sites =
             named(&mut root, "site", |name, section| site::read(name, section, asn, defaults));
         let rpki = root.table("rpki").map(rpki::read);
+        let bmp = named(&mut root, "bmp", monitoring::read_station);
+        let mrt = root.table("mrt").map(monitoring::read_mrt);
         root.finish();
         Self {
             name,
@@ -98,6 +105,8 @@ impl Draft {
             looking_glass,
             sites,
             rpki,
+            bmp: bmp.into_iter().flatten().collect(),
+            mrt,
         }
     }
 
@@ -131,6 +140,8 @@ impl Draft {
             sites: self.sites.into_iter().map(finish_site).collect(),
             reject_invalid: self.rpki.as_ref().is_some_and(|rpki| rpki.reject_invalid),
             rpki: self.rpki.map(|rpki| rpki.into_rpki(folder)),
+            bmp: self.bmp.into_iter().map(|placed| placed.value).collect(),
+            mrt: self.mrt.and_then(|mrt| mrt.into_mrt(folder)),
         }
     }
 }

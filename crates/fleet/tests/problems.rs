@@ -937,6 +937,30 @@ const RPKI: &[Row] = &[
         ],
     ),
     (
+        "a station is one host with a port, and is told of something",
+        &[(
+            DNS,
+            "builtin = \"whoami\"\n[bmp.a]\naddress = '192.0.2.9'\nport = 11019\n\
+             [bmp.b]\naddress = '192.0.1.9'\n[bmp.c]\naddress = '192.0.1.9'\nport = 0\n\
+             tables = []\nbuffer-mib = 0\n[bmp.d]\naddress = '192.0.1.9'\nport = 1\n\
+             tables = ['loc-rib', 'adj-rib', 'loc-rib']",
+        )],
+        &[
+            (W, "bmp-station-in-anycast", "'192.0.2.9'"),
+            (E, "missing-key", "[bmp.b]"),
+            (E, "bad-value", "0"),
+            (E, "bad-value", "[]"),
+            (E, "bad-value", "0"),
+            (E, "bad-value", "'adj-rib'"),
+            (W, "listed-twice", "'loc-rib'"),
+        ],
+    ),
+    (
+        "files of updates have a name that tells the time, and end some day",
+        &[(DNS, "builtin = \"whoami\"\n[mrt]\nupdates = 'x.mrt'\nrotate = '1500ms'")],
+        &[(W, "mrt-one-file", "'x.mrt'"), (E, "bad-value", "'1500ms'")],
+    ),
+    (
         "reject-invalid is for the whole fleet",
         &[(FRA, "city = \"Frankfurt\"\nrpki = { vrp-file = 'x', reject-invalid = true }")],
         &[(E, "unknown-key", "reject-invalid")],

@@ -48,6 +48,10 @@ check = [
 ]
 [rpki]
 zzzzzzzzzzzz = 1
+[bmp.b]
+zzzzzzzzzzzz = 1
+[mrt]
+zzzzzzzzzzzz = 1
 [prefix-list.l]
 zzzzzzzzzzzz = 1
 [policy.p]

@@ -34,6 +34,8 @@ pub enum ClientError {
     Refused(String),
     #[error("the site's answer cannot be understood: {0} (is it of another version?)")]
     Garbled(String),
+    #[error("cannot write the site's answer: {0}")]
+    Unwritten(std::io::Error),
 }
 
 /// A site's control socket.
@@ -160,6 +162,34 @@ impl Client {
         }
         if !rest.is_empty() {
             each(&rest);
+        }
+        Ok(())
+    }
+
+    /// Gets `target` (a path with its query) and hands on the answer's octets as they come.
+    ///
+    /// # Errors
+    /// The site cannot be reached, refuses, or ends before the answer does; or `each` does not
+    /// take them.
+    pub async fn get_octets(
+        &self,
+        target: &str,
+        mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let silent = |_| ClientError::Silent { path: self.path.clone(), patience: self.patience };
+        let asked = self.send(Method::GET, target, Bytes::new());
+        let response = tokio::time::timeout(self.patience, asked).await.map_err(silent)??;
+        let status = response.status();
+        let mut body = response.into_body();
+        while let Some(frame) =
+            tokio::time::timeout(self.patience, body.frame()).await.map_err(silent)?
+        {
+            let frame = frame.map_err(|error| ClientError::Garbled(error.to_string()))?;
+            let octets = frame.into_data().unwrap_or_default();
+            if !status.is_success() {
+                return Err(ClientError::Refused(String::from_utf8_lossy(&octets).into_owned()));
+            }
+            each(&octets).map_err(ClientError::Unwritten)?;
         }
         Ok(())
     }

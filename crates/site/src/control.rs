@@ -1,5 +1,6 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
 
+mod monitoring;
 mod neighbors;
 mod routes;
 mod rpki;
@@ -112,6 +113,8 @@ pub(crate) async fn serve(
         .route("/v1/neighbors", get(neighbors::all))
         .route("/v1/neighbors/{name}", get(neighbors::one).post(neighbors::order))
         .route("/v1/bfd", get(bfd))
+        .route("/v1/bmp", get(monitoring::stations))
+        .route("/v1/mrt/table", get(monitoring::table))
         .route("/v1/routes", get(routes::list))
         .route("/v1/explain", get(routes::explain))
         .route("/v1/rpki", get(rpki::report))

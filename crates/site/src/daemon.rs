@@ -109,6 +109,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
 
     let handle = speaker.handle();
     handle.set_multipath(translate::multipath(&site));
+    handle.set_stations(&site.name, translate::stations(&fleet));
+    handle.set_updates(translate::updates(&fleet));
     let mut speaker_task = tokio::spawn(speaker.run());
     let (question_sender, mut questions) = mpsc::channel(16);
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));

@@ -3,16 +3,23 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anycast_bgp::rib::Multipath;
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
-use anycast_fleet::{Fleet, Neighbor, Offers, Probe, Service, Site};
-use anycast_speaker::{AoAlgorithm, AtLimit, Bfd, Here, Limits, Offer, Password, Speaker, TcpAo};
+use anycast_fleet::{BmpStation, BmpTable, Fleet, Neighbor, Offers, Probe, Service, Site};
+use anycast_speaker::{
+    AoAlgorithm, AtLimit, Bfd, Here, Limits, Offer, Password, Speaker, Station, Tables, TcpAo,
+    Updates,
+};
 
 use crate::check::{Check, Kind};
 use crate::daemon::Error;
 use crate::watch::{Protocol, Socket};
+
+/// The first wait before a monitoring station is connected again.
+const STATION_RETRY: Duration = Duration::from_secs(1);
 
 /// The speaker of `site`.
 ///
@@ -117,6 +124,31 @@ fn tcp_ao(neighbor: &Neighbor) -> Result<Option<TcpAo>, Error> {
 
 fn password(neighbor: &Neighbor) -> Result<Option<Password>, Error> {
     neighbor.password_file.as_ref().map(|path| secret(neighbor, path)).transpose()
+}
+
+/// The monitoring stations that every site tells what it sees.
+pub(crate) fn stations(fleet: &Fleet) -> Vec<Station> {
+    let station = |it: &BmpStation| Station {
+        name: it.name.clone(),
+        address: SocketAddr::new(it.address, it.port),
+        local_address: None,
+        tables: Tables {
+            adj_rib_in_pre: it.tables.contains(&BmpTable::AdjRibInPre),
+            adj_rib_in_post: it.tables.contains(&BmpTable::AdjRibInPost),
+            loc_rib: it.tables.contains(&BmpTable::LocRib),
+            adj_rib_out: it.tables.contains(&BmpTable::AdjRibOut),
+        },
+        statistics: it.stats_interval,
+        buffer: usize::from(it.buffer_mib) << 20,
+        connect_retry: STATION_RETRY,
+    };
+    fleet.bmp.iter().map(station).collect()
+}
+
+/// Where what comes in is written.
+pub(crate) fn updates(fleet: &Fleet) -> Option<Updates> {
+    let mrt = fleet.mrt.as_ref()?;
+    Some(Updates { path: mrt.updates.clone(), rotate: mrt.rotate })
 }
 
 /// Reads a neighbor's secret; a final line break is not part of it.

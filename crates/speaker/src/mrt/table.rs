@@ -19,6 +19,7 @@ pub struct TableDump {
     /// Where the next step begins; at first only the peers are written.
     next: Option<Step>,
     sequence: u32,
+    whole: bool,
 }
 
 enum Step {
@@ -28,7 +29,14 @@ enum Step {
 
 impl TableDump {
     pub(crate) fn new(speaker: Handle, received: bool) -> Self {
-        Self { speaker, received, seconds: now().seconds, next: Some(Step::Peers), sequence: 0 }
+        Self {
+            speaker,
+            received,
+            seconds: now().seconds,
+            next: Some(Step::Peers),
+            sequence: 0,
+            whole: false,
+        }
     }
 
     /// The next records, whole; `None` behind the last, or when the speaker has ended.
@@ -44,11 +52,18 @@ impl TableDump {
                 let received = self.received;
                 let (routes, next) =
                     self.speaker.ask(move |driver| driver.rib.walk_routes(received, from)).await?;
+                self.whole = next.is_none();
                 self.next = next.map(Step::Routes);
                 self.emit(&routes, &mut out);
             }
         }
         Some(out)
+    }
+
+    /// Whether all of it was given out; if not, the speaker has ended before.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
     }
 
     fn emit(&mut self, routes: &[PrefixRoutes], out: &mut Vec<u8>) {
