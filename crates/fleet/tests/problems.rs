@@ -947,7 +947,7 @@ const RPKI: &[Row] = &[
         )],
         &[
             (W, "bmp-station-in-anycast", "'192.0.2.9'"),
-            (E, "missing-key", "[bmp.b]"),
+            (E, "missing-key", "b"),
             (E, "bad-value", "0"),
             (E, "bad-value", "[]"),
             (E, "bad-value", "0"),

@@ -99,7 +99,7 @@ pub(crate) struct Stations {
     ours: Ours,
     place: Arc<dyn Place>,
     events: mpsc::Sender<Event>,
-    stations: Vec<Running>,
+    running: Vec<Running>,
     tasks: JoinSet<()>,
     next_id: u64,
     /// What some station that is connected is told of.
@@ -147,7 +147,7 @@ impl Stations {
             ours,
             place,
             events,
-            stations: Vec::new(),
+            running: Vec::new(),
             tasks: JoinSet::new(),
             next_id: 0,
             wanted: Tables::default(),
@@ -160,22 +160,22 @@ impl Stations {
     /// Replaces the stations. Those that are the same go on; others are told farewell or begun.
     pub(crate) fn set(&mut self, name: String, stations: Vec<Station>, rib: &mut Rib) {
         self.ours.name = name;
-        let (stay, mut go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.stations)
+        let (stay, mut go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
             .into_iter()
             .partition(|running| stations.contains(&running.station));
         for running in &mut go {
             running.say_farewell();
         }
-        self.stations = stay;
+        self.running = stay;
         for station in stations {
-            if self.stations.iter().any(|running| running.station == station) {
+            if self.running.iter().any(|running| running.station == station) {
                 continue;
             }
             self.next_id += 1;
             let id = self.next_id;
             let (place, events) = (Arc::clone(&self.place), self.events.clone());
             let task = self.tasks.spawn(link::run(id, station.clone(), place, events));
-            self.stations.push(Running {
+            self.running.push(Running {
                 id,
                 station,
                 link: None,
@@ -190,7 +190,7 @@ impl Stations {
 
     /// Whether sessions are to give out messages as they come.
     pub(crate) fn wants_received(&self) -> bool {
-        self.stations.iter().any(|running| running.station.tables.adj_rib_in_pre)
+        self.running.iter().any(|running| running.station.tables.adj_rib_in_pre)
     }
 
     /// Whether [`sent`](Self::sent) does anything now.
@@ -201,8 +201,8 @@ impl Stations {
     /// Something happened to a station's connection.
     pub(crate) fn handle(&mut self, id: u64, event: StationEvent, peers: &[Peer], rib: &mut Rib) {
         while self.tasks.try_join_next().is_some() {}
-        let Some(at) = self.stations.iter().position(|running| running.id == id) else { return };
-        let running = &mut self.stations[at];
+        let Some(at) = self.running.iter().position(|running| running.id == id) else { return };
+        let running = &mut self.running[at];
         match event {
             StationEvent::Connected(link) => {
                 info!(station = running.station.name, "the monitoring station is connected");
@@ -236,15 +236,15 @@ impl Stations {
             Tlv::text(information::SYS_DESCR, version),
             Tlv::text(information::SYS_NAME, &self.ours.name),
         ]);
-        self.stations[at].say(&greeting);
-        if self.stations[at].station.tables.loc_rib {
+        self.running[at].say(&greeting);
+        if self.running[at].station.tables.loc_rib {
             let up = self.loc_rib_up();
-            self.stations[at].say(&up);
-            self.stations[at].dumps.push_back(Dump::new(Table::LocRib));
+            self.running[at].say(&up);
+            self.running[at].dumps.push_back(Dump::new(Table::LocRib));
         }
         for (index, peer) in peers.iter().enumerate() {
             if peer.established {
-                let running = &mut self.stations[at];
+                let running = &mut self.running[at];
                 running.say_peer_up(index, peer);
                 running.dump_neighbor(index);
             }
@@ -252,7 +252,7 @@ impl Stations {
     }
 
     fn note_wanted(&mut self, rib: &mut Rib) {
-        let connected = self.stations.iter().filter(|running| running.link.is_some());
+        let connected = self.running.iter().filter(|running| running.link.is_some());
         self.wanted = connected.fold(Tables::default(), |all, running| {
             let one = running.station.tables;
             Tables {
@@ -274,14 +274,14 @@ impl Stations {
 
     /// A session is Established.
     pub(crate) fn peer_up(&mut self, index: usize, peer: &Peer) {
-        for running in &mut self.stations {
+        for running in &mut self.running {
             running.say_peer_up(index, peer);
         }
     }
 
     /// A session is no longer Established.
     pub(crate) fn peer_down(&mut self, index: usize, peer: &Peer, reason: &DownReason) {
-        if self.stations.is_empty() {
+        if self.running.is_empty() {
             return;
         }
         let context = Context::new(true);
@@ -295,7 +295,7 @@ impl Stations {
             DownReason::ConnectionClosed | DownReason::DialFailed => PeerDown::RemoteNoData,
         };
         let mut header = identity(peer, now());
-        for running in &mut self.stations {
+        for running in &mut self.running {
             running.dumps.retain(|dump| !dump.is_of(index));
             // The session has forgotten the identifier; the station has not.
             if let Some(link) = &mut running.link
@@ -337,7 +337,7 @@ impl Stations {
         let header = header(peer, table, now());
         let ends = is_end_of_rib(octets);
         let shared: Arc<[u8]> = octets.into();
-        for running in self.stations.iter_mut().filter(|it| it.station.tables.has(table)) {
+        for running in self.running.iter_mut().filter(|it| it.station.tables.has(table)) {
             // A dump that is under way has its own end.
             if !(ends && running.dumps.iter().any(|dump| dump.table == table)) {
                 running.push(Item::Octets(header, Arc::clone(&shared)));
@@ -348,7 +348,7 @@ impl Stations {
     fn tell_update(&mut self, table: Table, peer: &Peer, update: &Update) {
         let (header, context) = (header(peer, table, now()), context(peer, table));
         let ends = update.end_of_rib.is_some();
-        for running in self.stations.iter_mut().filter(|it| it.station.tables.has(table)) {
+        for running in self.running.iter_mut().filter(|it| it.station.tables.has(table)) {
             if !(ends && running.dumps.iter().any(|dump| dump.table == table)) {
                 running.push(Item::Update(header, context, update.clone()));
             }
@@ -358,7 +358,7 @@ impl Stations {
     /// Tells what changed in the tables, goes on with dumps and reports; whether there is more to
     /// do at once.
     pub(crate) fn settle(&mut self, peers: &[Peer], rib: &mut Rib) -> bool {
-        if self.stations.is_empty() {
+        if self.running.is_empty() {
             return false;
         }
         if self.wanted.adj_rib_in_post || self.wanted.loc_rib {
@@ -368,12 +368,12 @@ impl Stations {
             self.tell_changes(peers, rib);
         }
         let mut busy = !self.changed.is_empty() || !self.changed_best.is_empty();
-        for at in 0..self.stations.len() {
+        for at in 0..self.running.len() {
             busy |= self.dump_on(at, peers, rib);
             self.report(at, peers, rib);
         }
         let mut cut = false;
-        for running in &mut self.stations {
+        for running in &mut self.running {
             cut |= running.status.was_cut_off();
         }
         if cut {
@@ -384,7 +384,7 @@ impl Stations {
 
     /// When [`settle`](Self::settle) has something to do even if nothing happens.
     pub(crate) fn wake(&self) -> Option<tokio::time::Instant> {
-        self.stations.iter().filter_map(|running| running.report_at).min()
+        self.running.iter().filter_map(|running| running.report_at).min()
     }
 
     fn tell_changes(&mut self, peers: &[Peer], rib: &Rib) {
@@ -416,7 +416,7 @@ impl Stations {
         let best = |prefix| rib.best(prefix).map(|route| route.attributes);
         let header = self.loc_rib_header(now());
         for update in dump::updates(changed.iter().map(|prefix| ((*prefix).into(), best(prefix)))) {
-            for running in self.stations.iter_mut().filter(|it| it.station.tables.loc_rib) {
+            for running in self.running.iter_mut().filter(|it| it.station.tables.loc_rib) {
                 running.push(Item::Update(header, loc_rib_context(), update.clone()));
             }
         }
@@ -425,7 +425,7 @@ impl Stations {
     /// One step of a station's dump, if there is room for it; whether there is another.
     fn dump_on(&mut self, at: usize, peers: &[Peer], rib: &Rib) -> bool {
         let loc_rib = self.loc_rib_header(Timestamp::default());
-        let running = &mut self.stations[at];
+        let running = &mut self.running[at];
         if !running.link.as_ref().is_some_and(Link::has_room) {
             return false;
         }
@@ -464,7 +464,7 @@ impl Stations {
     /// Counters and gauges, when it is time for them (RFC 7854 §4.8).
     fn report(&mut self, at: usize, peers: &[Peer], rib: &Rib) {
         let time = tokio::time::Instant::now();
-        let running = &self.stations[at];
+        let running = &self.running[at];
         if running.link.is_none() || running.report_at.is_none_or(|due| due > time) {
             return;
         }
@@ -485,7 +485,7 @@ impl Stations {
             let peer = self.loc_rib_header(now());
             reports.push(Message::StatisticsReport { peer, statistics: vec![gauge] });
         }
-        let running = &mut self.stations[at];
+        let running = &mut self.running[at];
         running.report_at = running.station.statistics.map(|interval| time + interval);
         for report in &reports {
             running.say(report);
@@ -531,15 +531,15 @@ impl Stations {
 
     /// Every station, for people to look at.
     pub(crate) fn status(&self) -> Vec<StationStatus> {
-        self.stations.iter().map(Running::status).collect()
+        self.running.iter().map(Running::status).collect()
     }
 
     /// Says farewell and waits until the stations have read it, for a second at most.
     pub(crate) async fn close(mut self) {
-        for running in &mut self.stations {
+        for running in &mut self.running {
             running.say_farewell();
         }
-        self.stations.clear();
+        self.running.clear();
         drop(self.events);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FAREWELL, all).await;

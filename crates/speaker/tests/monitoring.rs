@@ -58,6 +58,7 @@ async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> 
         export: Policy::accept_all(),
         next_hop_self: false,
         bfd: None,
+        ..Neighbor::new("", remote.into(), Asn(theirs))
     };
     let config = Config {
         local_asn: Asn(ours),
@@ -66,6 +67,7 @@ async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> 
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![neighbor],
+        ..Config::new(Asn(ours), local)
     };
     let speaker = Speaker::bind(config, None).await.unwrap();
     let handle = speaker.handle();

@@ -287,7 +287,10 @@ fn without_the_privilege_it_says_which_one_it_needs() {
 fn each_table_shows_what_is(user: User) {
     let desk = Desk::new(user);
     let Some(lab) = lab_without_fra(&desk) else { return };
-    let daemon = Daemon::start(&lab, "fleet.toml");
+    // A station that nobody has started.
+    let station = "\n[bmp.collector]\naddress = \"127.0.0.1\"\nport = 11019\n";
+    desk.write("watched.toml", format!("{FLEET}{station}"));
+    let daemon = Daemon::start(&lab, "watched.toml");
     daemon.announces();
     let table = |what: &[&str]| {
         let output = daemon.show(what);
@@ -308,6 +311,7 @@ fn each_table_shows_what_is(user: User) {
         (&["routes", "203.0.113.0/29"], &["203.0.113.0/29", "64502 64501 64503"]),
         (&["routes", "203.0.113.0/29", "--explain"], &["2 routes", "lost to", "AS path length"]),
         (&["services"], &["whoami", "up", " passed", "announced", "all of whoami"]),
+        (&["bmp"], &["collector", "127.0.0.1:11019", "connecting", "adj-rib-in-pre", "refused"]),
         (&["events"], &["neighbor-up", "announce", "192.0.2.0/24"]),
     ] {
         let shown = table(what);
@@ -335,6 +339,19 @@ fn each_table_shows_what_is(user: User) {
     assert_eq!(explained["routes"].as_array().map(Vec::len), Some(2), "{explained}");
     assert_eq!(rows(&["services"])["services"][0]["state"], "up");
     assert!(kinds(&rows(&["events"])).contains(&"service-started"));
+
+    let file = desk.path("rib.mrt");
+    let path = file.to_str().expect("a path of letters");
+    let dumped = lab.exec("fra", &["anycast", "mrt", "dump", path]);
+    assert_eq!((dumped.code, dumped.err.as_str()), (Some(0), ""));
+    let octets = fs::read(&file).expect("the file is there");
+    assert_eq!(dumped.out, format!("{} octets in {path}\n", octets.len()));
+    // TABLE_DUMP_V2, and the peers first (RFC 6396 §4.3).
+    assert_eq!(octets.get(4..8), Some(&[0, 13, 0, 1][..]));
+    let piped = lab.exec("fra", &["sh", "-c", "anycast mrt dump - | wc -c"]);
+    assert_eq!(piped.out.trim(), octets.len().to_string());
+    lab.exec("fra", &["anycast", "mrt", "dump", "/nowhere/rib.mrt"])
+        .failed_with(2, &["cannot write /nowhere/rib.mrt"]);
 
     for (command, words) in [
         (&["show", "routes", "10.0.0.0/8", "--explain"][..], "no route to 10.0.0.0/8"),

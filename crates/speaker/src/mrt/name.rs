@@ -12,18 +12,18 @@ pub(super) fn expand(pattern: &str, seconds: u64) -> String {
             name.push(character);
             continue;
         }
-        match rest.next() {
-            Some('Y') => name.push_str(&format!("{year:04}")),
-            Some('m') => name.push_str(&format!("{month:02}")),
-            Some('d') => name.push_str(&format!("{day:02}")),
-            Some('H') => name.push_str(&format!("{hour:02}")),
-            Some('M') => name.push_str(&format!("{minute:02}")),
-            Some('S') => name.push_str(&format!("{second:02}")),
-            Some('s') => name.push_str(&seconds.to_string()),
-            Some('%') => name.push('%'),
-            Some(other) => name.extend(['%', other]),
-            None => name.push('%'),
-        }
+        let part = match rest.next() {
+            Some('Y') => format!("{year:04}"),
+            Some('m') => format!("{month:02}"),
+            Some('d') => format!("{day:02}"),
+            Some('H') => format!("{hour:02}"),
+            Some('M') => format!("{minute:02}"),
+            Some('S') => format!("{second:02}"),
+            Some('s') => seconds.to_string(),
+            Some('%') | None => "%".to_owned(),
+            Some(other) => format!("%{other}"),
+        };
+        name.push_str(&part);
     }
     name
 }
