@@ -36,6 +36,7 @@ inside! {
         sessions_over_ipv4_and_ipv6_exchange_routes
         the_same_md5_password_meets_and_another_does_not
         with_ttl_security_at_both_ends_they_meet
+        dials_that_cross_leave_one_session_each_time
         roles_that_fit_are_told_and_others_are_a_role_mismatch;
     routes:
         communities_of_all_kinds_arrive_at_both_ends

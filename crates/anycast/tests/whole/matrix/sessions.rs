@@ -1,7 +1,12 @@
 //! How sessions come up.
 
+use std::sync::atomic::Ordering;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
 use super::peers::{ALL, only};
-use super::stand::{Knobs, Stand, both_families};
+use super::stand::{Knobs, Peer, Stand, both_families, many};
 
 pub(super) fn sessions_over_ipv4_and_ipv6_exchange_routes() {
     Stand::new(Knobs::default()).beside(ALL, both_families, |peer| {
@@ -9,7 +14,7 @@ pub(super) fn sessions_over_ipv4_and_ipv6_exchange_routes() {
         for session in &peer.sessions {
             let status = peer.status(session);
             assert_eq!(status["local_address"], session.ours.as_str());
-            assert_eq!(status["router_id"], peer.router_id.as_str());
+            assert_eq!(status["router_id"], peer.router_id());
             assert_eq!(status["hold_time_seconds"], 90.0);
             let route = peer.received(session, &peer.prefixes(session.v6)[0]).expect("it is there");
             assert_eq!(route["as_path"], peer.asn.to_string());
@@ -73,4 +78,82 @@ pub(super) fn roles_that_fit_are_told_and_others_are_a_role_mismatch() {
             assert_eq!(peer.counter(session, "established"), 0);
         }
     });
+}
+
+/// How collisions are made with a program.
+struct Crossing {
+    name: &'static str,
+    /// How many neighbors it has: no more than its backlog of connections, which is eight in BIRD
+    /// and five in OpenBGPD.
+    sessions: u8,
+    /// How many of them it dials at the same time, at least.
+    dials: usize,
+    rounds: usize,
+    /// It looks at both connections, and closes that of the lower identifier.
+    by_identifier: bool,
+}
+
+/// About three hundred collisions.
+const CROSSINGS: [Crossing; 4] = [
+    Crossing { name: "bird", sessions: 7, dials: 7, rounds: 10, by_identifier: true },
+    Crossing { name: "frr", sessions: 25, dials: 25, rounds: 6, by_identifier: false },
+    Crossing { name: "gobgp", sessions: 25, dials: 5, rounds: 3, by_identifier: false },
+    Crossing { name: "openbgpd", sessions: 5, dials: 5, rounds: 10, by_identifier: false },
+];
+
+/// ExaBGP does not listen. The others are started while nothing that they send arrives, stopped
+/// once they have dialled, and go on once both connections are there and our OPEN waits on both
+/// (RFC 4271 §6.8).
+pub(super) fn dials_that_cross_leave_one_session_each_time() {
+    let programs = only(&CROSSINGS.map(|it| it.name));
+    let sessions = |index: usize| many(index, CROSSINGS[index].sessions);
+    Stand::new(Knobs::default()).beside(&programs, sessions, |peer| {
+        let found = CROSSINGS.iter().find(|it| it.name == peer.program.name());
+        let crossing = found.expect("it is one of them");
+        for session in &peer.sessions {
+            peer.until("the session is up", || peer.is_up(session));
+        }
+        for round in 1..=crossing.rounds {
+            let below = round % 2 == 1;
+            peer.below_us.store(below, Ordering::Relaxed);
+            let before = dial_at_once(peer, crossing.dials);
+            for (session, before) in peer.sessions.iter().zip(before) {
+                peer.until("the session is up", || peer.is_up(session));
+                if crossing.by_identifier {
+                    let status = peer.status(session);
+                    assert_eq!(status["counters"]["established"], before + 1, "{status:#}");
+                    // The end that dialled has a port of its own choice.
+                    assert_eq!(status["remote_port"] == 179, below, "round {round}: {status:#}");
+                }
+            }
+            peer.until("there is one connection each, and all sessions are up", || {
+                peer.connections("established") == peer.sessions.len()
+                    && peer.sessions.iter().all(|session| peer.is_up(session))
+            });
+        }
+    });
+}
+
+/// Starts the program anew so that its dials cross ours; how often each session was Established
+/// before.
+fn dial_at_once(peer: &Peer<'_>, least: usize) -> Vec<u64> {
+    peer.kill();
+    for session in &peer.sessions {
+        peer.until("the session is down", || !peer.is_up(session));
+    }
+    let before = peer.sessions.iter().map(|it| peer.counter(it, "established")).collect();
+    peer.cut();
+    peer.start();
+    peer.until("it dials", || peer.connections("syn-sent") >= least);
+    peer.signal(Signal::SIGSTOP);
+    let dialled = peer.connections("syn-sent");
+    for session in &peer.sessions {
+        peer.order(session, &json!({"order": "clear"}));
+    }
+    peer.mend();
+    peer.until("there are two connections", || {
+        peer.connections("established") >= peer.sessions.len() + dialled
+    });
+    peer.signal(Signal::SIGCONT);
+    before
 }

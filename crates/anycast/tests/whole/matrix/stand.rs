@@ -5,8 +5,9 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anycast_lab::peers::Run;
@@ -115,13 +116,16 @@ pub(super) struct Session {
     pub(super) ours: String,
     /// The peer's address.
     pub(super) theirs: String,
+    /// Of the subnet of IPv4 addresses.
+    len: u8,
 }
 
 /// Another implementation at the other end of its link.
 pub(super) struct Peer<'s> {
     pub(super) program: &'static dyn Program,
     pub(super) asn: u32,
-    pub(super) router_id: String,
+    /// Whether its identifier is to be below the daemon's at the next start.
+    pub(super) below_us: AtomicBool,
     pub(super) knobs: &'s Knobs,
     pub(super) sessions: Vec<Session>,
     /// Its own files.
@@ -129,7 +133,7 @@ pub(super) struct Peer<'s> {
     index: usize,
     namespace: Process,
     /// Its processes, of which each leads a group.
-    processes: Mutex<Vec<u32>>,
+    processes: Mutex<Vec<Child>>,
     client: Client,
     runtime: &'s Runtime,
 }
@@ -250,7 +254,7 @@ impl Stand {
         let peer = Peer {
             program,
             asn: OUR_ASN + 1 + u32::try_from(index).expect("few"),
-            router_id: format!("203.0.113.{}", 16 * index + 1),
+            below_us: AtomicBool::new(false),
             knobs: &self.knobs,
             sessions,
             folder,
@@ -261,7 +265,7 @@ impl Stand {
             runtime: &self.runtime,
         };
         for session in &peer.sessions {
-            let (len, nodad) = if session.v6 { (64, " nodad") } else { (28, "") };
+            let (len, nodad) = if session.v6 { (64, " nodad") } else { (session.len, "") };
             ip(&format!("address add {}/{len} dev to-{name}{nodad}", session.ours));
             let address = format!("address add {}/{len} dev up0{nodad}", session.theirs);
             peer.ip(&address);
@@ -351,12 +355,63 @@ pub(super) fn both_families(index: usize) -> Vec<Session> {
                 }
             };
             let name = format!("s{index}_{}", if v6 { "v6" } else { "v4" });
-            Session { name, v6, ours: end(1), theirs: end(2) }
+            Session { name, v6, ours: end(1), theirs: end(2), len: 28 }
         })
         .to_vec()
 }
 
+/// So many sessions over IPv4.
+pub(super) fn many(index: usize, count: u8) -> Vec<Session> {
+    let session = |number: u8| Session {
+        name: format!("s{index}_{number}"),
+        v6: false,
+        ours: format!("198.18.{index}.{}", 1 + number),
+        theirs: format!("198.18.{index}.{}", 101 + number),
+        len: 24,
+    };
+    (0..count).map(session).collect()
+}
+
 impl Peer<'_> {
+    /// Its BGP Identifier; the daemon's is 192.0.2.200.
+    pub(super) fn router_id(&self) -> String {
+        let network = if self.below_us.load(Ordering::Relaxed) { "192.0.2" } else { "203.0.113" };
+        format!("{network}.{}", 16 * self.index + 1)
+    }
+
+    /// Ends its programs without a word.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+        for mut child in self.processes.lock().expect("nobody panics with it").drain(..) {
+            child.wait().expect("it has ended");
+        }
+    }
+
+    /// From now on, what it sends over the link gets nowhere.
+    pub(super) fn cut(&self) {
+        // To a hardware address that nobody has.
+        self.batch(|session| {
+            format!("neigh replace {} lladdr 02:00:00:00:00:99 dev up0 nud permanent", session.ours)
+        });
+    }
+
+    /// Takes a cut back.
+    pub(super) fn mend(&self) {
+        self.batch(|session| format!("neigh del {} dev up0", session.ours));
+    }
+
+    /// A line for `ip` for each session.
+    fn batch(&self, line: impl Fn(&Session) -> String) {
+        let lines: Vec<String> = self.sessions.iter().map(line).collect();
+        let file = self.write("batch", &lines.join("\n"));
+        self.ip(&format!("-batch {}", file.to_str().expect("letters")));
+    }
+
+    /// How many TCP connections of its namespace are in this state, in the words of `ss`.
+    pub(super) fn connections(&self, state: &str) -> usize {
+        self.within(&["ss"], &["-Htn", "state", state]).lines().count()
+    }
+
     /// `ip` in its namespace.
     fn ip(&self, arguments: &str) {
         let said = self.within(&["ip"], &arguments.split(' ').collect::<Vec<_>>());
@@ -364,7 +419,7 @@ impl Peer<'_> {
     }
 
     /// Writes its files and starts its programs.
-    fn start(&self) {
+    pub(super) fn start(&self) {
         for command in self.program.configure(self) {
             let nsenter = ["/usr/bin/nsenter", "--net", "--target"].map(str::to_owned);
             let mut command = command;
@@ -381,7 +436,10 @@ impl Peer<'_> {
             };
             match &command.run {
                 Run::Daemon { ready } => {
-                    self.processes.lock().expect("nobody panics with it").push(start().id());
+                    if let Some(left) = ready.as_ref().filter(|file| file.exists()) {
+                        fs::remove_file(left).expect("what it left when it was killed");
+                    }
+                    self.processes.lock().expect("nobody panics with it").push(start());
                     self.until("ready", || ready.as_ref().is_none_or(|file| file.exists()));
                 }
                 Run::Once => self.until("told", || start().wait().expect("it ends").success()),
@@ -453,7 +511,7 @@ impl Peer<'_> {
     /// Sends a signal to all of its processes.
     pub(super) fn signal(&self, signal: Signal) {
         for leader in self.processes.lock().expect("nobody panics with it").iter() {
-            let group = nix::unistd::Pid::from_raw((*leader).try_into().expect("a pid"));
+            let group = nix::unistd::Pid::from_raw(leader.id().try_into().expect("a pid"));
             nix::sys::signal::killpg(group, signal).expect("it lives");
         }
     }

@@ -24,7 +24,7 @@ impl Program for Bird {
     fn configure(&self, peer: &Peer<'_>) -> Vec<Command> {
         let mut text = format!(
             "log stderr all;\nrouter id {};\nprotocol device {{ }}\n{}",
-            peer.router_id,
+            peer.router_id(),
             own(peer)
         );
         for session in &peer.sessions {

@@ -114,7 +114,11 @@ fn write_session(text: &mut String, peer: &Peer<'_>, session: &Session) {
         text,
         "neighbor {} {{\n  router-id {};\n  local-address {};\n  local-as {};\n  \
          peer-as {OUR_ASN};\n  hold-time {};\n",
-        session.ours, peer.router_id, session.theirs, peer.asn, knobs.hold_time,
+        session.ours,
+        peer.router_id(),
+        session.theirs,
+        peer.asn,
+        knobs.hold_time,
     );
     if let Some(password) = knobs.password {
         let _ = writeln!(text, "  md5-password \"{password}\";");

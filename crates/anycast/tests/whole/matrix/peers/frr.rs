@@ -95,7 +95,8 @@ fn text(peer: &Peer<'_>) -> String {
         "router bgp {}\n bgp router-id {}\n bgp log-neighbor-changes\n \
          no bgp default ipv4-unicast\n no bgp network import-check\n \
          no bgp ebgp-requires-policy\n",
-        peer.asn, peer.router_id
+        peer.asn,
+        peer.router_id()
     );
     for session in &peer.sessions {
         write_session(&mut text, peer, session);

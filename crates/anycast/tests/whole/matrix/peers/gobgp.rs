@@ -23,7 +23,7 @@ impl Program for GoBgp {
 
     fn configure(&self, peer: &Peer<'_>) -> Vec<Command> {
         let mut text =
-            format!("[global.config]\nas = {}\nrouter-id = \"{}\"\n", peer.asn, peer.router_id);
+            format!("[global.config]\nas = {}\nrouter-id = \"{}\"\n", peer.asn, peer.router_id());
         for session in &peer.sessions {
             write_session(&mut text, peer, session);
         }

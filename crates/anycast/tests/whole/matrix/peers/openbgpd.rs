@@ -26,7 +26,7 @@ impl Program for OpenBgpd {
         let mut text = format!(
             "AS {}\nrouter-id {}\nsocket \"{}\"\nfib-update no\nlog updates\nconnect-retry 1\n",
             peer.asn,
-            peer.router_id,
+            peer.router_id(),
             shown(&socket)
         );
         for prefix in [peer.prefixes(false), peer.prefixes(true)].concat() {
