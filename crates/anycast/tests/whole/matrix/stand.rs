@@ -93,16 +93,22 @@ impl Default for Knobs {
             leaving: false,
             crowd: 0,
             prefixes: 1,
-            ours: "export = \"fleet\"\n".to_owned(),
+            ours: base(""),
             fleet: String::new(),
         }
     }
 }
 
+/// What all of our neighbors have, and more lines. Restarts are a matter of their own: with the
+/// capability FRR wraps every Cease in a Hard Reset (RFC 8538).
+fn base(lines: &str) -> String {
+    format!("export = \"fleet\"\ngraceful-restart = \"off\"\n{lines}\n")
+}
+
 impl Knobs {
     /// These lines in each of our neighbors, besides what we announce.
     pub(super) fn with(lines: &str) -> Self {
-        Self { ours: format!("export = \"fleet\"\n{lines}\n"), ..Self::default() }
+        Self { ours: base(lines), ..Self::default() }
     }
 }
 
