@@ -412,8 +412,9 @@ proptest! {
 
 #[test]
 fn octets_are_those_of_rfc_8210() {
-    let hex =
-        |octets: Vec<u8>| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let hex = |octets: Vec<u8>| {
+        octets.iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"))
+    };
     let v4 = Vrp::new("192.0.2.0/24".parse().unwrap(), 28, Asn(64500)).unwrap();
     for (pdu, version, want) in [
         (Pdu::SerialNotify { session: 0x1234, serial: 9 }, 1, "010012340000000c00000009"),
