@@ -2,6 +2,7 @@
 //! are routers, its clients are elsewhere, and the test has it in its hands.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -340,7 +341,11 @@ fn each_table_shows_what_is(user: User) {
     assert_eq!(rows(&["services"])["services"][0]["state"], "up");
     assert!(kinds(&rows(&["events"])).contains(&"service-started"));
 
-    let file = desk.path("rib.mrt");
+    // A folder that any user may write in.
+    let folder = desk.path("out");
+    fs::create_dir(&folder).expect("the desk is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("it is ours too");
+    let file = folder.join("rib.mrt");
     let path = file.to_str().expect("a path of letters");
     let dumped = lab.exec("fra", &["anycast", "mrt", "dump", path]);
     assert_eq!((dumped.code, dumped.err.as_str()), (Some(0), ""));
