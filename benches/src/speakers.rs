@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Family};
 use anycast_speaker::{Bfd, Config, Here, Neighbor, Offer, Speaker, SpeakerEvent};
+use nix::unistd::Uid;
 use tokio::sync::mpsc;
 
 use crate::Failure;
@@ -118,8 +119,12 @@ fn bfd(milliseconds: u32) -> Bfd {
 /// # Errors
 /// `unshare` cannot be started.
 pub fn enter(arguments: &[&str]) -> Result<(), Failure> {
+    // As root without a user namespace, so that the thread of BFD may run before others.
+    let user: &[&str] =
+        if Uid::effective().is_root() { &[] } else { &["--user", "--map-root-user"] };
     let error = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "sh", "-c"])
+        .args(user)
+        .args(["--net", "sh", "-c"])
         .args(["ip link set lo up && exec \"$0\" inside \"$@\""])
         .arg(std::env::current_exe()?)
         .args(arguments)
