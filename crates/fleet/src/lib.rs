@@ -5,6 +5,7 @@
 //! | [`model`] | the checked types: what a sound file says |
 //! | [`policy`] | the BGP policies that a neighbor's words stand for |
 //! | [`steering`] | the fleet's services and prefixes as `steer` takes them |
+//! | [`difference`](mod@difference) | what a changed file changes at a site, in words |
 //! | [`report`] | what reading a file gives: a fleet, or what is wrong; as text and as JSON |
 //! | [`problem`] | one thing that is wrong |
 //! | [`file`](mod@file) | the file on disk, and the secrets that it refers to |
@@ -16,6 +17,7 @@
 //! problem.
 
 pub mod city;
+pub mod difference;
 pub mod file;
 pub mod iana;
 mod lint;
@@ -30,6 +32,7 @@ pub mod value;
 
 pub use anycast_bgp::policy::relation::Relation;
 pub use city::City;
+pub use difference::{Change, Difference, Effect, Subject, difference};
 pub use file::{ReadError, read, read_with_vrps};
 pub use model::{
     AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Check, Coordinates, ExportPolicy,
