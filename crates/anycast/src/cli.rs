@@ -82,6 +82,10 @@ pub(crate) struct RunArguments {
     /// $XDG_RUNTIME_DIR/anycast].
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+    /// Where it keeps what outlives it [default: the file's `state-dir`, else what systemd gives,
+    /// else /var/lib/anycast; if not root, $XDG_STATE_HOME/anycast].
+    #[arg(long, value_name = "PATH", env = "ANYCAST_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// Shows what a running site knows.
@@ -137,8 +141,25 @@ Examples:
     Services,
     /// Who may originate which prefix: caches, our own prefixes, received routes by state.
     Rpki,
-    /// What happened, newest last.
-    Events,
+    Events(EventsArguments),
+}
+
+/// What happened, newest last: with numbers, and the number of the event that each follows from.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast show events                     the last 1000
+  anycast show events --after 41          those after number 41
+  anycast show events --follow            those that happen from now on, as they happen
+  anycast show events --follow --after 0 --json | jq -c 'select(.kind == \"withdraw\")'")]
+pub(crate) struct EventsArguments {
+    /// Only those after this number; older ones than the last 1000 come from disk.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) after: Option<u64>,
+    /// Go on with each event as it happens, until Ctrl-C or the end of the daemon (exit code 2).
+    /// With --json: an event a line.
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
 
 /// The routing table, what a neighbor sent, or what it was told.

@@ -12,8 +12,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
     // This very file, even if another has taken its name since: built-in services match the daemon.
     let program = "/proc/self/exe".into();
-    let options =
-        Options { fleet, site: arguments.site.clone(), control: arguments.socket.clone(), program };
+    let options = Options {
+        fleet,
+        site: arguments.site.clone(),
+        control: arguments.socket.clone(),
+        state_dir: arguments.state_dir.clone(),
+        program,
+    };
     runtime()?.block_on(daemon::run(options)).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

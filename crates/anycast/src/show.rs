@@ -2,16 +2,15 @@
 //! socket.
 
 mod bmp;
+mod events;
 pub(crate) mod neighbors;
 mod routes;
 mod rpki;
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anycast_site::client::{Client, ClientError};
 use anycast_site::control::default_socket;
-use anycast_site::events::SiteEvent;
 use anycast_site::status::{PrependOrder, ServicesReport, SiteRow};
 use serde_json::Value;
 
@@ -43,7 +42,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Routes(wanted) => return routes::fetch(wanted, arguments.json, client).await,
         Shown::Services => "/v1/services".to_owned(),
         Shown::Rpki => "/v1/rpki".to_owned(),
-        Shown::Events => "/v1/events".to_owned(),
+        Shown::Events(wanted) => return events::fetch(wanted, arguments.json, client).await,
     };
     if arguments.json {
         println!("{:#}", client.get::<Value>(&target).await?);
@@ -59,10 +58,9 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         }
         Shown::Bmp => bmp::stations(&client.get::<Vec<Value>>(&target).await?),
         Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
-        Shown::Routes(_) => {}
+        Shown::Routes(_) | Shown::Events(_) => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
         Shown::Rpki => print!("{}", rpki::text(&client.get(&target).await?)),
-        Shown::Events => events(&client.get::<Vec<SiteEvent>>(&target).await?),
     }
     Ok(())
 }
@@ -229,21 +227,6 @@ fn services(report: &ServicesReport) {
     if report.sessions_up == 0 && report.prefixes.iter().any(|prefix| prefix.announced) {
         println!("\nNo BGP session is up: nobody hears this. `anycast show neighbors` says why.");
     }
-}
-
-fn events(events: &[SiteEvent]) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
-    let rows = events.iter().map(|event| {
-        vec![
-            event.number.to_string(),
-            utc(event.unix_time),
-            format!("{} ago", span(now - event.unix_time)),
-            event.kind.clone(),
-            event.subject.clone(),
-            event.detail.clone(),
-        ]
-    });
-    table::print(&["NO", "TIME (UTC)", "AGO", "EVENT", "OF", "DETAIL"], rows.collect());
 }
 
 /// The time of day in UTC to the millisecond.

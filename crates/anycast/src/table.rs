@@ -67,6 +67,19 @@ impl Growing {
     }
 }
 
+/// Text that others may have had a hand in, without what a terminal would act upon.
+pub(crate) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
 /// A time span as operators read it: `4.2s`, `3m12s`, `2h05m`, `3d04h`.
 pub(crate) fn span(seconds: f64) -> String {
     #[expect(

@@ -228,6 +228,8 @@ pub struct Site {
     pub multipath_across_as: bool,
     /// Between withdrawing and the end of serving.
     pub stop_wait: Duration,
+    /// Where it keeps what outlives its daemon; `None`: where the system keeps such.
+    pub state_dir: Option<PathBuf>,
     /// Where its looking glass listens; `None`: it has none.
     pub looking_glass: Option<SocketAddr>,
     /// Whether it is a router without services of its own: it passes on what the machines behind

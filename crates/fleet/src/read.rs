@@ -128,6 +128,7 @@ impl Draft {
                 neighbors: neighbors.collect(),
                 looking_glass: looking_glass.map(|placed| placed.value),
                 rpki,
+                state_dir: draft.site.state_dir.map(|path| folder.join(path)),
                 ..draft.site
             }
         };

@@ -42,6 +42,8 @@ use crate::sys;
 pub const NETNS_DIR: &str = "/run/netns";
 /// Where the lab's processes keep their sockets and files; a small file system in memory.
 pub const RUN_DIR: &str = "/run/anycast";
+/// Where the lab's sites keep what outlives their daemons, but not the lab.
+pub const STATE_DIR: &str = "/run/anycast/state";
 
 /// Why a lab's walls could not be raised, or not be entered.
 #[derive(Debug, thiserror::Error)]

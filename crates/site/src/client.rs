@@ -34,6 +34,8 @@ pub enum ClientError {
     Refused(String),
     #[error("the site's answer cannot be understood: {0} (is it of another version?)")]
     Garbled(String),
+    #[error("the site's answer broke off: has its daemon ended?")]
+    BrokenOff,
     #[error("cannot write the site's answer: {0}")]
     Unwritten(std::io::Error),
 }
@@ -145,7 +147,7 @@ impl Client {
         loop {
             let frame = tokio::time::timeout(self.patience, body.frame()).await.map_err(silent)?;
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|error| ClientError::Garbled(error.to_string()))?;
+            let frame = frame.map_err(|_| ClientError::BrokenOff)?;
             rest.extend_from_slice(&frame.into_data().unwrap_or_default());
             if good {
                 let mut begin = 0;
@@ -184,7 +186,7 @@ impl Client {
         while let Some(frame) =
             tokio::time::timeout(self.patience, body.frame()).await.map_err(silent)?
         {
-            let frame = frame.map_err(|error| ClientError::Garbled(error.to_string()))?;
+            let frame = frame.map_err(|_| ClientError::BrokenOff)?;
             let octets = frame.into_data().unwrap_or_default();
             if !status.is_success() {
                 return Err(ClientError::Refused(String::from_utf8_lossy(&octets).into_owned()));

@@ -1,5 +1,7 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
 
+mod caller;
+mod events;
 mod monitoring;
 mod neighbors;
 mod routes;
@@ -9,6 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anycast_speaker::Handle;
 use axum::extract::State;
@@ -17,19 +20,28 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::events::SiteEvent;
+pub(crate) use caller::Caller;
+use caller::Peer;
+
+use crate::events::EventsAfter;
 use crate::rpki::Look;
 use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
+
+/// So many may follow the events at a time.
+const STREAMS: usize = 32;
 
 /// A question that the daemon's loop answers.
 pub(crate) enum Question {
     Sites(oneshot::Sender<Vec<SiteRow>>),
     Services(oneshot::Sender<ServicesReport>),
-    Events(oneshot::Sender<Vec<SiteEvent>>),
+    /// Those above a number.
+    Events(u64, oneshot::Sender<EventsAfter>),
+    /// The number of the newest event, as it grows.
+    WatchEvents(oneshot::Sender<watch::Receiver<u64>>),
     Rpki(oneshot::Sender<Look>),
-    Prepend(PrependOrder, oneshot::Sender<Result<(), String>>),
+    Prepend(PrependOrder, Caller, oneshot::Sender<Result<(), String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
     /// Something that an operator did: an event.
@@ -37,6 +49,7 @@ pub(crate) enum Question {
         kind: &'static str,
         subject: String,
         detail: String,
+        by: Caller,
         noted: oneshot::Sender<()>,
     },
 }
@@ -69,7 +82,7 @@ pub fn socket_folder() -> PathBuf {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
@@ -105,11 +118,13 @@ pub(crate) async fn serve(
     questions: mpsc::Sender<Question>,
     speaker: Handle,
 ) -> io::Result<()> {
-    let api = Api { questions, speaker };
+    let streams = Arc::new(Semaphore::new(STREAMS));
+    let api = Api { questions, speaker, streams };
     let router = Router::new()
         .route("/v1/sites", get(sites))
         .route("/v1/services", get(services))
-        .route("/v1/events", get(events))
+        .route("/v1/events", get(events::list))
+        .route("/v1/events/stream", get(events::stream))
         .route("/v1/neighbors", get(neighbors::all))
         .route("/v1/neighbors/{name}", get(neighbors::one).post(neighbors::order))
         .route("/v1/bfd", get(bfd))
@@ -119,14 +134,17 @@ pub(crate) async fn serve(
         .route("/v1/explain", get(routes::explain))
         .route("/v1/rpki", get(rpki::report))
         .route("/v1/prepend", post(prepend))
+        .layer(axum::middleware::from_fn(caller::of_socket))
         .with_state(api);
-    axum::serve(listener, router).await
+    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
 }
 
 #[derive(Clone)]
 struct Api {
     questions: mpsc::Sender<Question>,
     speaker: Handle,
+    /// Who may follow the events.
+    streams: Arc<Semaphore>,
 }
 
 impl Api {
@@ -152,16 +170,16 @@ async fn services(State(api): State<Api>) -> Response {
     json(api.ask(Question::Services).await)
 }
 
-async fn events(State(api): State<Api>) -> Response {
-    json(api.ask(Question::Events).await)
-}
-
 async fn bfd(State(api): State<Api>) -> Response {
     Json(api.speaker.bfd().await).into_response()
 }
 
-async fn prepend(State(api): State<Api>, Json(order): Json<PrependOrder>) -> Response {
-    match api.ask(|sender| Question::Prepend(order, sender)).await {
+async fn prepend(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(order): Json<PrependOrder>,
+) -> Response {
+    match api.ask(|sender| Question::Prepend(order, caller, sender)).await {
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(words)) => (StatusCode::BAD_REQUEST, words).into_response(),
         None => json::<()>(None),

@@ -20,10 +20,11 @@ use tokio::task::JoinSet;
 use crate::address::{self, Added};
 use crate::builtin::{self, BuiltinEvent};
 use crate::check::{self, Runner, RunnerHandle};
-use crate::control::{self, Question};
-use crate::events::EventLog;
+use crate::control::{self, Caller, Question};
+use crate::events::{EventLog, Happening};
 use crate::looking_glass;
 use crate::rpki::OwnOrigins;
+use crate::state;
 use crate::status::{
     CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
 };
@@ -45,6 +46,8 @@ pub struct Options {
     pub site: String,
     /// Where the control socket goes; `None`: [`control::default_socket`].
     pub control: Option<PathBuf>,
+    /// Where to keep what outlives the daemon; `None`: see [`state::folder`].
+    pub state_dir: Option<PathBuf>,
     /// This program, to run built-in services with.
     pub program: PathBuf,
 }
@@ -116,8 +119,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
     let glass = glass.map(|glass| tokio::spawn(looking_glass::serve(glass, handle.clone())));
 
+    let asked = options.state_dir.as_deref();
+    let events = EventLog::open(&state::folder(asked, site.state_dir.as_deref(), &site.name));
     let (origins, mut from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
-    let mut daemon = Daemon::new(fleet, site, handle.clone(), origins);
+    let mut daemon = Daemon::new(fleet, site, handle.clone(), origins, events);
+    daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
     let (check_events, mut from_checks) = mpsc::channel(256);
     daemon.start_checks(&check_events);
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
@@ -133,7 +139,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         }
     }
     let mut deaths = daemon.watch_deaths();
-    daemon.steer_on();
+    daemon.steer_on(Trigger::Nothing);
 
     let mut look_after_checkers = tokio::time::interval(CHECKERS);
     let failure = loop {
@@ -194,6 +200,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let _ = stop_builtins.send(true);
     while builtins.join_next().await.is_some() {}
     addresses.remove().await;
+    daemon.events.close(&daemon.site.name);
     control.abort();
     if let Some(glass) = glass {
         glass.abort();
@@ -238,6 +245,16 @@ impl Addresses {
     }
 }
 
+/// What the steering was told: what its actions follow from.
+enum Trigger {
+    /// The start, or time that passed.
+    Nothing,
+    /// What was an event itself.
+    Event(u64),
+    /// A check's run.
+    Check { service: usize, check: usize, outcome: Outcome },
+}
+
 /// What the loop owns.
 struct Daemon {
     fleet: Fleet,
@@ -258,13 +275,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(fleet: Fleet, site: Site, speaker: Handle, origins: OwnOrigins) -> Self {
+    fn new(
+        fleet: Fleet,
+        site: Site,
+        speaker: Handle,
+        origins: OwnOrigins,
+        events: EventLog,
+    ) -> Self {
         let steer = fleet.steer_at(&site);
         Self {
             state: "running",
             steer,
             speaker,
-            events: EventLog::default(),
+            events,
             started: tokio::time::Instant::now(),
             runners: HashMap::new(),
             pids: HashMap::new(),
@@ -311,8 +334,10 @@ impl Daemon {
         let services: BTreeSet<usize> = dead.map(|((service, _), _)| *service).collect();
         for service in services {
             let why = "its checker has died".to_owned();
+            let name = &self.fleet.services[service].name;
+            let died = self.events.warn("checker-died", name, "");
             self.steer.handle_gone(self.now(), service, why);
-            self.steer_on();
+            self.steer_on(Trigger::Event(died));
             self.start_checks_of(service, events);
         }
     }
@@ -347,29 +372,35 @@ impl Daemon {
             Ok(()) => Outcome::Pass,
             Err(failure) => Outcome::Fail(failure.to_string()),
         };
+        let trigger =
+            Trigger::Check { service: event.service, check: event.check, outcome: outcome.clone() };
         self.steer.handle_result(self.now(), event.service, event.check, outcome);
-        self.steer_on();
+        self.steer_on(trigger);
     }
 
     fn handle_builtin(&mut self, event: BuiltinEvent, checks: &mpsc::Sender<check::Event>) {
-        match event {
+        let trigger = match event {
             BuiltinEvent::Ready { service, pid } => {
                 self.pids.insert(service, pid);
                 let name = self.fleet.services[service].name.clone();
-                self.events.add("service-started", &name, &format!("process {pid}"));
+                let started = self.events.add("service-started", &name, &format!("process {pid}"));
                 self.steer.handle_back(self.now(), service);
                 if self.runners.keys().any(|(of, _)| *of == service) {
                     self.poke(service);
                 } else {
                     self.start_checks_of(service, checks);
                 }
+                started
             }
             BuiltinEvent::Gone { service, why } => {
                 self.pids.remove(&service);
+                let name = &self.fleet.services[service].name;
+                let ended = self.events.add("service-ended", name, &why);
                 self.steer.handle_gone(self.now(), service, why);
+                ended
             }
-        }
-        self.steer_on();
+        };
+        self.steer_on(Trigger::Event(trigger));
     }
 
     fn handle_death(&mut self, event: deaths::Event) {
@@ -410,9 +441,31 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the steering decided.
-    fn steer_on(&mut self) {
+    /// The event that the steering's actions follow from. What a check finds is one only if
+    /// something follows from it.
+    fn event_of(&mut self, trigger: &Trigger) -> Option<u64> {
+        match trigger {
+            Trigger::Nothing => None,
+            Trigger::Event(number) => Some(*number),
+            Trigger::Check { service, check, outcome } => {
+                let service = &self.fleet.services[*service];
+                let subject = format!("{}/{}", service.name, service.checks[*check].name);
+                Some(match outcome {
+                    Outcome::Pass => self.events.add("check-passed", &subject, ""),
+                    Outcome::Fail(why) => self.events.add("check-failed", &subject, why),
+                })
+            }
+        }
+    }
+
+    /// Carries out what the steering decided after what happened.
+    fn steer_on(&mut self, trigger: Trigger) {
+        let mut cause: Option<u64> = None;
+        let mut trigger = Some(trigger);
         while let Some(action) = self.steer.poll_action() {
+            if let Some(trigger) = trigger.take() {
+                cause = self.event_of(&trigger);
+            }
             match action {
                 Action::Announce { prefix } => {
                     self.origins.before_announcing(prefix, &mut self.events);
@@ -420,18 +473,20 @@ impl Daemon {
                     let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
                     self.speaker.originate(prefix, Attributes::new(nowhere));
                     self.announced.push(prefix);
-                    self.events.add("announce", &prefix.to_string(), "");
+                    self.events.add_after(cause, "announce", &prefix.to_string(), "");
                 }
                 Action::Withdraw { prefix, why } => {
                     self.speaker.withdraw(prefix);
                     self.announced.retain(|announced| *announced != prefix);
-                    self.events.add("withdraw", &prefix.to_string(), &why);
+                    self.events.add_after(cause, "withdraw", &prefix.to_string(), &why);
                 }
                 Action::ServiceUp { service } => {
-                    self.events.add("service-up", &self.fleet.services[service].name, "");
+                    let name = &self.fleet.services[service].name;
+                    cause = Some(self.events.add_after(cause, "service-up", name, ""));
                 }
                 Action::ServiceDown { service, why } => {
-                    self.events.add("service-down", &self.fleet.services[service].name, &why);
+                    let name = &self.fleet.services[service].name;
+                    cause = Some(self.events.add_after(cause, "service-down", name, &why));
                 }
             }
         }
@@ -440,14 +495,11 @@ impl Daemon {
     /// Withdraws everything, before anything is stopped.
     fn stop(&mut self, signal: &str) {
         self.state = "stopping";
-        self.events.add("stop", &self.site.name, signal);
-        self.withdraw_all();
-    }
-
-    fn withdraw_all(&mut self) {
+        let stop = self.events.add("stop", &self.site.name, signal);
         for prefix in std::mem::take(&mut self.announced) {
             self.speaker.withdraw(prefix);
-            self.events.add("withdraw", &prefix.to_string(), "the site is stopping");
+            let prefix = prefix.to_string();
+            self.events.add_after(Some(stop), "withdraw", &prefix, "the site is stopping");
         }
     }
 
@@ -457,11 +509,16 @@ impl Daemon {
             Question::Sites(sender) => drop(sender.send(self.sites())),
             Question::Services(sender) => drop(sender.send(self.services())),
             Question::Rpki(sender) => drop(sender.send(self.origins.look(&self.announced))),
-            Question::Events(sender) => drop(sender.send(self.events.list())),
-            Question::Prepend(order, sender) => drop(sender.send(self.prepend(&order))),
+            Question::Events(after, sender) => drop(sender.send(self.events.after(after))),
+            Question::WatchEvents(sender) => drop(sender.send(self.events.watch())),
+            Question::Prepend(order, caller, sender) => {
+                drop(sender.send(self.prepend(&order, &caller)));
+            }
             Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
-            Question::Note { kind, subject, detail, noted } => {
-                self.events.add(kind, &subject, &detail);
+            Question::Note { kind, subject, detail, by, noted } => {
+                let (subject, detail, by) = (&*subject, &*detail, by.name());
+                let what = Happening { kind, subject, detail, by, ..Happening::default() };
+                self.events.record(what);
                 let _ = noted.send(());
             }
         }
@@ -548,7 +605,7 @@ impl Daemon {
         self.site.neighbors.iter().map(row).collect()
     }
 
-    fn prepend(&mut self, order: &PrependOrder) -> Result<(), String> {
+    fn prepend(&mut self, order: &PrependOrder, caller: &Caller) -> Result<(), String> {
         if let Some(name) = &order.neighbor
             && self.site.neighbor(name).is_none()
         {
@@ -561,7 +618,13 @@ impl Daemon {
                 self.speaker.set_export(&neighbor.name, policy);
                 self.prepends.insert(neighbor.name.clone(), order.count);
                 let detail = format!("{} more than the file says", order.count);
-                self.events.add("prepend", &neighbor.name, &detail);
+                self.events.record(Happening {
+                    kind: "prepend",
+                    subject: &neighbor.name,
+                    detail: &detail,
+                    by: caller.name(),
+                    ..Happening::default()
+                });
             }
         }
         Ok(())

@@ -11,6 +11,7 @@
 //! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
 //! | [`events`] | what happened |
+//! | [`state`] | where that and more is kept |
 
 #![allow(
     clippy::disallowed_methods,
@@ -27,6 +28,7 @@ pub mod daemon;
 pub mod events;
 mod looking_glass;
 pub mod rpki;
+pub mod state;
 pub mod status;
 mod translate;
 pub mod watch;

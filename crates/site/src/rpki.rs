@@ -13,7 +13,7 @@ pub use anycast_speaker::{OriginCounts, RpkiSource};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::events::EventLog;
+use crate::events::{EventLog, Happening};
 
 /// The whole of `show rpki`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -96,28 +96,32 @@ impl OwnOrigins {
 
     pub(crate) fn handle(&mut self, event: RpkiEvent, log: &mut EventLog) {
         match event {
-            RpkiEvent::SourceUp { name, detail } => log.add("rpki-source-up", &name, &detail),
-            RpkiEvent::SourceDown { name, why } => log.warn("rpki-source-down", &name, &why),
+            RpkiEvent::SourceUp { name, detail } => {
+                log.add("rpki-source-up", &name, &detail);
+            }
+            RpkiEvent::SourceDown { name, why } => {
+                log.warn("rpki-source-down", &name, &why);
+            }
             RpkiEvent::Vrps { vrps, detail } => {
                 let what = if vrps.is_some() { "rpki-vrps" } else { "rpki-expired" };
-                log.add(what, "all sources", &detail);
+                let cause = log.add(what, "all sources", &detail);
                 self.vrps = vrps;
-                self.look_at_own(log);
+                self.look_at_own(cause, log);
             }
         }
     }
 
     /// Says which of our prefixes are invalid now and were not, or the other way round.
-    fn look_at_own(&mut self, log: &mut EventLog) {
+    fn look_at_own(&mut self, cause: u64, log: &mut EventLog) {
         for index in 0..self.own.len() {
             let why = self.why_invalid(&self.own[index]);
             let own = &mut self.own[index];
             let was = std::mem::replace(&mut own.is_invalid, why.is_some());
             match why {
-                Some(why) if !was => warn(own, &why, log),
+                Some(why) if !was => warn(own, &why, Some(cause), log),
                 None if was => {
                     let detail = format!("from AS{}: no more invalid", own.origin);
-                    log.add("rpki-cleared", &own.prefix.to_string(), &detail);
+                    log.add_after(Some(cause), "rpki-cleared", &own.prefix.to_string(), &detail);
                 }
                 _ => {}
             }
@@ -128,7 +132,7 @@ impl OwnOrigins {
     pub(crate) fn before_announcing(&self, prefix: IpNet, log: &mut EventLog) {
         for own in self.own.iter().filter(|own| own.prefix == prefix) {
             if let Some(why) = self.why_invalid(own) {
-                warn(own, &why, log);
+                warn(own, &why, None, log);
             }
         }
     }
@@ -168,7 +172,9 @@ impl OwnOrigins {
     }
 }
 
-fn warn(own: &Own, why: &str, log: &mut EventLog) {
+fn warn(own: &Own, why: &str, cause: Option<u64>, log: &mut EventLog) {
     let detail = format!("from AS{}: {why}; other networks will drop it", own.origin);
-    log.warn("rpki-invalid", &own.prefix.to_string(), &detail);
+    let (kind, subject) = ("rpki-invalid", &*own.prefix.to_string());
+    let detail = &*detail;
+    log.record(Happening { kind, subject, detail, cause, loud: true, ..Happening::default() });
 }

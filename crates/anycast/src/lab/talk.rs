@@ -164,7 +164,10 @@ pub(crate) fn exec(node: &str, command: &[String], name: Option<&str>) -> Result
     drop(stream);
     // In a site's node `anycast show` finds its site, and this program is on the path.
     let socket = format!("{}/{node}.sock", sandbox::RUN_DIR);
-    let mut env = vec![("ANYCAST_SOCKET".to_owned(), socket)];
+    let mut env = vec![
+        ("ANYCAST_SOCKET".to_owned(), socket),
+        ("ANYCAST_STATE_DIR".to_owned(), sandbox::STATE_DIR.to_owned()),
+    ];
     if let (Ok(program), Ok(path)) = (std::env::current_exe(), std::env::var("PATH"))
         && let Some(folder) = program.parent()
     {

@@ -17,4 +17,5 @@ mod lab;
 mod matrix;
 mod operator;
 mod rpki;
+mod see;
 mod site;

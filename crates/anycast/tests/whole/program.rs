@@ -143,7 +143,8 @@ impl Desk {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
             .env("ANYCAST_LAB", &self.name)
-            .env("ANYCAST_RUNTIME_DIR", self.folder.join("run"));
+            .env("ANYCAST_RUNTIME_DIR", self.folder.join("run"))
+            .env("ANYCAST_STATE_DIR", self.folder.join("state"));
         let uid = self.user.uid();
         if uid != nix::unistd::geteuid().as_raw() {
             command.uid(uid).gid(uid);

@@ -70,6 +70,7 @@ pub(super) fn read<'a>(
     let multipath = section.get("multipath", value::number(1..=MULTIPATH_MOST)).unwrap_or(1);
     let multipath_across_as = section.get("multipath-across-as", value::boolean).unwrap_or(false);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
+    let state_dir = section.get("state-dir", value::text).map(PathBuf::from);
     let looking_glass = looking_glass::read(&mut section);
     let neighbors = named(&mut section, "neighbor", |name, section| {
         read_neighbor(name, section.with_defaults(defaults), asn)
@@ -97,6 +98,7 @@ pub(super) fn read<'a>(
         multipath,
         multipath_across_as,
         stop_wait,
+        state_dir,
         looking_glass: None,
         router,
         cluster_id,

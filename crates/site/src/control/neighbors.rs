@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::{Api, Question};
+use super::{Api, Caller, Question};
 use crate::status::{NeighborInFile, NeighborRow};
 
 /// RFC 9003 §2: the length of a shutdown message is one octet.
@@ -33,6 +33,7 @@ pub(super) async fn one(State(api): State<Api>, Path(name): Path<String>) -> Res
 pub(super) async fn order(
     State(api): State<Api>,
     Path(name): Path<String>,
+    caller: Caller,
     Json(order): Json<NeighborOrder>,
 ) -> Response {
     let (kind, detail) = match &order {
@@ -52,7 +53,7 @@ pub(super) async fn order(
     match api.speaker.order(&name, order).await {
         Ok(done) => {
             // When the answer is there, so is the event.
-            let note = |noted| Question::Note { kind, subject: name, detail, noted };
+            let note = |noted| Question::Note { kind, subject: name, detail, by: caller, noted };
             let _ = api.ask(note).await;
             done.into_response()
         }

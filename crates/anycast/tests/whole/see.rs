@@ -1,0 +1,99 @@
+//! What a running site tells of itself: events with their causes, on disk and as they happen.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::program::{Desk, Process, SETTLED, User, as_each_user, until};
+use crate::site::{Daemon, lab_without_fra};
+
+as_each_user! {
+    events_name_their_causes_and_outlive_a_crash
+}
+
+/// The events of a stream so far.
+fn followed(follower: &Process) -> Vec<Value> {
+    let output = follower.output();
+    let whole = output.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1);
+    let text = std::str::from_utf8(&output[..whole]).expect("the program writes text");
+    text.lines().map(|line| serde_json::from_str(line).expect("an event a line")).collect()
+}
+
+/// The kinds of events from the first of this kind's effects back to where it began.
+fn chain(events: &[Value], of: &Value) -> Vec<String> {
+    let by_number: HashMap<u64, &Value> =
+        events.iter().map(|event| (event["number"].as_u64().expect("a number"), event)).collect();
+    let mut chain = vec![of["kind"].as_str().expect("a word").to_owned()];
+    let mut at = of;
+    while let Some(cause) = at["cause"].as_u64() {
+        assert!(cause < at["number"].as_u64().expect("a number"), "a cause comes first: {at}");
+        at = by_number[&cause];
+        chain.push(at["kind"].as_str().expect("a word").to_owned());
+    }
+    chain
+}
+
+fn events_name_their_causes_and_outlive_a_crash(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let state = ["show", "events", "--json", "--follow", "--after", "0"];
+    let follow = || Process::start(lab.in_node("fra", &[&["anycast"], &state[..]].concat()));
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+    let follower = follow();
+    let pid = daemon.show(&["services", "--json"]).json()["services"][0]["pid"].to_string();
+    assert_eq!(lab.exec("fra", &["sh", "-c", &format!("kill -KILL {pid}")]).code, Some(0));
+    let told = until("the stream tells of the withdrawal", SETTLED, || {
+        let told = followed(&follower);
+        let withdrawn = told.iter().any(|event| event["kind"] == "withdraw");
+        if withdrawn { Ok(told) } else { Err((told, follower.words())) }
+    });
+    let first_of = |kind: &str| told.iter().find(|event| event["kind"] == kind).expect("one");
+    let withdrawn = chain(&told, first_of("withdraw"));
+    assert_eq!(withdrawn[..2], ["withdraw", "service-down"]);
+    // Its sockets die just before the process does.
+    assert!(["service-ended", "check-failed"].contains(&&*withdrawn[2]), "{withdrawn:?}");
+    assert_eq!(withdrawn.len(), 3, "{withdrawn:?}");
+    assert_eq!(chain(&told, first_of("announce")), ["announce", "service-up", "check-passed"]);
+    let subject = first_of("check-passed")["subject"].as_str().expect("a word");
+    assert!(subject.starts_with("whoami/"), "the service and the check: {subject}");
+
+    daemon.announces();
+    let done = lab.exec("fra", &["anycast", "neighbor", "left", "clear", "soft"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let events = daemon.show(&["events", "--json"]).json();
+    let events = events.as_array().expect("a list");
+    let order = events.iter().find(|event| event["kind"] == "neighbor-refresh").expect("the order");
+    assert_eq!(order["by"], "root", "who gave it, as the lab calls us");
+    let number = order["number"].as_u64().expect("a number");
+    let later = daemon.show(&["events", "--json", "--after", &number.to_string()]).json();
+    let all_later = later.as_array().expect("a list").iter();
+    assert!(all_later.into_iter().all(|event| event["number"].as_u64() > Some(number)));
+    let table = daemon.show(&["events"]).out;
+    assert!(table.contains("AFTER") && table.contains("by root"), "{table}");
+
+    crate::program::send(daemon.pid(), Signal::SIGKILL);
+    assert_eq!(daemon.process.wait().code(), Some(137));
+    assert_eq!(follower.wait().code(), Some(2), "{}", follower.words());
+    assert!(follower.said("broke off"), "{}", follower.words());
+    std::thread::sleep(Duration::from_millis(10));
+
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+    let again = follow();
+    let (begun, before) = until("the new daemon tells it all", SETTLED, || {
+        let told = followed(&again);
+        let starts: Vec<_> = told.iter().filter(|event| event["kind"] == "start").collect();
+        match starts[..] {
+            // The one that was killed, and this one.
+            [_, last] => Ok((last["number"].as_u64().expect("a number"), told.clone())),
+            _ => Err((told, again.words())),
+        }
+    });
+    assert!(begun > number + 100, "a crash skips some numbers: {begun} after {number}");
+    assert!(before.iter().any(|event| event["number"] == number), "what was before is there");
+    daemon.process.signal(Signal::SIGTERM);
+    assert_eq!(daemon.process.wait().code(), Some(0), "{}", daemon.process.words());
+}
