@@ -39,5 +39,6 @@ pub use model::{
     Fleet, ImportPolicy, Limits, MaxPrefixes, Mrt, NamedPolicy, Neighbor, NeighborRef, Offers,
     PolicyRule, Prefix, Probe, Rpki, Service, Site, TcpAo, Transport,
 };
+pub use policy::Told;
 pub use problem::{Problem, Severity, Span};
 pub use report::{Report, parse, render, to_json};

@@ -1,11 +1,17 @@
 //! The BGP policies that a neighbor's words stand for.
 
+use std::collections::BTreeMap;
+
 use anycast_bgp::Community;
 use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
 use anycast_bgp::rov::Validity;
+use anycast_steer::Manner;
 use ipnet::IpNet;
 
 use crate::{ExportPolicy, Fleet, ImportPolicy, Neighbor, Site};
+
+/// How a neighbor is told of the prefixes that it is not told of plainly; `None`: not at all.
+pub type Told = BTreeMap<IpNet, Option<Manner>>;
 
 impl Neighbor {
     /// What is taken from the neighbor. Unless a named policy says otherwise, a route that the
@@ -56,6 +62,42 @@ impl Neighbor {
         policy
     }
 
+    /// The same while the steering has a say: what `told` holds is told in that manner, on top of
+    /// what the policy sets.
+    pub fn steered_export_policy(
+        &self,
+        fleet: &Fleet,
+        site: &Site,
+        extra_prepend: u8,
+        told: &Told,
+    ) -> Policy {
+        let plain = self.export_policy(fleet, site, extra_prepend).rules;
+        let mut groups: Vec<(&Option<Manner>, Vec<PrefixPattern>)> = Vec::new();
+        for (prefix, manner) in told {
+            let prefix = PrefixPattern::exactly(*prefix);
+            match groups.iter_mut().find(|(of, _)| *of == manner) {
+                Some((_, group)) => group.push(prefix),
+                None => groups.push((manner, vec![prefix])),
+            }
+        }
+        let mut rules = Vec::new();
+        for (manner, group) in groups {
+            let own = [Match::Local, Match::Prefix(group)];
+            for rule in manner.iter().flat_map(|_| &plain) {
+                let mut rule = rule.clone();
+                rule.matches.splice(0..0, own.clone());
+                if rule.action == Action::Accept {
+                    rule.sets.extend(manner.iter().flat_map(manner_sets));
+                }
+                rules.push(rule);
+            }
+            // What no rule of the group accepts is not to be seen by the rules for the others.
+            rules.push(Rule { matches: own.to_vec(), ..Rule::new(Action::Reject) });
+        }
+        rules.extend(plain);
+        Policy { rules }
+    }
+
     fn named_policy(&self, fleet: &Fleet, name: &str) -> Policy {
         fleet.policy(name).map(|named| named.towards(self)).unwrap_or_default()
     }
@@ -69,6 +111,14 @@ impl Neighbor {
         sets.extend((prepend > 0).then_some(Set::Prepend(prepend)));
         sets
     }
+}
+
+fn manner_sets(manner: &Manner) -> Vec<Set> {
+    let mut sets = Vec::new();
+    sets.extend(manner.med.map(|med| Set::Med(Some(med))));
+    sets.extend(manner.communities.iter().map(|&it| Set::AddCommunity(Community(it))));
+    sets.extend((manner.prepend > 0).then_some(Set::Prepend(manner.prepend)));
+    sets
 }
 
 fn fleets_own(fleet: &Fleet) -> Match {

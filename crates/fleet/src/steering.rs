@@ -1,6 +1,6 @@
-//! The fleet's services and prefixes as `steer` takes them.
+//! The fleet's services, prefixes and sites as `steer` takes them.
 
-use anycast_steer::{CheckSpec, PrefixSpec, ServiceSpec, Steer};
+use anycast_steer::{CheckSpec, Member, PrefixSpec, ServiceSpec, Spec, Steer};
 
 use crate::{Fleet, Site};
 
@@ -8,20 +8,18 @@ impl Fleet {
     /// Steering of `site`: nothing to announce, if it is a router.
     ///
     /// # Panics
-    /// As [`steer`](Self::steer).
+    /// If the fleet was not read from a file but put together with names that do not fit.
     pub fn steer_at(&self, site: &Site) -> Steer {
-        if site.router {
-            return Steer::new(Vec::new(), Vec::new()).expect("nothing contradicts nothing");
-        }
-        self.steer()
+        Steer::new(self.steering(site))
+            .expect("the file's tables have unique names, and prefixes name services that exist")
     }
 
-    /// Steering of one site of the fleet. Its indices are those of [`Fleet::services`] and of
-    /// each service's checks.
-    ///
-    /// # Panics
-    /// If the fleet was not read from a file but put together with names that do not fit.
-    pub fn steer(&self) -> Steer {
+    /// What is steered at `site`. The indices of services, checks and neighbors are those of the
+    /// fleet, of each service and of the site.
+    pub fn steering(&self, site: &Site) -> Spec {
+        if site.router {
+            return Spec::default();
+        }
         let services = self.services.iter().map(|service| ServiceSpec {
             name: service.name.clone(),
             checks: service
@@ -29,13 +27,21 @@ impl Fleet {
                 .iter()
                 .map(|check| CheckSpec { name: check.name.clone(), thresholds: check.thresholds })
                 .collect(),
+            damping: None,
         });
         let prefixes = self.prefixes.iter().map(|prefix| PrefixSpec {
-            prefix: prefix.prefix,
             services: prefix.services.clone(),
             require: prefix.require,
+            ..PrefixSpec::new(prefix.prefix)
         });
-        Steer::new(services.collect(), prefixes.collect())
-            .expect("the file's tables have unique names, and prefixes name services that exist")
+        let members = self.sites.iter().filter(|site| !site.router);
+        Spec {
+            services: services.collect(),
+            prefixes: prefixes.collect(),
+            neighbors: site.neighbors.iter().map(|neighbor| neighbor.name.clone()).collect(),
+            members: members.map(|site| Member { name: site.name.clone(), region: None }).collect(),
+            site: site.name.clone(),
+            ..Spec::default()
+        }
     }
 }

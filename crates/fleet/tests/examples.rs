@@ -102,7 +102,7 @@ fn the_hobby_network_is_as_its_comments_say() {
 fn every_example_can_be_steered() {
     for name in ["fleet.toml", "vps.toml", "minimal.toml"] {
         let fleet = sound(name);
-        let status = fleet.steer().status();
+        let status = fleet.steer_at(&fleet.sites[0]).status(anycast_steer::Instant::START);
         assert_eq!(status.prefixes.len(), fleet.prefixes.len(), "{name}");
         for (service, status) in fleet.services.iter().zip(&status.services) {
             assert_eq!(service.checks.len(), status.checks.len(), "{name}");

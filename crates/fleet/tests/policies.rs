@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use anycast_bgp::policy::{Action, RouteFacts, Set};
-use anycast_bgp::{AsPath, Asn, Attributes, Community};
+use anycast_bgp::policy::{Action, Policy, RouteFacts, Set};
+use anycast_bgp::{AsPath, Asn, Attributes, Community, IpNet};
 use anycast_fleet::Fleet;
 
 /// Two sites with one policy each way; the rules are left out.
@@ -138,4 +138,79 @@ fn whatever_a_policy_says_only_the_fleets_prefixes_are_told() {
     assert!(told("192.0.2.0/24", true));
     assert!(!told("192.0.2.0/24", false));
     assert!(!told("192.0.2.0/25", true));
+}
+
+#[test]
+fn what_is_steered_is_told_in_its_manner_and_the_rest_plainly() {
+    use anycast_steer::Manner;
+
+    let text = "
+[fleet]
+name = 'x'
+asn = 64500
+[prefix.'192.0.2.0/24']
+services = ['a']
+[prefix.'198.51.100.0/24']
+services = ['b']
+[prefix.'203.0.113.0/24']
+services = ['c']
+[service.a]
+addresses = ['192.0.2.1']
+builtin = 'whoami'
+[service.b]
+addresses = ['198.51.100.1']
+builtin = 'whoami'
+[service.c]
+addresses = ['203.0.113.1']
+builtin = 'whoami'
+[policy.out]
+rules = [
+    { add-community = ['64500:7'], action = 'next' },
+    { prefix = ['203.0.113.0/24'], action = 'reject' },
+    { action = 'accept' },
+]
+[site.one.neighbor.t]
+address = '10.0.0.0'
+local-address = '10.0.0.1'
+asn = 64501
+export = 'out'
+med = 5
+prepend = 1
+";
+    let report = anycast_fleet::parse("fleet.toml", text);
+    let fleet = report.fleet.expect("sound");
+    let site = &fleet.sites[0];
+    let net = |text: &str| -> IpNet { text.parse().unwrap() };
+    let lame = Manner {
+        prepend: 3,
+        med: Some(9),
+        communities: vec![anycast_steer::manner::GRACEFUL_SHUTDOWN],
+    };
+    let told = [
+        (net("192.0.2.0/24"), Some(lame.clone())),
+        (net("198.51.100.0/24"), None),
+        (net("203.0.113.0/24"), Some(lame)),
+    ];
+    let evaluate = |policy: &Policy, prefix: &str| {
+        let facts = RouteFacts { local: true, internal: true, ..RouteFacts::default() };
+        let route = Arc::new(Attributes::new(std::net::IpAddr::from([0, 0, 0, 0])));
+        policy
+            .evaluate(&net(prefix), &facts, &route, Asn(64500))
+            .map(|route| (route.as_path.length(), route.med, route.communities.len()))
+    };
+    let plain =
+        site.neighbors[0].steered_export_policy(&fleet, site, 0, &anycast_fleet::Told::new());
+    assert_eq!(plain, site.neighbors[0].export_policy(&fleet, site, 0));
+    let steered = site.neighbors[0].steered_export_policy(&fleet, site, 0, &told.into());
+    // (prefix, plainly, steered): path length before our own number, MED, communities.
+    let table = [
+        ("192.0.2.0/24", Some((1, Some(5), 1)), Some((4, Some(9), 2))),
+        ("198.51.100.0/24", Some((1, Some(5), 1)), None),
+        ("203.0.113.0/24", None, None),
+        ("10.0.0.0/8", None, None),
+    ];
+    for (prefix, plainly, then) in table {
+        assert_eq!(evaluate(&plain, prefix), plainly, "{prefix} plainly");
+        assert_eq!(evaluate(&steered, prefix), then, "{prefix} steered");
+    }
 }

@@ -69,8 +69,8 @@ fn read_and_show(source: &str) {
         assert!((1..=lines).contains(&problem["line"].as_u64().unwrap_or(0)), "{problem}");
     }
     if let Some(fleet) = report.fleet {
-        fleet.steer();
         for site in &fleet.sites {
+            fleet.steer_at(site);
             for neighbor in &site.neighbors {
                 neighbor.import_policy(&fleet);
                 neighbor.export_policy(&fleet, site, u8::MAX);

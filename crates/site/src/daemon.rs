@@ -3,21 +3,22 @@
 //! One task owns the steering and takes in everything that happens, one thing at a time; the
 //! checks, the built-in services, the speaker and the control socket are tasks around it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anycast_bgp::{Attributes, IpNet};
+use anycast_bgp::IpNet;
 use anycast_fleet::{Builtin, Fleet, Relation, Site};
 use anycast_speaker::{BindError, Handle, Speaker, SpeakerEvent};
-use anycast_steer::{Action, Instant, Outcome, Steer, Verdict};
+use anycast_steer::{Action, Change, Instant, Outcome, Steer, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::address::{self, Added};
+use crate::announce::Announcer;
 use crate::builtin::{self, BuiltinEvent};
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
@@ -28,6 +29,7 @@ use crate::state;
 use crate::status::{
     CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
 };
+use crate::steering;
 use crate::translate;
 use crate::watch::{self as deaths, Deaths};
 
@@ -164,6 +166,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             Some(event) = from_rpki.recv() => daemon.origins.handle(event, &mut daemon.events),
             Some(question) = questions.recv() => daemon.answer(question),
             death = next_death(&mut deaths) => daemon.handle_death(death),
+            () = daemon.next_timeout() => daemon.handle_timeout(),
         }
     };
 
@@ -261,16 +264,14 @@ struct Daemon {
     site: Site,
     state: &'static str,
     steer: Steer,
-    speaker: Handle,
     events: EventLog,
     started: tokio::time::Instant,
     /// By service and check.
     runners: HashMap<(usize, usize), RunnerHandle>,
     /// Built-in services that run.
     pids: HashMap<usize, u32>,
-    announced: Vec<IpNet>,
+    announcer: Announcer,
     established: usize,
-    prepends: HashMap<String, u8>,
     origins: OwnOrigins,
 }
 
@@ -286,14 +287,12 @@ impl Daemon {
         Self {
             state: "running",
             steer,
-            speaker,
             events,
             started: tokio::time::Instant::now(),
             runners: HashMap::new(),
             pids: HashMap::new(),
-            announced: Vec::new(),
+            announcer: Announcer::new(speaker),
             established: 0,
-            prepends: HashMap::new(),
             origins,
             fleet,
             site,
@@ -302,6 +301,22 @@ impl Daemon {
 
     fn now(&self) -> Instant {
         Instant(self.started.elapsed())
+    }
+
+    /// Returns when the steering has something to do by time alone.
+    fn next_timeout(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.steer.poll_timeout().map(|at| self.started + at.0);
+        async move {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        self.steer.handle_timeout(self.now());
+        self.steer_on(Trigger::Nothing);
     }
 
     /// Starts the checks of services that others serve; a built-in's start when it is ready.
@@ -458,37 +473,39 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the steering decided after what happened.
+    /// Carries out what the steering decided after what happened: withdrawals at once, what is
+    /// told anew after them.
     fn steer_on(&mut self, trigger: Trigger) {
         let mut cause: Option<u64> = None;
         let mut trigger = Some(trigger);
+        let mut news = BTreeMap::new();
         while let Some(action) = self.steer.poll_action() {
             if let Some(trigger) = trigger.take() {
                 cause = self.event_of(&trigger);
             }
             match action {
-                Action::Announce { prefix } => {
-                    self.origins.before_announcing(prefix, &mut self.events);
-                    // The speaker puts its own address there.
-                    let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-                    self.speaker.originate(prefix, Attributes::new(nowhere));
-                    self.announced.push(prefix);
-                    self.events.add_after(cause, "announce", &prefix.to_string(), "");
-                }
-                Action::Withdraw { prefix, why } => {
-                    self.speaker.withdraw(prefix);
-                    self.announced.retain(|announced| *announced != prefix);
+                Action::Tell { prefix, change: Change::Withdraw, why, .. } => {
+                    news.remove(&prefix);
+                    self.announcer.withdraw(&prefix);
                     self.events.add_after(cause, "withdraw", &prefix.to_string(), &why);
                 }
-                Action::ServiceUp { service } => {
-                    let name = &self.fleet.services[service].name;
-                    cause = Some(self.events.add_after(cause, "service-up", name, ""));
+                Action::Tell { prefix, told, change, why } => {
+                    if change == Change::Announce {
+                        self.origins.before_announcing(prefix, &mut self.events);
+                    }
+                    let detail = steering::told_in_words(&self.site, &told, &why);
+                    let kind = if change == Change::Announce { "announce" } else { "adjust" };
+                    self.events.add_after(cause, kind, &prefix.to_string(), &detail);
+                    news.insert(prefix, told);
                 }
-                Action::ServiceDown { service, why } => {
-                    let name = &self.fleet.services[service].name;
-                    cause = Some(self.events.add_after(cause, "service-down", name, &why));
+                other => {
+                    let number = steering::record(&other, &self.fleet, &mut self.events, cause);
+                    cause = number.or(cause);
                 }
             }
+        }
+        if !news.is_empty() {
+            self.announcer.tell(&self.fleet, &self.site, news);
         }
     }
 
@@ -496,11 +513,8 @@ impl Daemon {
     fn stop(&mut self, signal: &str) {
         self.state = "stopping";
         let stop = self.events.add("stop", &self.site.name, signal);
-        for prefix in std::mem::take(&mut self.announced) {
-            self.speaker.withdraw(prefix);
-            let prefix = prefix.to_string();
-            self.events.add_after(Some(stop), "withdraw", &prefix, "the site is stopping");
-        }
+        self.steer.handle_stop(self.now());
+        self.steer_on(Trigger::Event(stop));
     }
 
     fn answer(&mut self, question: Question) {
@@ -508,7 +522,9 @@ impl Daemon {
         match question {
             Question::Sites(sender) => drop(sender.send(self.sites())),
             Question::Services(sender) => drop(sender.send(self.services())),
-            Question::Rpki(sender) => drop(sender.send(self.origins.look(&self.announced))),
+            Question::Rpki(sender) => {
+                drop(sender.send(self.origins.look(&self.announcer.announced())));
+            }
             Question::Events(after, sender) => drop(sender.send(self.events.after(after))),
             Question::WatchEvents(sender) => drop(sender.send(self.events.watch())),
             Question::Prepend(order, caller, sender) => {
@@ -534,7 +550,8 @@ impl Daemon {
                 neighbors: site.neighbors.len(),
                 this,
                 state: this.then(|| self.state.to_owned()),
-                announced: this.then(|| self.announced.iter().map(IpNet::to_string).collect()),
+                announced: this
+                    .then(|| self.announcer.announced().iter().map(IpNet::to_string).collect()),
                 established: this.then_some(self.established),
                 uptime_seconds: this.then(|| self.started.elapsed().as_secs_f64()),
             }
@@ -544,7 +561,7 @@ impl Daemon {
 
     fn services(&self) -> ServicesReport {
         let now = self.now();
-        let status = self.steer.status();
+        let status = self.steer.status(now);
         let services = status.services.into_iter().enumerate().map(|(index, service)| {
             let spec = &self.fleet.services[index];
             let checks = service.checks.into_iter().map(|check| CheckRow {
@@ -572,7 +589,7 @@ impl Daemon {
             prefix: prefix.prefix.to_string(),
             services: prefix.services,
             require: prefix.require.to_string(),
-            announced: self.announced.contains(&prefix.prefix),
+            announced: self.announcer.announces(&prefix.prefix),
             since_seconds: (now - prefix.since).as_secs_f64(),
             why: prefix.why,
             rpki: self.origins.state_of(&prefix.prefix),
@@ -586,7 +603,7 @@ impl Daemon {
 
     fn neighbors_in_file(&self) -> HashMap<String, NeighborInFile> {
         let row = |neighbor: &anycast_fleet::Neighbor| {
-            let more = self.prepends.get(&neighbor.name).copied().unwrap_or_default();
+            let more = self.announcer.prepends(&neighbor.name);
             let file = NeighborInFile {
                 relation: neighbor.relation.map(|relation| {
                     let word = match relation {
@@ -612,11 +629,9 @@ impl Daemon {
             let known: Vec<&str> = self.site.neighbors.iter().map(|n| n.name.as_str()).collect();
             return Err(format!("no neighbor is called {name}; there are {}", known.join(", ")));
         }
-        for neighbor in &self.site.neighbors {
+        for (index, neighbor) in self.site.neighbors.iter().enumerate() {
             if order.neighbor.as_ref().is_none_or(|name| *name == neighbor.name) {
-                let policy = neighbor.export_policy(&self.fleet, &self.site, order.count);
-                self.speaker.set_export(&neighbor.name, policy);
-                self.prepends.insert(neighbor.name.clone(), order.count);
+                self.announcer.prepend(&self.fleet, &self.site, index, order.count);
                 let detail = format!("{} more than the file says", order.count);
                 self.events.record(Happening {
                     kind: "prepend",

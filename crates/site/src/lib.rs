@@ -20,6 +20,7 @@
 )]
 
 pub mod address;
+mod announce;
 pub mod builtin;
 pub mod check;
 pub mod client;
@@ -30,6 +31,7 @@ mod looking_glass;
 pub mod rpki;
 pub mod state;
 pub mod status;
+mod steering;
 mod translate;
 pub mod watch;
 pub mod whoami;

@@ -1,14 +1,20 @@
-//! The state machine: outcomes of checks in, announcements and withdrawals out.
+//! The state machine: outcomes of checks, operators' wishes, the fleet's state, load and time in;
+//! announcements, withdrawals and questions out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::verdict::Tally;
-use crate::{
-    CheckStatus, Instant, PrefixSpec, PrefixStatus, Require, ServiceSpec, ServiceStatus, SpecError,
-    Status, Verdict,
-};
+use crate::drain::{Drain, Draining, Stage, Target};
+use crate::floor::{FleetView, Record};
+use crate::prefix::{Permit, Prefix, Wish, join};
+use crate::service::{Service, Turn};
+use crate::status::{DrainStatus, ReasonKind, Status};
+use crate::{Instant, Manner, Spec, SpecError};
+
+/// How long after a refusal the fleet is asked again, if nothing is heard of it meanwhile.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What one run of a check found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,8 +25,19 @@ pub enum Outcome {
     Fail(String),
 }
 
-/// What the driver must now do or record, in the order given: a cause stands before its effect.
+/// What the fleet says to a site that wants to withdraw a prefix.
 #[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It may; its name is in the ledger.
+    Granted,
+    /// It may not, and why.
+    Refused(String),
+    /// The fleet's state cannot be reached.
+    Unreachable,
+}
+
+/// What the driver must now do or record, in the order given: a cause stands before its effect.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// The service became healthy.
     ServiceUp {
@@ -34,45 +51,101 @@ pub enum Action {
         /// The first of its checks that is down, or how it went.
         why: String,
     },
-    /// Tell the neighbors of the prefix.
-    Announce {
+    /// From now on each neighbor is told of the prefix like this.
+    Tell {
         /// The prefix.
         prefix: IpNet,
-    },
-    /// Withdraw the prefix from all neighbors.
-    Withdraw {
-        /// The prefix.
-        prefix: IpNet,
-        /// Which services are missing, and why.
+        /// By index in the specification's neighbors; `None`: not at all.
+        told: Vec<Option<Manner>>,
+        /// How it differs from before.
+        change: Change,
+        /// The causes in one line; empty for a plain announcement.
         why: String,
     },
+    /// Ask the fleet whether the prefix may be withdrawn, and give the answer to
+    /// [`Steer::handle_permit`].
+    Ask {
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// Take this site's name out of the prefix's ledger: it is announced again.
+    Release {
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// The prefix stays announced although it should not be: to be said loudly.
+    Held {
+        /// The prefix.
+        prefix: IpNet,
+        /// Why it should be withdrawn, and why it may not be.
+        why: String,
+    },
+    /// The prefix is no longer held.
+    Freed {
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// What falls too often stays down.
+    Damped {
+        /// A service's name or a prefix.
+        what: String,
+        /// For how long.
+        rest: Duration,
+    },
+    /// Its time is over, or an operator has ended it.
+    Undamped {
+        /// A service's name or a prefix.
+        what: String,
+    },
+    /// A prefix has taken a step of shedding, or has taken one back.
+    Shed {
+        /// The prefix.
+        prefix: IpNet,
+        /// Steps taken now.
+        level: usize,
+        /// The load's reading, and the steps that there are.
+        why: String,
+    },
+    /// A drain has begun or has come further.
+    Drain {
+        /// What is drained.
+        target: Target,
+        /// How far.
+        stage: Stage,
+        /// Why it is at that stage.
+        why: String,
+    },
+    /// A drain has ended.
+    Undrain {
+        /// What was drained.
+        target: Target,
+        /// Why.
+        why: String,
+    },
+}
+
+/// How what neighbors are told differs from before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Nobody was told before.
+    Announce,
+    /// Nobody is told any more.
+    Withdraw,
+    /// Some were told and some are.
+    Adjust,
 }
 
 /// Steering of one site.
 #[derive(Clone, Debug)]
 pub struct Steer {
-    services: Vec<Service>,
+    pub(crate) spec: Spec,
+    pub(crate) services: Vec<Service>,
     prefixes: Vec<Prefix>,
+    pub(crate) drains: Vec<Draining>,
+    view: Option<FleetView>,
+    heard: Option<Instant>,
+    pub(crate) stopping: bool,
     actions: VecDeque<Action>,
-}
-
-#[derive(Clone, Debug)]
-struct Service {
-    name: String,
-    checks: Vec<(String, Tally)>,
-    verdict: Verdict,
-    since: Instant,
-    /// How its process died, until a check passes again.
-    gone: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Prefix {
-    net: IpNet,
-    services: Vec<usize>,
-    require: Require,
-    announced: bool,
-    since: Instant,
 }
 
 impl Steer {
@@ -81,38 +154,97 @@ impl Steer {
     ///
     /// # Errors
     /// If two services share a name or a prefix stands for one that does not exist.
-    pub fn new(services: Vec<ServiceSpec>, prefixes: Vec<PrefixSpec>) -> Result<Self, SpecError> {
-        for (index, service) in services.iter().enumerate() {
-            if services[..index].iter().any(|other| other.name == service.name) {
-                return Err(SpecError::DuplicateService(service.name.clone()));
-            }
-        }
-        let index_of = |prefix: IpNet, name: String| {
-            services
-                .iter()
-                .position(|service| service.name == name)
-                .ok_or(SpecError::UnknownService { prefix, service: name })
-        };
-        let prefixes = prefixes
-            .into_iter()
-            .map(|PrefixSpec { prefix, services, require }| {
-                let services = services.into_iter().map(|name| index_of(prefix, name));
-                let services = services.collect::<Result<_, _>>()?;
-                Ok(Prefix {
-                    net: prefix,
-                    services,
-                    require,
-                    announced: false,
-                    since: Instant::START,
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let services = services.into_iter().map(Service::new).collect::<Vec<_>>();
-        let mut steer = Self { services, prefixes, actions: VecDeque::new() };
+    pub fn new(spec: Spec) -> Result<Self, SpecError> {
+        let mut steer = Self::unproven(spec)?;
         for service in 0..steer.services.len() {
             steer.judge(Instant::START, service);
         }
+        steer.steer_all(Instant::START);
         Ok(steer)
+    }
+
+    fn unproven(mut spec: Spec) -> Result<Self, SpecError> {
+        let mut by_name = BTreeMap::new();
+        for (index, service) in spec.services.iter().enumerate() {
+            if by_name.insert(service.name.as_str(), index).is_some() {
+                return Err(SpecError::DuplicateService(service.name.clone()));
+            }
+        }
+        let neighbors = spec.neighbors.len();
+        let prefixes = std::mem::take(&mut spec.prefixes).into_iter();
+        let prefixes = prefixes
+            .map(|prefix| Prefix::new(prefix, &by_name, neighbors))
+            .collect::<Result<_, _>>()?;
+        let services = spec.services.iter().cloned().map(Service::new).collect();
+        Ok(Self {
+            spec,
+            services,
+            prefixes,
+            drains: Vec::new(),
+            view: None,
+            heard: None,
+            stopping: false,
+            actions: VecDeque::new(),
+        })
+    }
+
+    /// Steers by another specification from now on. What is in both, by name, keeps its state: a
+    /// service's verdict and its checks' counts, what neighbors were told. A check that is new to
+    /// a service that is up must fail before it counts. What is no longer there is withdrawn,
+    /// whatever the floor.
+    ///
+    /// # Errors
+    /// As [`Steer::new`]; nothing has changed then.
+    pub fn replace(&mut self, now: Instant, spec: Spec) -> Result<(), SpecError> {
+        let mut new = Self::unproven(spec)?;
+        for service in &mut new.services {
+            if let Some(old) = self.services.iter().find(|it| it.spec.name == service.spec.name) {
+                service.continue_from(old);
+            }
+        }
+        let then = |name: &String| self.spec.neighbors.iter().position(|it| it == name);
+        let neighbors: Vec<Option<usize>> = new.spec.neighbors.iter().map(then).collect();
+        for prefix in &mut new.prefixes {
+            let same = |it: &&Prefix| it.spec.prefix == prefix.spec.prefix;
+            if let Some(old) = self.prefixes.iter().find(same) {
+                prefix.continue_from(old, &neighbors);
+            }
+        }
+        new.actions = std::mem::take(&mut self.actions);
+        for old in &self.prefixes {
+            let kept = new.prefixes.iter().any(|it| it.spec.prefix == old.spec.prefix);
+            if old.announced() && !kept {
+                new.actions.push_back(Action::Tell {
+                    prefix: old.spec.prefix,
+                    told: vec![None; new.spec.neighbors.len()],
+                    change: Change::Withdraw,
+                    why: "it is no longer in the fleet file".to_owned(),
+                });
+            }
+        }
+        for draining in std::mem::take(&mut self.drains) {
+            if new.has(&draining.drain.target) {
+                new.drains.push(draining);
+            } else {
+                let target = draining.drain.target;
+                let why = "it is no longer in the fleet file".to_owned();
+                new.actions.push_back(Action::Undrain { target, why });
+            }
+        }
+        new.view = self.view.take();
+        new.heard = self.heard;
+        new.stopping = self.stopping;
+        *self = new;
+        for service in 0..self.services.len() {
+            self.judge(now, service);
+        }
+        self.steer_all(now);
+        Ok(())
+    }
+
+    /// What it steers by; the prefixes are in [`Status`].
+    pub fn neighbors(&self) -> &[String] {
+        &self.spec.neighbors
     }
 
     /// Takes in what a run of `check` of `service` found.
@@ -120,13 +252,13 @@ impl Steer {
     /// # Panics
     /// If there is no such service or check.
     pub fn handle_result(&mut self, now: Instant, service: usize, check: usize, outcome: Outcome) {
-        let (_, tally) = &mut self.services[service].checks[check];
+        let state = &mut self.services[service];
         match outcome {
             Outcome::Pass => {
-                tally.pass(now);
-                self.services[service].gone = None;
+                state.tallies[check].pass(now);
+                state.gone = None;
             }
-            Outcome::Fail(why) => tally.fail(now, why),
+            Outcome::Fail(why) => state.tallies[check].fail(now, why),
         }
         self.judge(now, service);
     }
@@ -138,7 +270,7 @@ impl Steer {
     /// If there is no such service.
     pub fn handle_gone(&mut self, now: Instant, service: usize, why: String) {
         let state = &mut self.services[service];
-        for (_, tally) in &mut state.checks {
+        for tally in &mut state.tallies {
             tally.drop_to_zero(now, &why);
         }
         state.gone = Some(why);
@@ -155,16 +287,260 @@ impl Steer {
         self.judge(now, service);
     }
 
+    /// An operator drains; a second drain of the same target takes the place of the first and
+    /// goes on where that was.
+    ///
+    /// # Errors
+    /// In words, if there is no such service or neighbor.
+    pub fn handle_drain(&mut self, now: Instant, drain: Drain) -> Result<(), String> {
+        let target = drain.target.clone();
+        if !self.has(&target) {
+            return Err(format!("there is no {target}"));
+        }
+        let straight = drain.now;
+        let same = |it: &&mut Draining| it.drain.target == target;
+        if let Some(before) = self.drains.iter_mut().find(same) {
+            before.drain = drain;
+        } else {
+            let stage = Stage::Leaving { ends: now + self.spec.leaving.wait };
+            self.drains.push(Draining::new(drain, stage, now));
+        }
+        let index = self.drains.iter().position(|it| it.drain.target == target);
+        let index = index.expect("it is there or was just put there");
+        let leaving = matches!(self.drains[index].stage, Stage::Leaving { .. });
+        if leaving && (straight || !self.is_told(&self.drains[index])) {
+            let why = if straight { "at once" } else { "nothing is announced" };
+            self.advance(index, Stage::Withdrawing, why);
+        } else if leaving {
+            let why = self.drains[index].drain.to_string();
+            self.advance(index, self.drains[index].stage, &why);
+        }
+        self.steer_all(now);
+        Ok(())
+    }
+
+    /// An operator ends a drain; returns whether there was one.
+    pub fn handle_undrain(&mut self, now: Instant, target: &Target) -> bool {
+        self.end_drains(now, "an operator has ended it", |it| it.drain.target == *target)
+    }
+
+    /// Takes in how many packets per second still come for what is drained.
+    pub fn handle_traffic(&mut self, now: Instant, target: &Target, packets_per_second: f64) {
+        let index = self.drains.iter().position(|it| it.drain.target == *target);
+        if let Some(index) = index
+            && matches!(self.drains[index].stage, Stage::Leaving { .. })
+            && self.drains[index].has_fallen(packets_per_second)
+        {
+            self.advance(index, Stage::Withdrawing, "the traffic has gone");
+            self.steer_all(now);
+        }
+    }
+
+    /// Takes in the fleet's answer to [`Action::Ask`].
+    pub fn handle_permit(&mut self, now: Instant, prefix: &IpNet, answer: Answer) {
+        let Some(index) = self.prefixes.iter().position(|it| it.spec.prefix == *prefix) else {
+            // It went while the question was under way.
+            if answer == Answer::Granted {
+                self.actions.push_back(Action::Release { prefix: *prefix });
+            }
+            return;
+        };
+        let refused = Permit::Refused { retry: now + ASK_AGAIN };
+        let (permit, no) = match answer {
+            Answer::Granted => (Permit::Granted, None),
+            Answer::Refused(why) => (refused, Some(why)),
+            Answer::Unreachable => match self.alone(now, index) {
+                Ok(()) => (Permit::Granted, None),
+                Err(why) => (refused, Some(why)),
+            },
+        };
+        self.prefixes[index].permit = permit;
+        self.steer(now, index, no);
+        self.advance_drains();
+    }
+
+    /// Takes in what is known of the fleet, now that it could be reached.
+    pub fn handle_fleet(&mut self, now: Instant, view: FleetView) {
+        self.heard = Some(now);
+        for index in 0..self.prefixes.len() {
+            let prefix = &self.prefixes[index];
+            let refused = matches!(prefix.permit, Permit::Refused { .. });
+            if refused && let Some(floor) = &prefix.spec.floor {
+                let (members, me) = (&self.spec.members, &self.spec.site);
+                if floor.may_withdraw(members, me, &prefix.spec.prefix, &view).is_ok() {
+                    self.ask(index);
+                }
+            }
+        }
+        self.view = Some(view);
+    }
+
+    /// Time has passed in which the fleet's state was reached, even if nothing in it is new.
+    pub fn handle_fleet_alive(&mut self, now: Instant) {
+        if self.view.is_some() {
+            self.heard = Some(now);
+        }
+    }
+
+    /// Takes in a reading of a load.
+    pub fn handle_load(&mut self, now: Instant, load: usize, reading: f64) {
+        for index in 0..self.prefixes.len() {
+            let prefix = &mut self.prefixes[index];
+            let Some(spec) = &prefix.spec.shed else { continue };
+            if self.spec.loads.get(load) != Some(&spec.load) {
+                continue;
+            }
+            prefix.shedding.reading = Some(reading);
+            let (level, steps) = (prefix.shedding.level, spec.steps.len());
+            let wanted = prefix.shedding.wanted(spec, now, reading);
+            if wanted == level || wanted > level && !self.fleet_can_take(index) {
+                continue;
+            }
+            let prefix = &mut self.prefixes[index];
+            let load = prefix.spec.shed.as_ref().map(|it| it.load.clone()).unwrap_or_default();
+            prefix.shedding.set(now, wanted);
+            let why = format!("load {load} is {reading:.0}; step {wanted} of {steps}");
+            let prefix = prefix.spec.prefix;
+            self.actions.push_back(Action::Shed { prefix, level: wanted, why });
+            self.steer(now, index, None);
+        }
+        self.advance_drains();
+    }
+
+    /// Ends damping of the service or prefix of this name, or of all; returns how many it freed.
+    pub fn clear_damping(&mut self, now: Instant, what: Option<&str>) -> usize {
+        let mut freed = 0;
+        let named = |name: &str| what.is_none_or(|what| what == name);
+        for service in &mut self.services {
+            if named(&service.spec.name) {
+                let suppressed = std::mem::take(&mut service.penalty).suppressed;
+                if suppressed {
+                    freed += 1;
+                    let what = service.spec.name.clone();
+                    self.actions.push_back(Action::Undamped { what });
+                }
+            }
+        }
+        for prefix in &mut self.prefixes {
+            let name = prefix.spec.prefix.to_string();
+            if named(&name) && std::mem::take(&mut prefix.penalty).suppressed {
+                freed += 1;
+                self.actions.push_back(Action::Undamped { what: name });
+            }
+        }
+        for service in 0..self.services.len() {
+            self.judge(now, service);
+        }
+        self.steer_all(now);
+        freed
+    }
+
+    /// The site is about to stop: everything is withdrawn, whatever the floor, and nothing is
+    /// announced again.
+    pub fn handle_stop(&mut self, now: Instant) {
+        self.stopping = true;
+        self.steer_all(now);
+    }
+
+    /// When [`Steer::handle_timeout`] has something to do; `None`: not by time alone.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let services = self.services.iter().filter_map(|it| {
+            it.spec.damping.as_ref().and_then(|damping| it.penalty.free_at(damping))
+        });
+        let prefixes = self.prefixes.iter().filter_map(|it| {
+            it.spec.damping.as_ref().and_then(|damping| it.penalty.free_at(damping))
+        });
+        let permits = self.prefixes.iter().filter_map(|it| match it.permit {
+            Permit::Refused { retry } => Some(retry),
+            Permit::None | Permit::Asking | Permit::Granted => None,
+        });
+        let drains = self.drains.iter().filter_map(|it| match it.stage {
+            Stage::Leaving { ends } => Some(it.drain.until.map_or(ends, |until| until.min(ends))),
+            Stage::Withdrawing | Stage::Drained => it.drain.until,
+        });
+        services.chain(prefixes).chain(permits).chain(drains).min()
+    }
+
+    /// Does what is due by now.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for index in 0..self.services.len() {
+            let service = &mut self.services[index];
+            if let Some(damping) = service.spec.damping
+                && service.penalty.free(&damping, now)
+            {
+                let what = service.spec.name.clone();
+                self.actions.push_back(Action::Undamped { what });
+                self.judge(now, index);
+            }
+        }
+        for index in 0..self.prefixes.len() {
+            let prefix = &mut self.prefixes[index];
+            if let Some(damping) = prefix.spec.damping
+                && prefix.penalty.free(&damping, now)
+            {
+                let what = prefix.spec.prefix.to_string();
+                self.actions.push_back(Action::Undamped { what });
+                self.steer(now, index, None);
+            }
+            if matches!(self.prefixes[index].permit, Permit::Refused { retry } if retry <= now) {
+                self.ask_or_decide(now, index);
+            }
+        }
+        let over = |it: &Draining| it.drain.until.is_some_and(|until| until <= now);
+        self.end_drains(now, "its time is over", over);
+        for index in 0..self.drains.len() {
+            if matches!(self.drains[index].stage, Stage::Leaving { ends } if ends <= now) {
+                self.advance(index, Stage::Withdrawing, "the longest wait for traffic is over");
+                self.steer_all(now);
+            }
+        }
+        self.advance_drains();
+    }
+
     /// The next thing to do, oldest first.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
+    /// What this site tells the others of itself.
+    pub fn record(&self) -> Record {
+        let which = |wanted: fn(&Prefix) -> bool| {
+            let wanted = self.prefixes.iter().filter(|it| wanted(it));
+            wanted.map(|it| it.spec.prefix).collect()
+        };
+        Record {
+            announces: which(Prefix::announced),
+            held: which(|it| it.held.is_some()),
+            sheds: which(|it| it.shedding.level > 0),
+            drained: self.drains.iter().any(|it| it.drain.target == Target::Site),
+        }
+    }
+
     /// How everything stands.
-    pub fn status(&self) -> Status {
+    pub fn status(&self, now: Instant) -> Status {
+        let prefix = |it: &Prefix| {
+            let name = |(index, _): &(usize, u64)| self.services[*index].spec.name.clone();
+            let names = it.services.iter().map(name).collect();
+            it.status(names, &self.spec.neighbors, self.wish(it), now)
+        };
+        let drain = |it: &Draining| DrainStatus {
+            drain: it.drain.clone(),
+            stage: it.stage,
+            since: it.since,
+        };
         Status {
-            services: self.services.iter().map(Service::status).collect(),
-            prefixes: self.prefixes.iter().map(|prefix| self.prefix_status(prefix)).collect(),
+            services: self.services.iter().map(|it| it.status(now)).collect(),
+            prefixes: self.prefixes.iter().map(prefix).collect(),
+            drains: self.drains.iter().map(drain).collect(),
+            fleet_heard: self.heard,
+        }
+    }
+
+    fn has(&self, target: &Target) -> bool {
+        match target {
+            Target::Site => true,
+            Target::Service(name) => self.services.iter().any(|it| it.spec.name == *name),
+            Target::Neighbor(name) => self.spec.neighbors.contains(name),
         }
     }
 
@@ -172,430 +548,237 @@ impl Steer {
     /// stands for it.
     fn judge(&mut self, now: Instant, service: usize) {
         let state = &mut self.services[service];
-        let why = state.why();
-        let turned = match (&why, state.verdict) {
-            (None, Verdict::Unproven | Verdict::Down) => {
-                state.verdict = Verdict::Up;
-                self.actions.push_back(Action::ServiceUp { service });
-                true
-            }
-            (Some(why), Verdict::Up) => {
-                state.verdict = Verdict::Down;
-                self.actions.push_back(Action::ServiceDown { service, why: why.clone() });
-                true
-            }
-            (Some(_), Verdict::Unproven) => {
-                // Never was up, so nothing hangs on it; but tried and failed is worth showing.
-                if state.gone.is_some() || state.has_failed_check() {
-                    state.verdict = Verdict::Down;
-                    state.since = now;
-                }
-                false
-            }
-            (None, Verdict::Up) | (Some(_), Verdict::Down) => false,
-        };
-        if turned {
-            state.since = now;
-            for prefix in 0..self.prefixes.len() {
-                if self.prefixes[prefix].services.contains(&service) {
-                    self.steer(now, prefix);
+        match state.judge(now) {
+            None => return,
+            Some(Turn::Up) => self.actions.push_back(Action::ServiceUp { service }),
+            Some(Turn::Down(why)) => {
+                self.actions.push_back(Action::ServiceDown { service, why });
+                if let Some(damping) = state.spec.damping
+                    && state.penalty.add(&damping, now)
+                {
+                    let rest =
+                        state.penalty.free_at(&damping).map_or(Duration::ZERO, |at| at - now);
+                    let what = state.spec.name.clone();
+                    self.actions.push_back(Action::Damped { what, rest });
                 }
             }
         }
+        for prefix in 0..self.prefixes.len() {
+            if self.prefixes[prefix].services.iter().any(|(index, _)| *index == service) {
+                self.steer(now, prefix, None);
+            }
+        }
+        self.advance_drains();
     }
 
-    /// Moves one prefix to what is now wanted, if that differs from what is.
-    fn steer(&mut self, now: Instant, index: usize) {
-        let obstacle = self.obstacle(&self.prefixes[index]);
-        let state = &mut self.prefixes[index];
-        let prefix = state.net;
-        let action = match (obstacle, state.announced) {
-            (None, false) => Action::Announce { prefix },
-            (Some(why), true) => Action::Withdraw { prefix, why },
-            (None, true) | (Some(_), false) => return,
+    fn steer_all(&mut self, now: Instant) {
+        for prefix in 0..self.prefixes.len() {
+            self.steer(now, prefix, None);
+        }
+        self.advance_drains();
+    }
+
+    /// Moves one prefix to what is now wanted, if that differs from what is. `refusal` is why the
+    /// fleet has just said no.
+    fn steer(&mut self, now: Instant, index: usize, refusal: Option<String>) {
+        let mut wish = self.wish(&self.prefixes[index]);
+        let prefix = &self.prefixes[index];
+        let leaves = prefix.announced() && !wish.announces();
+        if leaves && !wish.forced && prefix.spec.floor.is_some() {
+            if prefix.permit == Permit::None {
+                self.ask_or_decide(now, index);
+                if self.prefixes[index].permit != Permit::Asking {
+                    // Decided on the spot, and carried out.
+                    return;
+                }
+            }
+            if self.prefixes[index].permit != Permit::Granted {
+                self.hold(index, &mut wish, refusal);
+            }
+        } else if !leaves && matches!(prefix.permit, Permit::Refused { .. }) {
+            self.prefixes[index].permit = Permit::None;
+        }
+        let held = wish.reasons.iter().any(|it| it.kind == ReasonKind::Floor);
+        if !held && self.prefixes[index].held.take().is_some() {
+            let prefix = self.prefixes[index].spec.prefix;
+            self.actions.push_back(Action::Freed { prefix });
+        }
+        self.tell(now, index, wish);
+        let prefix = &mut self.prefixes[index];
+        if prefix.announced() && !held && prefix.permit == Permit::Granted {
+            prefix.permit = Permit::None;
+            if self.spec.lease.is_some() {
+                self.actions.push_back(Action::Release { prefix: prefix.spec.prefix });
+            }
+        }
+    }
+
+    /// What must not be withdrawn yet is told as the last choice to those who know of it.
+    fn hold(&mut self, index: usize, wish: &mut Wish, refusal: Option<String>) {
+        let manner = &self.spec.leaving.manner;
+        let prefix = &mut self.prefixes[index];
+        wish.told = prefix.told.iter().map(|told| told.as_ref().map(|_| manner.clone())).collect();
+        let newly = prefix.held.is_none();
+        if let Some(refusal) = refusal {
+            prefix.held = Some(format!("held by the floor: {refusal}"));
+        }
+        let floor = match &prefix.held {
+            Some(held) => held.clone(),
+            None => "the fleet is asked whether it may be withdrawn".to_owned(),
         };
-        state.announced = !state.announced;
-        state.since = now;
-        self.actions.push_back(action);
+        wish.because(ReasonKind::Floor, floor);
+        if newly && prefix.held.is_some() {
+            let why = join(&wish.reasons).unwrap_or_default();
+            self.actions.push_back(Action::Held { prefix: prefix.spec.prefix, why });
+        }
     }
 
-    /// Why `prefix` should not be announced, or nothing. The steps, in order:
-    ///
-    /// 1. enough of the services that it stands for are up.
-    ///
-    /// An operator's drain, damping and the fleet's floor are further steps of this function.
-    fn obstacle(&self, prefix: &Prefix) -> Option<String> {
-        let needed = prefix.require.needed(prefix.services.len());
-        let missing: Vec<String> =
-            prefix.services.iter().filter_map(|&index| self.services[index].obstacle()).collect();
-        let up = prefix.services.len() - missing.len();
-        if up >= needed {
-            return None;
+    /// Tells the neighbors what `wish` says, if that is anything new.
+    fn tell(&mut self, now: Instant, index: usize, wish: Wish) {
+        let prefix = &mut self.prefixes[index];
+        let change = match (prefix.announced(), wish.announces()) {
+            (false, true) => Change::Announce,
+            (true, false) => Change::Withdraw,
+            _ => Change::Adjust,
+        };
+        let for_health = wish.reasons.iter().any(|it| it.kind == ReasonKind::Services);
+        let why = join(&wish.reasons).unwrap_or_default();
+        if prefix.told == wish.told {
+            return;
         }
-        let missing = missing.join("; ");
-        Some(match (prefix.services.len(), needed) {
-            (0, _) => "it stands for no service".to_owned(),
-            (total, needed) if total == needed => missing,
-            (total, needed) => format!("{up} of {total} services up, {needed} needed: {missing}"),
+        prefix.told.clone_from(&wish.told);
+        if change != Change::Adjust {
+            prefix.since = now;
+        }
+        let (net, told) = (prefix.spec.prefix, wish.told);
+        self.actions.push_back(Action::Tell { prefix: net, told, change, why });
+        if change == Change::Withdraw
+            && for_health
+            && let Some(damping) = prefix.spec.damping
+            && prefix.penalty.add(&damping, now)
+        {
+            let rest = prefix.penalty.free_at(&damping).map_or(Duration::ZERO, |at| at - now);
+            self.actions.push_back(Action::Damped { what: net.to_string(), rest });
+        }
+    }
+
+    /// Asks the fleet, or decides alone where nothing is shared.
+    fn ask_or_decide(&mut self, now: Instant, index: usize) {
+        if self.spec.lease.is_some() {
+            self.ask(index);
+            return;
+        }
+        match self.alone(now, index) {
+            Ok(()) => {
+                self.prefixes[index].permit = Permit::Granted;
+                self.steer(now, index, None);
+            }
+            Err(why) => {
+                self.prefixes[index].permit = Permit::Refused { retry: now + ASK_AGAIN };
+                self.steer(now, index, Some(why));
+            }
+        }
+    }
+
+    fn ask(&mut self, index: usize) {
+        let prefix = &mut self.prefixes[index];
+        if prefix.permit != Permit::Asking {
+            prefix.permit = Permit::Asking;
+            self.actions.push_back(Action::Ask { prefix: prefix.spec.prefix });
+        }
+    }
+
+    /// Whether the prefix may be withdrawn although the fleet cannot be asked. Before its lease
+    /// is over the others still count on this site.
+    fn alone(&self, now: Instant, index: usize) -> Result<(), String> {
+        let prefix = &self.prefixes[index];
+        let Some(floor) = &prefix.spec.floor else { return Ok(()) };
+        let Some(lease) = self.spec.lease else {
+            return match floor.when_alone {
+                crate::WhenAlone::Withdraw => Ok(()),
+                crate::WhenAlone::Hold => {
+                    Err("nothing is known of the other sites (when-alone = \"hold\")".to_owned())
+                }
+            };
+        };
+        let silent = now - self.heard.unwrap_or(Instant::START);
+        if silent < lease {
+            return Err(
+                "the fleet's state cannot be reached, and others count on us yet".to_owned()
+            );
+        }
+        let (members, me) = (&self.spec.members, &self.spec.site);
+        if floor.may_withdraw_alone(members, me, &prefix.spec.prefix, self.view.as_ref()) {
+            return Ok(());
+        }
+        Err(match &self.view {
+            Some(_) => "the fleet's state cannot be reached, and we are one of those who stay",
+            None => "the fleet's state was never reached (when-alone = \"hold\")",
+        }
+        .to_owned())
+    }
+
+    /// Whether anybody else can take what this site sheds.
+    fn fleet_can_take(&self, index: usize) -> bool {
+        let prefix = &self.prefixes[index];
+        match (&self.view, &prefix.spec.floor) {
+            (Some(view), _) => view.another_can_take(&self.spec.site, &prefix.spec.prefix),
+            (None, Some(floor)) => floor.when_alone == crate::WhenAlone::Withdraw,
+            (None, None) => true,
+        }
+    }
+
+    fn advance(&mut self, index: usize, stage: Stage, why: &str) {
+        let draining = &mut self.drains[index];
+        draining.stage = stage;
+        let target = draining.drain.target.clone();
+        self.actions.push_back(Action::Drain { target, stage, why: why.to_owned() });
+    }
+
+    /// A drain is done when nothing that it is about is announced any more, and back at
+    /// withdrawing should something be again.
+    fn advance_drains(&mut self) {
+        for index in 0..self.drains.len() {
+            if self.drains[index].stage == Stage::Withdrawing && !self.is_told(&self.drains[index])
+            {
+                self.advance(index, Stage::Drained, "nothing is announced any more");
+            }
+        }
+    }
+
+    /// Whether anything that the drain is about is announced.
+    fn is_told(&self, draining: &Draining) -> bool {
+        let whom = match &draining.drain.target {
+            Target::Neighbor(name) => self.spec.neighbors.iter().position(|it| it == name),
+            Target::Site | Target::Service(_) => None,
+        };
+        self.prefixes.iter().any(|prefix| {
+            self.stage_for(prefix, draining).is_some()
+                && match whom {
+                    Some(index) => prefix.told[index].is_some(),
+                    None => prefix.announced(),
+                }
         })
     }
 
-    fn prefix_status(&self, prefix: &Prefix) -> PrefixStatus {
-        PrefixStatus {
-            prefix: prefix.net,
-            services: prefix.services.iter().map(|&i| self.services[i].name.clone()).collect(),
-            require: prefix.require,
-            announced: prefix.announced,
-            since: prefix.since,
-            why: self.obstacle(prefix),
+    fn end_drains(&mut self, now: Instant, why: &str, ended: impl Fn(&Draining) -> bool) -> bool {
+        let before = self.drains.len();
+        let actions = &mut self.actions;
+        self.drains.retain(|it| {
+            let stays = !ended(it);
+            if !stays {
+                let target = it.drain.target.clone();
+                actions.push_back(Action::Undrain { target, why: why.to_owned() });
+            }
+            stays
+        });
+        let any = self.drains.len() < before;
+        if any {
+            self.steer_all(now);
         }
-    }
-}
-
-impl Service {
-    fn new(spec: ServiceSpec) -> Self {
-        Self {
-            name: spec.name,
-            checks: spec
-                .checks
-                .into_iter()
-                .map(|check| (check.name, Tally::new(check.thresholds)))
-                .collect(),
-            verdict: Verdict::Unproven,
-            since: Instant::START,
-            gone: None,
-        }
-    }
-
-    /// Why the service is not up, or nothing.
-    fn why(&self) -> Option<String> {
-        if let Some(why) = &self.gone {
-            return Some(why.clone());
-        }
-        let (name, tally) = self.checks.iter().find(|(_, tally)| tally.verdict != Verdict::Up)?;
-        Some(match &tally.last_failure {
-            Some(why) => format!("check {name}: {why}"),
-            None => format!("check {name} has not passed often enough yet"),
-        })
-    }
-
-    /// The same with the service's name.
-    fn obstacle(&self) -> Option<String> {
-        self.why().map(|why| format!("service {}: {why}", self.name))
-    }
-
-    fn has_failed_check(&self) -> bool {
-        self.checks.iter().any(|(_, tally)| tally.verdict == Verdict::Down)
-    }
-
-    fn status(&self) -> ServiceStatus {
-        ServiceStatus {
-            name: self.name.clone(),
-            verdict: self.verdict,
-            since: self.since,
-            why: self.why(),
-            checks: self
-                .checks
-                .iter()
-                .map(|(name, tally)| CheckStatus {
-                    name: name.clone(),
-                    verdict: tally.verdict,
-                    since: tally.since,
-                    passes: tally.passes,
-                    fails: tally.fails,
-                    last_failure: tally.last_failure.clone(),
-                })
-                .collect(),
-        }
+        any
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{CheckSpec, Thresholds};
-
-    const V4: &str = "192.0.2.0/24";
-    const V6: &str = "2001:db8:ac::/48";
-
-    fn net(text: &str) -> IpNet {
-        text.parse().unwrap()
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::START + Duration::from_secs(seconds)
-    }
-
-    fn service(name: &str, checks: &[&str]) -> ServiceSpec {
-        let thresholds = Thresholds { rise: 2, fall: 3 };
-        let checks = checks.iter().map(|&name| CheckSpec { name: name.to_owned(), thresholds });
-        ServiceSpec { name: name.to_owned(), checks: checks.collect() }
-    }
-
-    fn prefix(prefix: &str, services: &[&str], require: Require) -> PrefixSpec {
-        let services = services.iter().map(|&name| name.to_owned()).collect();
-        PrefixSpec { prefix: net(prefix), services, require }
-    }
-
-    /// One input, written short.
-    #[derive(Clone, Copy)]
-    enum Step {
-        Pass(usize, usize),
-        Fail(usize, usize),
-        Gone(usize),
-        Back(usize),
-    }
-    use Step::{Back, Fail, Gone, Pass};
-
-    /// Feeds the steps a second apart and returns all actions in words.
-    fn replay(steer: &mut Steer, steps: &[Step]) -> Vec<String> {
-        let mut said = Vec::new();
-        for (second, step) in (1..).zip(steps) {
-            match *step {
-                Pass(s, c) => steer.handle_result(at(second), s, c, Outcome::Pass),
-                Fail(s, c) => {
-                    steer.handle_result(at(second), s, c, Outcome::Fail("refused".to_owned()));
-                }
-                Gone(s) => steer.handle_gone(at(second), s, "exited with 1".to_owned()),
-                Back(s) => steer.handle_back(at(second), s),
-            }
-            said.extend(drain(steer));
-        }
-        said
-    }
-
-    fn drain(steer: &mut Steer) -> Vec<String> {
-        std::iter::from_fn(|| steer.poll_action())
-            .map(|action| match action {
-                Action::ServiceUp { service } => format!("up {service}"),
-                Action::ServiceDown { service, why } => format!("down {service}: {why}"),
-                Action::Announce { prefix } => format!("announce {prefix}"),
-                Action::Withdraw { prefix, why } => format!("withdraw {prefix}: {why}"),
-            })
-            .collect()
-    }
-
-    /// What it shows, steps before, steps, all that they cause.
-    type Row<'a> = (&'a str, &'a [Step], &'a [Step], Vec<String>);
-
-    #[test]
-    fn one_service_with_two_checks_carries_two_prefixes() {
-        let announced = ["up 0", "announce 192.0.2.0/24", "announce 2001:db8:ac::/48"];
-        let fell = |why: &str| {
-            vec![
-                format!("down 0: {why}"),
-                format!("withdraw {V4}: service dns: {why}"),
-                format!("withdraw {V6}: service dns: {why}"),
-            ]
-        };
-        let rise = [Pass(0, 0), Pass(0, 1), Pass(0, 0), Pass(0, 1)];
-        let table: &[Row] = &[
-            ("one pass proves nothing", &[], &rise[..1], vec![]),
-            ("one proven check is not the service", &[], &rise[..3], vec![]),
-            ("the last check raises it", &[], &rise, announced.map(str::to_owned).to_vec()),
-            (
-                "a failure between starts the rise anew",
-                &[],
-                &[Pass(0, 0), Pass(0, 1), Pass(0, 1), Fail(0, 0), Pass(0, 0)],
-                vec![],
-            ),
-            ("fewer than `fall` failures are borne", &rise, &[Fail(0, 1), Fail(0, 1)], vec![]),
-            (
-                "a pass between starts the fall anew",
-                &rise,
-                &[Fail(0, 1), Fail(0, 1), Pass(0, 1), Fail(0, 1), Fail(0, 1)],
-                vec![],
-            ),
-            (
-                "failures of different checks do not add up",
-                &rise,
-                &[Fail(0, 1), Fail(0, 1), Fail(0, 0), Fail(0, 0)],
-                vec![],
-            ),
-            (
-                "the `fall`th failure withdraws once",
-                &rise,
-                &[Fail(0, 1), Fail(0, 1), Fail(0, 1), Fail(0, 1)],
-                fell("check 1: refused"),
-            ),
-            (
-                "a second check's fall changes nothing",
-                &[&rise[..], &[Fail(0, 1), Fail(0, 1), Fail(0, 1)]].concat(),
-                &[Fail(0, 0), Fail(0, 0), Fail(0, 0)],
-                vec![],
-            ),
-            ("a death is not counted to three", &rise, &[Gone(0)], fell("exited with 1")),
-            (
-                "a second death says nothing new",
-                &[&rise[..], &[Gone(0)]].concat(),
-                &[Gone(0)],
-                vec![],
-            ),
-            (
-                "back alone does not raise a service that has checks",
-                &[&rise[..], &[Gone(0)]].concat(),
-                &[Back(0), Pass(0, 0), Pass(0, 0), Pass(0, 1)],
-                vec![],
-            ),
-            (
-                "after a death every check rises from zero",
-                &[&rise[..], &[Gone(0)]].concat(),
-                &rise,
-                announced.map(str::to_owned).to_vec(),
-            ),
-            ("a death before the first rise withdraws nothing", &[], &[Gone(0)], vec![]),
-        ];
-        for (name, before, steps, expected) in table {
-            let mut steer = Steer::new(
-                vec![service("dns", &["0", "1"])],
-                vec![prefix(V4, &["dns"], Require::All), prefix(V6, &["dns"], Require::Any)],
-            )
-            .unwrap();
-            replay(&mut steer, before);
-            assert_eq!(replay(&mut steer, steps), *expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_needs_as_many_services_as_its_rule_says() {
-        // (rule, announced with 0, 1, 2, 3 services up)
-        let table = [
-            (Require::All, [false, false, false, true]),
-            (Require::Any, [false, true, true, true]),
-            (Require::AtLeast(2), [false, false, true, true]),
-            (Require::AtLeast(0), [false, true, true, true]),
-            (Require::AtLeast(4), [false, false, false, false]),
-        ];
-        for (require, expected) in table {
-            let services = ["a", "b", "c"];
-            let mut steer = Steer::new(
-                services.map(|name| service(name, &["tcp"])).to_vec(),
-                vec![prefix(V4, &services, require)],
-            )
-            .unwrap();
-            for (up, expected) in expected.into_iter().enumerate() {
-                if let Some(next) = up.checked_sub(1) {
-                    replay(&mut steer, &[Pass(next, 0), Pass(next, 0)]);
-                }
-                let status = &steer.status().prefixes[0];
-                assert_eq!(status.announced, expected, "{require} with {up} up");
-                assert_eq!(status.why.is_none(), expected, "{require} with {up} up");
-            }
-        }
-    }
-
-    #[test]
-    fn the_cause_of_a_shortfall_names_every_missing_service() {
-        let services = ["a", "b", "c"];
-        let mut steer = Steer::new(
-            services.map(|name| service(name, &["tcp"])).to_vec(),
-            vec![prefix(V4, &services, Require::AtLeast(2))],
-        )
-        .unwrap();
-        for s in 0..3 {
-            replay(&mut steer, &[Pass(s, 0), Pass(s, 0)]);
-        }
-        assert_eq!(replay(&mut steer, &[Gone(0)]), ["down 0: exited with 1"]);
-        assert_eq!(
-            replay(&mut steer, &[Fail(2, 0), Fail(2, 0), Fail(2, 0)]),
-            [
-                "down 2: check tcp: refused",
-                "withdraw 192.0.2.0/24: 1 of 3 services up, 2 needed: \
-                 service a: exited with 1; service c: check tcp: refused",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_service_without_checks_is_up_until_its_process_is_gone() {
-        let mut steer =
-            Steer::new(vec![service("web", &[])], vec![prefix(V4, &["web"], Require::All)])
-                .unwrap();
-        assert_eq!(drain(&mut steer), ["up 0", "announce 192.0.2.0/24"]);
-        assert_eq!(
-            replay(&mut steer, &[Gone(0), Back(0), Back(0)]),
-            [
-                "down 0: exited with 1",
-                "withdraw 192.0.2.0/24: service web: exited with 1",
-                "up 0",
-                "announce 192.0.2.0/24",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_prefix_that_stands_for_nothing_is_never_announced() {
-        for require in [Require::All, Require::Any, Require::AtLeast(0)] {
-            let mut steer = Steer::new(vec![], vec![prefix(V4, &[], require)]).unwrap();
-            assert_eq!(steer.poll_action(), None);
-            assert_eq!(steer.status().prefixes[0].why.as_deref(), Some("it stands for no service"));
-        }
-    }
-
-    #[test]
-    fn thresholds_of_zero_count_as_one() {
-        let checks =
-            vec![CheckSpec { name: "tcp".to_owned(), thresholds: Thresholds { rise: 0, fall: 0 } }];
-        let spec = ServiceSpec { name: "web".to_owned(), checks };
-        let mut steer = Steer::new(vec![spec], vec![]).unwrap();
-        assert_eq!(steer.status().services[0].verdict, Verdict::Unproven);
-        assert_eq!(
-            replay(&mut steer, &[Pass(0, 0), Fail(0, 0)]),
-            ["up 0", "down 0: check tcp: refused"]
-        );
-    }
-
-    #[test]
-    fn the_status_tells_since_when_and_why() {
-        let mut steer =
-            Steer::new(vec![service("dns", &["udp"])], vec![prefix(V4, &["dns"], Require::All)])
-                .unwrap();
-        let fresh = steer.status();
-        assert_eq!(fresh.services[0].verdict, Verdict::Unproven);
-        assert_eq!(
-            fresh.services[0].why.as_deref(),
-            Some("check udp has not passed often enough yet")
-        );
-        replay(&mut steer, &[Pass(0, 0), Pass(0, 0), Pass(0, 0), Fail(0, 0)]);
-        let status = steer.status();
-        assert_eq!(
-            status.services[0],
-            ServiceStatus {
-                name: "dns".to_owned(),
-                verdict: Verdict::Up,
-                since: at(2),
-                why: None,
-                checks: vec![CheckStatus {
-                    name: "udp".to_owned(),
-                    verdict: Verdict::Up,
-                    since: at(2),
-                    passes: 0,
-                    fails: 1,
-                    last_failure: Some("refused".to_owned()),
-                }],
-            }
-        );
-        assert_eq!(
-            status.prefixes[0],
-            PrefixStatus {
-                prefix: net(V4),
-                services: vec!["dns".to_owned()],
-                require: Require::All,
-                announced: true,
-                since: at(2),
-                why: None,
-            }
-        );
-    }
-
-    #[test]
-    fn a_wrong_specification_is_refused() {
-        let twice = Steer::new(vec![service("a", &[]), service("a", &[])], vec![]);
-        assert_eq!(twice.unwrap_err(), SpecError::DuplicateService("a".to_owned()));
-        let unknown = Steer::new(vec![], vec![prefix(V4, &["a"], Require::All)]);
-        let service = "a".to_owned();
-        assert_eq!(unknown.unwrap_err(), SpecError::UnknownService { prefix: net(V4), service });
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use crate::{Builtin, Check, Probe, Service, Transport};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(500);
-const THRESHOLDS: Thresholds = Thresholds { rise: 2, fall: 2 };
+const THRESHOLDS: Thresholds = Thresholds { rise: 2, fall: 2, rise_for: Duration::ZERO };
 const DNS_PORT: u16 = 53;
 const HTTP_PORT: u16 = 80;
 
@@ -186,6 +186,7 @@ fn read_check(
     let thresholds = Thresholds {
         rise: section.get("rise", threshold).unwrap_or(THRESHOLDS.rise),
         fall: section.get("fall", threshold).unwrap_or(THRESHOLDS.fall),
+        rise_for: THRESHOLDS.rise_for,
     };
     let address = section.get("address", value::address);
     if kind.is_none() {
