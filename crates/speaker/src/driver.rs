@@ -1,34 +1,34 @@
 //! The loop that owns the sessions and the tables of one speaker.
 
+mod connections;
+mod routes;
+mod signs;
 mod stale;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bfd::Event as BfdEvent;
-use anycast_bgp::iana::cease_subcode;
-use anycast_bgp::message::Message;
 use anycast_bgp::retention::Retention;
-use anycast_bgp::rib::{Agreed, FibRoute, PeerConfig, PeerId, PeerUp, Rib, SendPaths};
+use anycast_bgp::rib::{Agreed, PeerConfig, PeerUp, Rib, SendPaths};
 use anycast_bgp::session::{self, Action, Connection, DownReason, Session};
 use anycast_bgp::time::Instant;
-use anycast_bgp::{IpNet, NextHop};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::addresses::OwnAddresses;
-use crate::bfd::{self, BfdStatus};
+use crate::bfd;
 use crate::bmp;
 use crate::config::{Config, Igp};
-use crate::connection::{self, ConnectionEvent, ConnectionHandle};
-use crate::handle::{ADMINISTRATIVE_RESET, Command};
-use crate::kernel::{self, Kernel, KernelRoute};
-use crate::monitor::{self, Link, Sight};
+use crate::connection::ConnectionEvent;
+use crate::handle::Command;
+use crate::kernel::Kernel;
+use crate::monitor::{self, Sight};
 use crate::mrt::{Recorder, Updates};
 use crate::peer::{Notified, Peer, dial_error, peer_id, session_config};
 use crate::speaker::SpeakerEvent;
@@ -39,8 +39,6 @@ pub(crate) const EVENT_QUEUE: usize = 256;
 const TURN: Duration = Duration::from_millis(20);
 /// UPDATEs given to one neighbor before the others, and incoming events, have their turn.
 const UPDATES_PER_TURN: usize = 64;
-/// The least time between KEEPALIVEs that only ask for a sign of life.
-const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What reaches the driver from its tasks.
 pub(crate) enum Event {
@@ -303,42 +301,6 @@ impl Driver {
         busy | self.stations.settle(&self.peers, &mut self.rib)
     }
 
-    fn install_routes(&mut self) {
-        let Some(kernel) = &self.kernel else {
-            while self.rib.poll_fib().is_some() {}
-            return;
-        };
-        while let Some(change) = self.rib.poll_fib() {
-            let peers = &mut self.peers;
-            for hop in
-                change.route.iter().flat_map(|it| std::iter::once(&it.best).chain(&it.others))
-            {
-                if let Some(peer) = peers.get_mut(hop.peer.0 as usize)
-                    && peer.interface.is_none()
-                    && link_local(hop.next_hop).is_some()
-                {
-                    peer.unplaced.push(change.prefix);
-                }
-            }
-            let interface = |id: PeerId| peers.get(id.0 as usize)?.interface;
-            let igp = self.igp.as_ref();
-            let gateways =
-                change.route.map(|route| gateways(igp, &route, interface)).unwrap_or_default();
-            kernel.set(KernelRoute { prefix: change.prefix, gateways });
-        }
-    }
-
-    /// Puts the routes of these prefixes in the kernel as they are now.
-    fn place(&self, prefixes: &[IpNet]) {
-        let Some(kernel) = &self.kernel else { return };
-        let interface = |id: PeerId| self.peers.get(id.0 as usize)?.interface;
-        for prefix in prefixes {
-            let route = self.rib.fib_route(prefix);
-            let gateways = route.map(|it| gateways(self.igp.as_ref(), &it, interface));
-            kernel.set(KernelRoute { prefix: *prefix, gateways: gateways.unwrap_or_default() });
-        }
-    }
-
     fn perform_all_actions(&mut self) {
         for index in 0..self.peers.len() {
             self.perform_actions(index);
@@ -400,21 +362,6 @@ impl Driver {
                 Action::EndOfRouteRefresh(family) => self.end_of_refresh(index, family),
             }
         }
-    }
-
-    fn dial(&mut self, index: usize) {
-        let attempt = self.new_id();
-        let neighbor = self.peers[index].neighbor.clone();
-        let place = Arc::clone(&self.config.place);
-        let sender = self.event_sender.clone();
-        let task = tokio::spawn(async move {
-            let result = connection::dial(&neighbor, place.as_ref()).await;
-            if let Err(error) = &result {
-                debug!(neighbor = neighbor.name, "cannot connect: {error}");
-            }
-            let _ = sender.send(Event::Dialled { peer: index, attempt, result }).await;
-        });
-        self.peers[index].dial = Some((attempt, task.abort_handle()));
     }
 
     fn established(&mut self, index: usize, established: &session::Established) {
@@ -563,171 +510,6 @@ impl Driver {
         }
     }
 
-    fn handle_link(&mut self, link: Link) {
-        if !link.passes {
-            let keeps_routes = self.down.entry(link.interface).or_insert(true);
-            *keeps_routes &= link.keeps_routes;
-        }
-        let concerned: Vec<usize> = (0..self.peers.len())
-            .filter(|index| self.peers[*index].interface == Some(link.interface))
-            .collect();
-        if !link.passes {
-            for index in concerned {
-                if self.peers[index].established {
-                    self.lose_interface(index);
-                }
-            }
-        } else if let Some(keeps_routes) = self.down.remove(&link.interface) {
-            if let (Some(kernel), false) = (&self.kernel, keeps_routes) {
-                kernel.refresh();
-            }
-            for index in concerned {
-                self.try_again_at_once(index);
-            }
-        }
-    }
-
-    /// The way to a neighbor is there again: attempts while it was not say nothing about now.
-    fn try_again_at_once(&mut self, index: usize) {
-        let now = self.now();
-        let peer = &mut self.peers[index];
-        if peer.may_start() && !peer.established && peer.is_closed() {
-            peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
-            peer.session.handle_start(now);
-            self.perform_actions(index);
-        }
-    }
-
-    /// The interface towards a directly connected neighbor is down: no need to wait for the hold
-    /// timer.
-    fn lose_interface(&mut self, index: usize) {
-        let now = self.now();
-        let peer = &mut self.peers[index];
-        peer.cause = Some("the interface towards it went down".to_owned());
-        for connection in [Connection::Dialled, Connection::Accepted] {
-            if peer.slot(connection).take().is_some() {
-                peer.session.handle_closed(now, connection);
-            }
-        }
-        self.perform_actions(index);
-        self.peers[index].cause = None;
-    }
-
-    fn start_bfd(&mut self) {
-        let BfdThread::Opened(engine) = std::mem::replace(&mut self.bfd, BfdThread::None) else {
-            return;
-        };
-        let sender = self.bfd_sender.clone();
-        let started = engine.start(move |peer, event| {
-            // A driver that has ended needs to know nothing more.
-            let _ = sender.send((peer, event));
-        });
-        match started {
-            Ok(running) => self.bfd = BfdThread::Running(running),
-            Err(error) => warn!("BFD does not run, so a dead neighbor is seen late: {error}"),
-        }
-    }
-
-    /// The BFD sessions by the index of their neighbor, if there are any.
-    pub(crate) fn bfd_status(&self) -> Option<oneshot::Receiver<Vec<(usize, BfdStatus)>>> {
-        match &self.bfd {
-            BfdThread::Running(running) => Some(running.status()),
-            BfdThread::Opened(_) | BfdThread::None => None,
-        }
-    }
-
-    /// A neighbor that BFD calls dead loses its session at once (RFC 5882 §4.2). One whose operator
-    /// ended BFD does not: that says nothing of the path (RFC 5882 §3.2).
-    fn handle_bfd(&mut self, index: usize, event: BfdEvent) {
-        let now = self.now();
-        let peer = &mut self.peers[index];
-        let name = &peer.neighbor.name;
-        match event {
-            BfdEvent::Up => {
-                info!(neighbor = name, "BFD is Up");
-                self.try_again_at_once(index);
-            }
-            BfdEvent::AdminDown => info!(neighbor = name, "BFD was ended by an operator"),
-            BfdEvent::Down(diagnostic) if peer.established => {
-                peer.cause = Some(format!("BFD Down: {diagnostic}"));
-                // RFC 9384.
-                peer.session.handle_stop(now, cease_subcode::BFD_DOWN, "");
-                self.perform_actions(index);
-                self.peers[index].cause = None;
-                self.peers[index].session.handle_start(now);
-                self.perform_actions(index);
-            }
-            BfdEvent::Down(diagnostic) => info!(neighbor = name, "BFD is Down: {diagnostic}"),
-        }
-    }
-
-    fn accepted(&mut self, stream: TcpStream, from: IpAddr, via: Option<&str>) {
-        let found = self.peers.iter().position(|peer| {
-            let local = stream.local_addr().map(|address| address.ip().to_canonical());
-            peer.neighbor.address == from
-                && peer.neighbor.interface.as_deref().is_none_or(|only| via == Some(only))
-                && peer.neighbor.local_address.is_none_or(|ours| local.is_ok_and(|l| l == ours))
-        });
-        if let Some(index) = found {
-            self.doubt(index);
-        }
-        match found {
-            Some(index) if self.peers[index].accepted.is_none() => {
-                if let Err(error) =
-                    connection::prepare_accepted(&stream, &self.peers[index].neighbor)
-                {
-                    warn!("cannot prepare the connection from {from}: {error}");
-                    return;
-                }
-                self.connected(index, Connection::Accepted, stream);
-            }
-            Some(index) => {
-                debug!(neighbor = self.peers[index].neighbor.name, "a third connection is refused");
-            }
-            None => info!("a BGP connection from {from}, which is no neighbor, is refused"),
-        }
-    }
-
-    /// A neighbor that connects although its session is Established may have crashed and started
-    /// again. If so, its kernel knows nothing of the old connection and answers anything on it
-    /// with a reset: the session starts anew now rather than after the hold time.
-    fn doubt(&mut self, index: usize) {
-        let now = self.now();
-        let peer = &mut self.peers[index];
-        let Some(link) = peer.session.negotiated() else { return };
-        // RFC 4271 §4.4: not more than one KEEPALIVE a second, and none without a hold time.
-        if link.hold_time.is_zero() || peer.doubted.is_some_and(|at| now < at + KEEPALIVE_PAUSE) {
-            return;
-        }
-        peer.doubted = Some(now);
-        let octets = Message::Keepalive.emit(&link.context);
-        let connection = link.connection;
-        peer.send(connection, octets);
-    }
-
-    fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {
-        let now = self.now();
-        let id = self.new_id();
-        let sender = self.event_sender.clone();
-        let started = ConnectionHandle::start(id, stream, &mut self.connections, move |event| {
-            let sender = sender.clone();
-            Box::pin(async move {
-                let _ = sender.send(Event::Connection { peer: index, id, event }).await;
-            })
-        });
-        let peer = &mut self.peers[index];
-        match started {
-            Ok(handle) => {
-                *peer.slot(connection) = Some(handle);
-                peer.session.handle_connected(now, connection);
-            }
-            // The peer was gone before we looked.
-            Err(_) if connection == Connection::Dialled => peer.session.handle_dial_failed(now),
-            Err(_) => {}
-        }
-        self.perform_actions(index);
-    }
-
     /// Replaces the monitoring stations, which are told that they speak with `name`.
     pub(crate) fn set_stations(&mut self, name: String, stations: Vec<bmp::Station>) {
         self.stations.set(name, stations, &mut self.rib);
@@ -755,37 +537,6 @@ impl Driver {
         }
     }
 
-    /// Replaces the routes inside the AS.
-    pub(crate) fn set_igp(&mut self, igp: Igp) {
-        if let Some(kernel) = &self.kernel {
-            let old = self.igp.take().unwrap_or_default();
-            for prefix in old.routes.keys().filter(|prefix| !igp.routes.contains_key(prefix)) {
-                kernel.set(KernelRoute { prefix: *prefix, gateways: Vec::new() });
-            }
-            for (prefix, route) in &igp.routes {
-                kernel.set(KernelRoute { prefix: *prefix, gateways: vec![route.gateway] });
-            }
-            // A next hop whose gateway moved may keep its cost: the tables see no change then.
-            for route in self.rib.routes().filter(|route| route.best && route.peer.is_some()) {
-                let Some(fib) = self.rib.fib_route(&route.prefix) else { continue };
-                let interface = |id: PeerId| self.peers.get(id.0 as usize)?.interface;
-                let gateways = gateways(Some(&igp), &fib, interface);
-                if !gateways.is_empty() && gateways != self::gateways(Some(&old), &fib, interface) {
-                    kernel.set(KernelRoute { prefix: route.prefix, gateways });
-                }
-            }
-        }
-        let host = |prefix: &IpNet| prefix.prefix_len() == prefix.max_prefix_len();
-        let costs: HashMap<IpAddr, u32> = igp
-            .routes
-            .iter()
-            .filter(|(prefix, _)| host(prefix))
-            .map(|(prefix, route)| (prefix.addr(), route.cost))
-            .collect();
-        self.rib.set_igp(Some(costs));
-        self.igp = Some(igp);
-    }
-
     /// Ends every session with `message` and then the speaker.
     pub(crate) fn stop(&mut self, subcode: u8, message: &str) {
         let now = self.now();
@@ -795,51 +546,8 @@ impl Driver {
         }
     }
 
-    /// A future that is ready when the kernel has all routes so far.
-    pub(crate) fn kernel_settled(&self) -> impl Future<Output = ()> + Send + use<> {
-        let settled = self.kernel.as_ref().map(Kernel::settled);
-        async move {
-            if let Some(settled) = settled {
-                settled.await;
-            }
-        }
-    }
-
     fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
-    }
-}
-
-/// Where the kernel sends the packets of a route: what is learnt inside the AS goes the interior's
-/// way, if there is an interior. Ways that meet count once. Of a next hop that has a link-local
-/// address alone (RFC 2545 §3) the peer's interface is the other half; `None`: not known yet.
-fn gateways(
-    igp: Option<&Igp>,
-    route: &FibRoute,
-    interface: impl Fn(PeerId) -> Option<u32>,
-) -> Vec<IpAddr> {
-    let mut gateways = Vec::with_capacity(1 + route.others.len());
-    for hop in std::iter::once(&route.best).chain(&route.others) {
-        let gateway = match (igp, hop.ebgp) {
-            (Some(igp), false) => igp.gateway(hop.next_hop.address),
-            _ => match link_local(hop.next_hop) {
-                Some(address) => interface(hop.peer).map(|index| kernel::scoped(address, index)),
-                None => Some(hop.next_hop.address),
-            },
-        };
-        gateways.extend(gateway.filter(|gateway| !gateways.contains(gateway)));
-    }
-    gateways
-}
-
-/// The link-local address of a next hop that has no other.
-fn link_local(next_hop: NextHop) -> Option<Ipv6Addr> {
-    match next_hop.address {
-        IpAddr::V6(address) if address.is_unicast_link_local() => {
-            Some(next_hop.link_local.unwrap_or(address))
-        }
-        IpAddr::V6(address) if address.is_unspecified() => next_hop.link_local,
-        _ => None,
     }
 }

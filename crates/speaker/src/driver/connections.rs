@@ -1,0 +1,100 @@
+//! Connections on their way to a session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anycast_bgp::message::Message;
+use anycast_bgp::session::Connection;
+use tokio::net::TcpStream;
+use tracing::{debug, info, warn};
+
+use super::{Driver, Event};
+use crate::connection::{self, ConnectionHandle};
+
+/// The least time between KEEPALIVEs that only ask for a sign of life.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
+
+impl Driver {
+    pub(super) fn dial(&mut self, index: usize) {
+        let attempt = self.new_id();
+        let neighbor = self.peers[index].neighbor.clone();
+        let place = Arc::clone(&self.config.place);
+        let sender = self.event_sender.clone();
+        let task = tokio::spawn(async move {
+            let result = connection::dial(&neighbor, place.as_ref()).await;
+            if let Err(error) = &result {
+                debug!(neighbor = neighbor.name, "cannot connect: {error}");
+            }
+            let _ = sender.send(Event::Dialled { peer: index, attempt, result }).await;
+        });
+        self.peers[index].dial = Some((attempt, task.abort_handle()));
+    }
+
+    pub(super) fn accepted(&mut self, stream: TcpStream, from: IpAddr, via: Option<&str>) {
+        let found = self.peers.iter().position(|peer| {
+            let local = stream.local_addr().map(|address| address.ip().to_canonical());
+            peer.neighbor.address == from
+                && peer.neighbor.interface.as_deref().is_none_or(|only| via == Some(only))
+                && peer.neighbor.local_address.is_none_or(|ours| local.is_ok_and(|l| l == ours))
+        });
+        if let Some(index) = found {
+            self.doubt(index);
+        }
+        match found {
+            Some(index) if self.peers[index].accepted.is_none() => {
+                if let Err(error) =
+                    connection::prepare_accepted(&stream, &self.peers[index].neighbor)
+                {
+                    warn!("cannot prepare the connection from {from}: {error}");
+                    return;
+                }
+                self.connected(index, Connection::Accepted, stream);
+            }
+            Some(index) => {
+                debug!(neighbor = self.peers[index].neighbor.name, "a third connection is refused");
+            }
+            None => info!("a BGP connection from {from}, which is no neighbor, is refused"),
+        }
+    }
+
+    /// A neighbor that connects although its session is Established may have crashed and started
+    /// again. If so, its kernel knows nothing of the old connection and answers anything on it
+    /// with a reset: the session starts anew now rather than after the hold time.
+    pub(super) fn doubt(&mut self, index: usize) {
+        let now = self.now();
+        let peer = &mut self.peers[index];
+        let Some(link) = peer.session.negotiated() else { return };
+        // RFC 4271 §4.4: not more than one KEEPALIVE a second, and none without a hold time.
+        if link.hold_time.is_zero() || peer.doubted.is_some_and(|at| now < at + KEEPALIVE_PAUSE) {
+            return;
+        }
+        peer.doubted = Some(now);
+        let octets = Message::Keepalive.emit(&link.context);
+        let connection = link.connection;
+        peer.send(connection, octets);
+    }
+
+    pub(super) fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {
+        let now = self.now();
+        let id = self.new_id();
+        let sender = self.event_sender.clone();
+        let started = ConnectionHandle::start(id, stream, &mut self.connections, move |event| {
+            let sender = sender.clone();
+            Box::pin(async move {
+                let _ = sender.send(Event::Connection { peer: index, id, event }).await;
+            })
+        });
+        let peer = &mut self.peers[index];
+        match started {
+            Ok(handle) => {
+                *peer.slot(connection) = Some(handle);
+                peer.session.handle_connected(now, connection);
+            }
+            // The peer was gone before we looked.
+            Err(_) if connection == Connection::Dialled => peer.session.handle_dial_failed(now),
+            Err(_) => {}
+        }
+        self.perform_actions(index);
+    }
+}
