@@ -84,36 +84,36 @@ pub(crate) struct OpenError {
 pub(crate) struct Engine {
     receivers: Vec<Receiver>,
     sessions: Vec<Served>,
+    names: Names,
+    place: Arc<dyn Place>,
+}
+
+/// Discriminators: no two sessions of a speaker ever have the same, and nobody can guess them
+/// (RFC 5880 §6.3).
+#[derive(Default)]
+struct Names {
+    random: RandomState,
+    taken: HashSet<NonZeroU32>,
 }
 
 impl Engine {
-    /// Opens the sockets of those `neighbors` that have BFD; `None` if there are none.
-    pub(crate) fn open(
-        neighbors: &[Neighbor],
-        place: &dyn Place,
+    /// Opens the sockets of those `neighbors`, by their numbers, that have BFD; `None` if there
+    /// are none.
+    pub(crate) fn open<'a>(
+        neighbors: impl IntoIterator<Item = (usize, &'a Neighbor)>,
+        place: &Arc<dyn Place>,
     ) -> Result<Option<Self>, OpenError> {
-        let with_bfd: Vec<(usize, &Neighbor, Bfd)> = neighbors
-            .iter()
-            .enumerate()
-            .filter_map(|(peer, neighbor)| Some((peer, neighbor, neighbor.bfd?)))
-            .collect();
-        if with_bfd.is_empty() {
-            return Ok(None);
-        }
-        let random = RandomState::new();
-        let mut taken = HashSet::new();
-        let sessions = with_bfd.iter().map(|(peer, neighbor, bfd)| {
-            let name = discriminator(&random, &mut taken);
-            Served::open(*peer, neighbor, *bfd, name, random.hash_one(name), place)
+        let mut names = Names::default();
+        let sessions = neighbors.into_iter().filter_map(|(peer, neighbor)| {
+            Some(names.serve(peer, neighbor, neighbor.bfd?, place.as_ref()))
         });
         let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
-        let receivers = socket::listening_addresses(&sessions)
-            .into_iter()
-            .map(|address| {
-                Receiver::open(address, place).map_err(|source| OpenError { address, source })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Self { receivers, sessions }))
+        if sessions.is_empty() {
+            return Ok(None);
+        }
+        let mut receivers = Vec::new();
+        socket::listen(&mut receivers, &sessions, place.as_ref())?;
+        Ok(Some(Self { receivers, sessions, names, place: Arc::clone(place) }))
     }
 
     /// Starts the thread; `report` is called in it and must not wait.
@@ -127,13 +127,13 @@ impl Engine {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let wake = Arc::new(wake);
         let (commands, told) = mpsc::channel();
-        let waker = Arc::clone(&wake);
+        let (waker, place) = (Arc::clone(&wake), Arc::clone(&self.place));
         let thread = std::thread::Builder::new().name("bfd".to_owned()).spawn(move || {
             // Without the right to it the kernel's usual fairness must do.
             let _ = crate::sched::prefer_this_thread();
-            Loop::new(self.sessions, report).run(&self.receivers, &waker, &told);
+            Loop::new(self.sessions, report).run(self.receivers, &place, &waker, &told);
         })?;
-        Ok(Running { commands, wake, thread: Some(thread) })
+        Ok(Running { commands, wake, thread: Some(thread), names: self.names, place: self.place })
     }
 }
 
@@ -142,6 +142,8 @@ pub(crate) struct Running {
     commands: mpsc::Sender<Command>,
     wake: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
+    names: Names,
+    place: Arc<dyn Place>,
 }
 
 impl Running {
@@ -150,6 +152,28 @@ impl Running {
         let (sender, answer) = oneshot::channel();
         self.tell(Command::Status(sender));
         answer
+    }
+
+    /// Begins a session with a neighbor; what comes of its listening socket is up to the caller to
+    /// wait for.
+    ///
+    /// # Errors
+    /// Its sending socket cannot be opened.
+    pub(crate) fn add(
+        &mut self,
+        peer: usize,
+        neighbor: &Neighbor,
+        bfd: Bfd,
+    ) -> Result<oneshot::Receiver<Result<(), OpenError>>, OpenError> {
+        let served = self.names.serve(peer, neighbor, bfd, self.place.as_ref())?;
+        let (sender, answer) = oneshot::channel();
+        self.tell(Command::Add(Box::new(served), sender));
+        Ok(answer)
+    }
+
+    /// Ends the session with a neighbor, if there is one: it is told that this end is meant.
+    pub(crate) fn remove(&self, peer: usize) {
+        self.tell(Command::Remove(peer));
     }
 
     fn tell(&self, command: Command) {
@@ -212,15 +236,27 @@ impl Served {
     }
 }
 
-/// A name that no other session of this speaker has and that nobody can guess (RFC 5880 §6.3).
-fn discriminator(random: &RandomState, taken: &mut HashSet<NonZeroU32>) -> NonZeroU32 {
-    (0_u64..)
-        .find_map(|attempt| {
-            let hash = random.hash_one((taken.len(), attempt));
-            let name = NonZeroU32::new(u32::try_from(hash >> 32).ok()?)?;
-            taken.insert(name).then_some(name)
-        })
-        .expect("far fewer sessions than numbers")
+impl Names {
+    fn serve(
+        &mut self,
+        peer: usize,
+        neighbor: &Neighbor,
+        bfd: Bfd,
+        place: &dyn Place,
+    ) -> Result<Served, OpenError> {
+        let name = self.discriminator();
+        Served::open(peer, neighbor, bfd, name, self.random.hash_one(name), place)
+    }
+
+    fn discriminator(&mut self) -> NonZeroU32 {
+        (0_u64..)
+            .find_map(|attempt| {
+                let hash = self.random.hash_one((self.taken.len(), attempt));
+                let name = NonZeroU32::new(u32::try_from(hash >> 32).ok()?)?;
+                self.taken.insert(name).then_some(name)
+            })
+            .expect("far fewer sessions than numbers")
+    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {

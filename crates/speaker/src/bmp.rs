@@ -36,6 +36,7 @@ use tracing::{info, warn};
 use crate::config::Place;
 use crate::driver::Event;
 use crate::peer::{Peer, peer_id};
+use crate::peers::Peers;
 use dump::Dump;
 use link::{Item, Link};
 
@@ -199,7 +200,7 @@ impl Stations {
     }
 
     /// Something happened to a station's connection.
-    pub(crate) fn handle(&mut self, id: u64, event: StationEvent, peers: &[Peer], rib: &mut Rib) {
+    pub(crate) fn handle(&mut self, id: u64, event: StationEvent, peers: &Peers, rib: &mut Rib) {
         while self.tasks.try_join_next().is_some() {}
         let Some(at) = self.running.iter().position(|running| running.id == id) else { return };
         let running = &mut self.running[at];
@@ -230,7 +231,7 @@ impl Stations {
     }
 
     /// What comes first on a connection: who we are, who is up, then all tables.
-    fn greet(&mut self, at: usize, peers: &[Peer]) {
+    fn greet(&mut self, at: usize, peers: &Peers) {
         let version = concat!("anycast ", env!("CARGO_PKG_VERSION"));
         let greeting = Message::Initiation(vec![
             Tlv::text(information::SYS_DESCR, version),
@@ -242,7 +243,7 @@ impl Stations {
             self.running[at].say(&up);
             self.running[at].dumps.push_back(Dump::new(Table::LocRib));
         }
-        for (index, peer) in peers.iter().enumerate() {
+        for (index, peer) in peers.numbered() {
             if peer.established {
                 let running = &mut self.running[at];
                 running.say_peer_up(index, peer);
@@ -357,7 +358,7 @@ impl Stations {
 
     /// Tells what changed in the tables, goes on with dumps and reports; whether there is more to
     /// do at once.
-    pub(crate) fn settle(&mut self, peers: &[Peer], rib: &mut Rib) -> bool {
+    pub(crate) fn settle(&mut self, peers: &Peers, rib: &mut Rib) -> bool {
         if self.running.is_empty() {
             return false;
         }
@@ -387,7 +388,7 @@ impl Stations {
         self.running.iter().filter_map(|running| running.report_at).min()
     }
 
-    fn tell_changes(&mut self, peers: &[Peer], rib: &Rib) {
+    fn tell_changes(&mut self, peers: &Peers, rib: &Rib) {
         let many = self.changed.len().min(CHANGES_PER_TURN);
         let mut changed: Vec<_> = self.changed.drain(..many).collect();
         changed.sort_unstable();
@@ -423,7 +424,7 @@ impl Stations {
     }
 
     /// One step of a station's dump, if there is room for it; whether there is another.
-    fn dump_on(&mut self, at: usize, peers: &[Peer], rib: &Rib) -> bool {
+    fn dump_on(&mut self, at: usize, peers: &Peers, rib: &Rib) -> bool {
         let loc_rib = self.loc_rib_header(Timestamp::default());
         let running = &mut self.running[at];
         if !running.link.as_ref().is_some_and(Link::has_room) {
@@ -462,7 +463,7 @@ impl Stations {
     }
 
     /// Counters and gauges, when it is time for them (RFC 7854 §4.8).
-    fn report(&mut self, at: usize, peers: &[Peer], rib: &Rib) {
+    fn report(&mut self, at: usize, peers: &Peers, rib: &Rib) {
         let time = tokio::time::Instant::now();
         let running = &self.running[at];
         if running.link.is_none() || running.report_at.is_none_or(|due| due > time) {
@@ -471,7 +472,7 @@ impl Stations {
         let tables = running.station.tables;
         let mut reports = Vec::new();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        for (index, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.established) {
+        for (index, peer) in peers.numbered().filter(|(_, peer)| peer.established) {
             let counts = rib.counts(peer_id(index));
             let gauges = vec![
                 Statistic::gauge(statistic::ADJ_RIB_IN_ROUTES, count(counts.received)),

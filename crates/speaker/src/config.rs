@@ -150,6 +150,13 @@ impl Neighbor {
 }
 
 impl Neighbor {
+    /// What follows from the other settings: an iBGP neighbor may be anywhere.
+    pub(crate) fn fill_in(&mut self, local_asn: Asn) {
+        if self.asn == local_asn {
+            self.multihop.get_or_insert(u8::MAX);
+        }
+    }
+
     /// A route server leaves its own AS out of paths (RFC 7947 §2.2.2.1).
     pub(crate) fn is_route_server(&self) -> bool {
         self.offer.role == Some(Role::RouteServerClient)

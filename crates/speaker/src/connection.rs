@@ -174,7 +174,7 @@ async fn write_all(
 
 /// Accepts connections for ever; `report` carries them to the driver.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     report: impl Fn(TcpStream, SocketAddr) -> ReportFuture + Send,
 ) {
     loop {
@@ -232,7 +232,7 @@ pub(crate) fn listen(
     address: SocketAddr,
     interface: Option<&str>,
     shared: bool,
-    neighbors: &[Neighbor],
+    neighbors: &[&Neighbor],
     place: &dyn Place,
 ) -> io::Result<TcpListener> {
     let socket = place.run(|| socket_for(address.ip()))?;
@@ -245,18 +245,38 @@ pub(crate) fn listen(
         socket.bind_device(Some(interface.as_bytes()))?;
     }
     for neighbor in neighbors.iter().filter(|n| n.address.is_ipv4() == address.is_ipv4()) {
-        set_keys(&socket, neighbor)?;
-        if neighbor.ttl_security {
-            // The SYN-ACK must pass the neighbor's check too (RFC 5082 §3).
-            match address.ip() {
-                IpAddr::V4(_) => socket.set_ttl_v4(u32::from(u8::MAX))?,
-                IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(u8::MAX))?,
-            }
-        }
+        expect_neighbor(&SockRef::from(&socket), neighbor)?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Has a listening socket expect a neighbor of its family.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn expect_neighbor(socket: &SockRef<'_>, neighbor: &Neighbor) -> io::Result<()> {
+    set_keys(socket, neighbor)?;
+    if neighbor.ttl_security {
+        // The SYN-ACK must pass the neighbor's check too (RFC 5082 §3).
+        match neighbor.address {
+            IpAddr::V4(_) => socket.set_ttl_v4(u32::from(u8::MAX))?,
+            IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(u8::MAX))?,
+        }
+    }
+    Ok(())
+}
+
+/// Has a listening socket forget the neighbor's secrets; connections that there are keep them.
+pub(crate) fn forget_keys(socket: &SockRef<'_>, neighbor: &Neighbor) {
+    // That the kernel has none is as good.
+    if neighbor.password.is_some() {
+        let _ = sockopt::clear_md5(socket.as_fd(), neighbor.address);
+    }
+    if let Some(ao) = &neighbor.tcp_ao {
+        let _ = sockopt::clear_ao(socket.as_fd(), neighbor.address, ao);
+    }
 }
 
 fn socket_for(address: IpAddr) -> io::Result<Socket> {
@@ -267,7 +287,7 @@ fn socket_for(address: IpAddr) -> io::Result<Socket> {
 }
 
 /// Tells the kernel the neighbor's secrets, so that no segment passes without them.
-fn set_keys(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
+fn set_keys(socket: &SockRef<'_>, neighbor: &Neighbor) -> io::Result<()> {
     if let Some(password) = &neighbor.password {
         sockopt::set_md5(socket.as_fd(), neighbor.address, password)?;
     }
@@ -285,11 +305,11 @@ pub(crate) fn try_keys(neighbor: &Neighbor, place: &dyn Place) -> io::Result<()>
     if neighbor.password.is_none() && neighbor.tcp_ao.is_none() {
         return Ok(());
     }
-    set_keys(&place.run(|| socket_for(neighbor.address))?, neighbor)
+    set_keys(&SockRef::from(&place.run(|| socket_for(neighbor.address))?), neighbor)
 }
 
 fn prepare(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
-    set_keys(socket, neighbor)?;
+    set_keys(&SockRef::from(socket), neighbor)?;
     set_ttl(&SockRef::from(socket), neighbor)
 }
 

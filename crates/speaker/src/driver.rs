@@ -1,9 +1,12 @@
 //! The loop that owns the sessions and the tables of one speaker.
 
 mod connections;
+mod neighbors;
 mod routes;
 mod signs;
 mod stale;
+
+pub(crate) use neighbors::Pending;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,9 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bfd::Event as BfdEvent;
-use anycast_bgp::retention::Retention;
-use anycast_bgp::rib::{Agreed, PeerConfig, PeerUp, Rib, SendPaths};
-use anycast_bgp::session::{self, Action, Connection, DownReason, Session};
+use anycast_bgp::rib::{Agreed, PeerUp, Rib, SendPaths};
+use anycast_bgp::session::{self, Action, Connection, DownReason};
 use anycast_bgp::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -28,9 +30,11 @@ use crate::config::{Config, Igp};
 use crate::connection::ConnectionEvent;
 use crate::handle::Command;
 use crate::kernel::Kernel;
+use crate::listeners::Listeners;
 use crate::monitor::{self, Sight};
 use crate::mrt::{Recorder, Updates};
-use crate::peer::{Notified, Peer, dial_error, peer_id, session_config};
+use crate::peer::{Peer, dial_error, peer_id};
+use crate::peers::Peers;
 use crate::speaker::SpeakerEvent;
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
@@ -77,12 +81,14 @@ enum BfdThread {
 
 /// The state that commands look into.
 pub(crate) struct Driver {
-    pub(crate) peers: Vec<Peer>,
+    pub(crate) peers: Peers,
     pub(crate) rib: Rib,
     own_addresses: OwnAddresses,
     pub(crate) igp: Option<Igp>,
     pub(crate) stations: bmp::Stations,
     recorder: Option<Recorder>,
+    listeners: Listeners,
+    /// Without its neighbors, which are in `peers`.
     config: Config,
     kernel: Option<Kernel>,
     bfd: BfdThread,
@@ -108,10 +114,10 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(
-        config: Config,
+        mut config: Config,
         kernel: Option<Kernel>,
         bfd: Option<bfd::Engine>,
-        watchers: JoinSet<()>,
+        (listeners, watchers): (Listeners, JoinSet<()>),
         (events, event_sender): (mpsc::Receiver<Event>, mpsc::Sender<Event>),
         commands: mpsc::UnboundedReceiver<Command>,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
@@ -119,50 +125,14 @@ impl Driver {
         let (bfd_sender, bfd_events) = mpsc::unbounded_channel();
         let mut rib = Rib::new(config.local_asn, config.router_id);
         rib.set_cluster_id(config.cluster_id.unwrap_or(config.router_id));
-        let peers = config.neighbors.iter().enumerate().map(|(index, neighbor)| {
-            rib.add_peer(
-                peer_id(index),
-                PeerConfig {
-                    name: neighbor.name.clone(),
-                    asn: neighbor.asn,
-                    address: neighbor.address,
-                    import: neighbor.import.clone(),
-                    export: neighbor.export.clone(),
-                    next_hop_self: neighbor.next_hop_self,
-                    enforce_first_as: !neighbor.is_route_server(),
-                    role: neighbor.offer.role,
-                },
-            );
-            rib.set_client(peer_id(index), neighbor.reflector_client);
-            rib.set_limits(peer_id(index), neighbor.limits);
-            Peer {
-                session: Session::new(session_config(&config, neighbor, index)),
-                retention: Retention::new(neighbor.offer.graceful_restart),
-                neighbor: neighbor.clone(),
-                enabled: true,
-                disabled_message: None,
-                sent: Notified::NEVER,
-                received: Notified::NEVER,
-                held: None,
-                since: Instant::START,
-                last_down: None,
-                unreachable: None,
-                cause: None,
-                dial: None,
-                dialled: None,
-                accepted: None,
-                established: false,
-                doubted: None,
-                interface: None,
-                unplaced: Vec::new(),
-            }
-        });
         let ours =
             bmp::Ours { asn: config.local_asn, router_id: config.router_id, name: String::new() };
         let place = Arc::clone(&config.place);
-        Self {
-            peers: peers.collect(),
+        let neighbors = std::mem::take(&mut config.neighbors);
+        let mut driver = Self {
+            peers: Peers::default(),
             rib,
+            listeners,
             own_addresses: OwnAddresses::default(),
             igp: None,
             stations: bmp::Stations::new(ours, place, event_sender.clone()),
@@ -183,7 +153,11 @@ impl Driver {
             next_id: 0,
             stopping: false,
             activity: 0,
+        };
+        for neighbor in neighbors {
+            driver.insert(neighbor, Instant::START);
         }
+        driver
     }
 
     pub(crate) async fn run(mut self) {
@@ -198,7 +172,7 @@ impl Driver {
         }
         self.start_bfd();
         let now = self.now();
-        for peer in &mut self.peers {
+        for peer in self.peers.iter_mut() {
             peer.session.handle_start(now);
         }
         loop {
@@ -241,7 +215,7 @@ impl Driver {
             // Timers each time, however much there is to do: one neighbor's full table must not
             // cost another its KEEPALIVE. And after the events: who has spoken is not silent.
             let now = self.now();
-            for peer in &mut self.peers {
+            for peer in self.peers.iter_mut() {
                 peer.note_writes(now);
                 if peer.session.poll_timeout().is_some_and(|at| at <= now) {
                     peer.session.handle_timeout(now);
@@ -253,6 +227,7 @@ impl Driver {
         }
         // The sockets are closed when this returns, so that the next speaker can listen.
         self.watchers.shutdown().await;
+        drop(self.listeners);
         self.stations.close().await;
         self.bfd = BfdThread::None;
         // What was said last, a Cease, is on its way when this returns.
@@ -277,7 +252,7 @@ impl Driver {
         let now = self.now();
         // Routes that changed VRPs concern, some at a time.
         let mut busy = self.rib.poll_origins();
-        for index in 0..self.peers.len() {
+        for index in self.peers.numbers() {
             if !self.peers[index].established {
                 continue;
             }
@@ -302,7 +277,7 @@ impl Driver {
     }
 
     fn perform_all_actions(&mut self) {
-        for index in 0..self.peers.len() {
+        for index in self.peers.numbers() {
             self.perform_actions(index);
         }
     }
@@ -447,7 +422,7 @@ impl Driver {
         let now = self.now();
         match event {
             Event::Dialled { peer: index, attempt, result } => {
-                let peer = &mut self.peers[index];
+                let Some(peer) = self.peers.get_mut(index) else { return };
                 if peer.dial.as_ref().is_none_or(|(current, _)| *current != attempt) {
                     return;
                 }
@@ -471,7 +446,8 @@ impl Driver {
                 self.accepted(stream, from.ip().to_canonical(), via.as_deref());
             }
             Event::Connection { peer: index, id, event } => {
-                let Some(connection) = self.peers[index].connection_of(id) else { return };
+                let found = self.peers.get(index).and_then(|peer| peer.connection_of(id));
+                let Some(connection) = found else { return };
                 match event {
                     ConnectionEvent::Octets(octets, _permit) => {
                         self.peers[index].session.handle_octets(now, connection, &octets);
@@ -487,7 +463,7 @@ impl Driver {
                 self.perform_actions(index);
             }
             Event::Interface { peer: index, connection, index: interface } => {
-                let peer = &mut self.peers[index];
+                let Some(peer) = self.peers.get_mut(index) else { return };
                 if peer.established && peer.connection_of(connection).is_some() {
                     peer.interface = Some(interface);
                     let unplaced = std::mem::take(&mut peer.unplaced);
@@ -532,7 +508,7 @@ impl Driver {
     /// Sessions give out what comes in only while somebody wants it.
     fn set_taps(&mut self) {
         let tap = self.recorder.is_some() || self.stations.wants_received();
-        for peer in &mut self.peers {
+        for peer in self.peers.iter_mut() {
             peer.session.set_tap(tap);
         }
     }
@@ -541,7 +517,7 @@ impl Driver {
     pub(crate) fn stop(&mut self, subcode: u8, message: &str) {
         let now = self.now();
         self.stopping = true;
-        for peer in &mut self.peers {
+        for peer in self.peers.iter_mut() {
             peer.session.handle_stop(now, subcode, message);
         }
     }

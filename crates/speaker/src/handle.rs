@@ -1,5 +1,6 @@
 //! Telling and asking a running speaker.
 
+mod changes;
 mod monitoring;
 mod neighbors;
 mod origins;
@@ -18,6 +19,7 @@ use crate::config::{AtLimit, Igp, Limits};
 use crate::driver::Driver;
 use crate::peer::{Peer, peer_id};
 
+pub use changes::ChangeError;
 pub use neighbors::{
     CapabilityWords, CounterRow, LimitsRow, NeighborOrder, NeighborStatus, NotificationRow,
     OrderError, UnknownNeighbor,
@@ -76,7 +78,7 @@ impl Handle {
     pub fn set_import(&self, neighbor: &str, policy: Policy) {
         let name = neighbor.to_owned();
         self.tell(move |driver| {
-            if let Some(index) = driver.peers.iter().position(|p| p.neighbor.name == name) {
+            if let Some(index) = driver.peers.named(&name) {
                 driver.rib.set_import(peer_id(index), policy);
             }
         });
@@ -87,7 +89,7 @@ impl Handle {
     pub fn set_limits(&self, neighbor: &str, limits: Limits, at_limit: AtLimit) {
         let name = neighbor.to_owned();
         self.tell(move |driver| {
-            if let Some(index) = driver.peers.iter().position(|p| p.neighbor.name == name) {
+            if let Some(index) = driver.peers.named(&name) {
                 driver.peers[index].neighbor.limits = limits;
                 driver.peers[index].neighbor.at_limit = at_limit;
                 driver.rib.set_limits(peer_id(index), limits);
@@ -100,7 +102,7 @@ impl Handle {
     pub fn set_export(&self, neighbor: &str, policy: Policy) {
         let name = neighbor.to_owned();
         self.tell(move |driver| {
-            if let Some(index) = driver.peers.iter().position(|p| p.neighbor.name == name) {
+            if let Some(index) = driver.peers.named(&name) {
                 driver.rib.set_export(peer_id(index), policy);
             }
         });

@@ -19,9 +19,11 @@ mod driver;
 mod handle;
 mod kernel;
 mod limits;
+mod listeners;
 mod monitor;
 mod mrt;
 mod peer;
+mod peers;
 mod rpki;
 mod sched;
 mod sockopt;
@@ -34,9 +36,9 @@ pub use config::{
     Place, TcpAo,
 };
 pub use handle::{
-    CapabilityWords, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle, LimitsRow,
-    LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts, RouteLook,
-    RouteRow, RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
+    CapabilityWords, ChangeError, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle,
+    LimitsRow, LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts,
+    RouteLook, RouteRow, RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
 };
 pub use mrt::{TableDump, Updates};
 pub use rpki::{Rpki, RpkiConfig, RpkiEvent, RpkiSource};

@@ -82,6 +82,11 @@ impl Recorder {
         }
     }
 
+    /// The neighbor of that index is removed.
+    pub(crate) fn forget(&mut self, index: usize) {
+        self.states.remove(&index);
+    }
+
     fn ends(&self, peer: &Peer) -> Ends {
         let address = peer.neighbor.address;
         let unknown = match address {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anycast_bgp::IpNet;
 use anycast_bgp::retention::Retention;
-use anycast_bgp::rib::PeerId;
+use anycast_bgp::rib::{PeerConfig, PeerId};
 use anycast_bgp::session::{self, Action, Connection, Session};
 use anycast_bgp::time::Instant;
 use tokio::task::AbortHandle;
@@ -65,6 +65,46 @@ impl Notified {
 }
 
 impl Peer {
+    /// A neighbor that has no session yet.
+    pub(crate) fn new(neighbor: Neighbor, config: &Config, number: usize, now: Instant) -> Self {
+        Self {
+            session: Session::new(session_config(config, &neighbor, number)),
+            retention: Retention::new(neighbor.offer.graceful_restart),
+            neighbor,
+            enabled: true,
+            disabled_message: None,
+            sent: Notified::NEVER,
+            received: Notified::NEVER,
+            held: None,
+            since: now,
+            last_down: None,
+            unreachable: None,
+            cause: None,
+            dial: None,
+            dialled: None,
+            accepted: None,
+            established: false,
+            doubted: None,
+            interface: None,
+            unplaced: Vec::new(),
+        }
+    }
+
+    /// What the tables know of it.
+    pub(crate) fn in_tables(&self) -> PeerConfig {
+        let neighbor = &self.neighbor;
+        PeerConfig {
+            name: neighbor.name.clone(),
+            asn: neighbor.asn,
+            address: neighbor.address,
+            import: neighbor.import.clone(),
+            export: neighbor.export.clone(),
+            next_hop_self: neighbor.next_hop_self,
+            enforce_first_as: !neighbor.is_route_server(),
+            role: neighbor.offer.role,
+        }
+    }
+
     /// Whether there was a NOTIFICATION that was not noted yet.
     pub(crate) const fn has_notified(&self) -> bool {
         let counters = self.session.counters();
@@ -166,16 +206,12 @@ pub(crate) fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
     format!("cannot connect: {error}{hint}")
 }
 
-/// The table's name for the neighbor at `index`.
+/// The table's name for the neighbor of the number `index`.
 pub(crate) fn peer_id(index: usize) -> PeerId {
     PeerId(u32::try_from(index).expect("fewer than 2^32 neighbors"))
 }
 
-pub(crate) fn session_config(
-    config: &Config,
-    neighbor: &Neighbor,
-    index: usize,
-) -> session::Config {
+fn session_config(config: &Config, neighbor: &Neighbor, index: usize) -> session::Config {
     session::Config {
         local_asn: config.local_asn,
         peer_asn: neighbor.asn,

@@ -32,12 +32,28 @@ pub(crate) fn set_md5(socket: BorrowedFd<'_>, peer: IpAddr, password: &Password)
     let key = password.octets();
     // SAFETY: all-zero octets are a valid value of this plain C structure.
     let mut option: TcpMd5Sig = unsafe { mem::zeroed() };
-    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peer, 0));
-    // SAFETY: `SockAddr` holds a whole sockaddr_storage, initialised beyond its length to zero.
-    option.address = unsafe { mem::transmute_copy(&address.as_storage()) };
+    option.address = storage(peer);
     option.key_len = u16::try_from(key.len()).expect("a password has at most 80 octets");
     option.key[..key.len()].copy_from_slice(key);
     set(socket, libc::IPPROTO_TCP, TCP_MD5SIG, &option)
+}
+
+/// Requires nothing of segments to and from `peer` any more.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` if nothing was required.
+pub(crate) fn clear_md5(socket: BorrowedFd<'_>, peer: IpAddr) -> io::Result<()> {
+    // SAFETY: all-zero octets are a valid value of this plain C structure; a key without octets
+    // means that there is to be none.
+    let mut option: TcpMd5Sig = unsafe { mem::zeroed() };
+    option.address = storage(peer);
+    set(socket, libc::IPPROTO_TCP, TCP_MD5SIG, &option)
+}
+
+fn storage(peer: IpAddr) -> libc::sockaddr_storage {
+    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peer, 0));
+    // SAFETY: `SockAddr` holds a whole sockaddr_storage, initialised beyond its length to zero.
+    unsafe { mem::transmute_copy(&address.as_storage()) }
 }
 
 /// The option TCP_AO_ADD_KEY of linux/tcp.h, since Linux 6.7.
@@ -70,9 +86,7 @@ pub(crate) fn set_ao(socket: BorrowedFd<'_>, peer: IpAddr, ao: &TcpAo) -> io::Re
     let key = ao.key.octets();
     // SAFETY: all-zero octets are a valid value of this plain C structure.
     let mut option: TcpAoAdd = unsafe { mem::zeroed() };
-    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peer, 0));
-    // SAFETY: `SockAddr` holds a whole sockaddr_storage, initialised beyond its length to zero.
-    option.address = unsafe { mem::transmute_copy(&address.as_storage()) };
+    option.address = storage(peer);
     // As the kernel's own crypto calls them.
     let algorithm: &[u8] = match ao.algorithm {
         AoAlgorithm::HmacSha1 => b"hmac(sha1)",
@@ -85,6 +99,44 @@ pub(crate) fn set_ao(socket: BorrowedFd<'_>, peer: IpAddr, ao: &TcpAo) -> io::Re
     option.key_len = u8::try_from(key.len()).expect("a password has at most 80 octets");
     option.key[..key.len()].copy_from_slice(key);
     set(socket, libc::IPPROTO_TCP, TCP_AO_ADD_KEY, &option)
+}
+
+/// The option TCP_AO_DEL_KEY of linux/tcp.h.
+const TCP_AO_DEL_KEY: libc::c_int = 39;
+
+/// `struct tcp_ao_del` of linux/tcp.h. Its three flags and their reserved bits are `flags`.
+#[repr(C, align(8))]
+struct TcpAoDel {
+    address: libc::sockaddr_storage,
+    ifindex: i32,
+    flags: u32,
+    reserved: u16,
+    prefix: u8,
+    send_id: u8,
+    recv_id: u8,
+    current_key: u8,
+    next_key: u8,
+    key_flags: u8,
+}
+
+/// Takes a key of [`set_ao`] away from a listening socket.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` if it has no such key.
+pub(crate) fn clear_ao(socket: BorrowedFd<'_>, peer: IpAddr, ao: &TcpAo) -> io::Result<()> {
+    let option = TcpAoDel {
+        address: storage(peer),
+        ifindex: 0,
+        flags: 0,
+        reserved: 0,
+        prefix: if peer.is_ipv4() { 32 } else { 128 },
+        send_id: ao.send_id,
+        recv_id: ao.recv_id,
+        current_key: 0,
+        next_key: 0,
+        key_flags: 0,
+    };
+    set(socket, libc::IPPROTO_TCP, TCP_AO_DEL_KEY, &option)
 }
 
 /// Drops packets that arrive with a TTL or hop limit below `min` (RFC 5082).
@@ -123,6 +175,7 @@ mod tests {
     fn structures_are_laid_out_as_the_kernels() {
         assert_eq!((mem::size_of::<TcpMd5Sig>(), mem::offset_of!(TcpMd5Sig, key)), (216, 136));
         assert_eq!((mem::size_of::<TcpAoAdd>(), mem::align_of::<TcpAoAdd>()), (288, 8));
+        assert_eq!((mem::size_of::<TcpAoDel>(), mem::offset_of!(TcpAoDel, send_id)), (144, 139));
         let offsets = [
             mem::offset_of!(TcpAoAdd, algorithm),
             mem::offset_of!(TcpAoAdd, ifindex),

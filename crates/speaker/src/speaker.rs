@@ -7,12 +7,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::bfd;
+use crate::bfd::{self, OpenError};
 use crate::config::{Config, Igp};
 use crate::connection;
-use crate::driver::{Driver, EVENT_QUEUE, Event};
+use crate::driver::{Driver, EVENT_QUEUE};
 use crate::handle::Handle;
 use crate::kernel::Kernel;
+use crate::listeners::Listeners;
 
 /// A speaker could not open its sockets.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,12 @@ pub enum BindError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl From<OpenError> for BindError {
+    fn from(error: OpenError) -> Self {
+        Self::Bfd { address: error.address, source: error.source }
+    }
 }
 
 fn bfd_advice(error: &io::Error) -> &'static str {
@@ -126,44 +133,29 @@ impl Speaker {
         mut config: Config,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
     ) -> Result<Self, BindError> {
-        for neighbor in config.neighbors.iter_mut().filter(|n| n.asn == config.local_asn) {
-            neighbor.multihop.get_or_insert(u8::MAX);
+        for neighbor in &mut config.neighbors {
+            neighbor.fill_in(config.local_asn);
         }
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (command_sender, commands) = mpsc::unbounded_channel();
         let mut watchers = JoinSet::new();
-        for neighbor in &config.neighbors {
-            connection::try_keys(neighbor, config.place.as_ref()).map_err(|source| {
-                let (neighbor, tcp_ao) = (neighbor.name.clone(), neighbor.tcp_ao.is_some());
-                BindError::Key { neighbor, tcp_ao, source }
-            })?;
-        }
-        let interfaces = connection::interfaces(&config.neighbors);
-        let shared = !interfaces.is_empty();
-        let vias = || [None].into_iter().chain(interfaces.iter().map(Some));
-        for (&address, via) in config.listen.iter().flat_map(|a| vias().map(move |via| (a, via))) {
-            let (neighbors, place) = (&config.neighbors, config.place.as_ref());
-            let via = via.map(|name| Arc::<str>::from(name.as_str()));
-            let listener = connection::listen(address, via.as_deref(), shared, neighbors, place)
-                .map_err(|source| BindError::Listen { address, source })?;
-            let sender = event_sender.clone();
-            watchers.spawn(connection::accept(listener, move |stream, from| {
-                let (sender, via) = (sender.clone(), via.clone());
-                Box::pin(async move {
-                    let _ = sender.send(Event::Accepted { stream, from, via }).await;
-                })
-            }));
-        }
+        let listeners = Listeners::open(
+            config.listen.clone(),
+            &config.neighbors,
+            Arc::clone(&config.place),
+            event_sender.clone(),
+            &mut watchers,
+        )?;
         let kernel = if config.install_routes {
             Some(Kernel::open(config.place.as_ref()).await.map_err(BindError::Netlink)?)
         } else {
             None
         };
-        let bfd = bfd::Engine::open(&config.neighbors, config.place.as_ref())
-            .map_err(|error| BindError::Bfd { address: error.address, source: error.source })?;
+        let bfd = bfd::Engine::open(config.neighbors.iter().enumerate(), &config.place)?;
         let handle = Handle::new(command_sender);
         let events = (events, event_sender);
-        let driver = Driver::new(config, kernel, bfd, watchers, events, commands, reports);
+        let listening = (listeners, watchers);
+        let driver = Driver::new(config, kernel, bfd, listening, events, commands, reports);
         Ok(Self { driver, handle })
     }
 

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use anycast_bfd::{Control, Diagnostic, Exchange, Interval, State};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
-use anycast_speaker::{Bfd, BfdStatus, Config, Handle, Here, Neighbor, Offer, Speaker};
+use anycast_speaker::{
+    Bfd, BfdStatus, BindError, ChangeError, Config, Handle, Here, Neighbor, Offer, Speaker,
+};
 
 const LEFT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RIGHT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -83,6 +85,11 @@ fn bird_and_we_notice_each_others_death() {
         return println!("skipped: BIRD is not installed");
     }
     run_in_namespace("bird");
+}
+
+#[test]
+fn bfd_of_one_neighbor_comes_and_goes_and_anothers_goes_on() {
+    run_in_namespace("comes_and_goes");
 }
 
 fn ip(arguments: &str) {
@@ -429,4 +436,55 @@ async fn bird() {
     until("BIRD is told", async || !told().contains("Up")).await;
     drop((bird, beside));
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by bfd_of_one_neighbor_comes_and_goes_and_anothers_goes_on"]
+async fn comes_and_goes() {
+    const THIRD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+    ip("link set lo up");
+    let config = Config {
+        listen: vec![SocketAddr::new(LEFT, PORT)],
+        ..Config::new(Asn(64501), Ipv4Addr::from(64501))
+    };
+    let speaker = Speaker::bind(config, None).await.unwrap();
+    let left = speaker.handle();
+    tokio::spawn(speaker.run());
+    let _right = start(64502, neighbor("left", RIGHT, LEFT, 64501)).await;
+    let _third = start(64503, neighbor("left", THIRD, LEFT, 64501)).await;
+    let row = async |name: &str| left.bfd().await.into_iter().find(|it| it.neighbor == name);
+    let up = async |name: &str| row(name).await.is_some_and(|it| it.state == "Up");
+
+    // The first of all starts the thread; the second joins at the same listening socket.
+    left.add_neighbor(neighbor("right", LEFT, RIGHT, 64502)).await.unwrap();
+    until("BFD with the first", async || up("right").await).await;
+    left.add_neighbor(neighbor("third", LEFT, THIRD, 64503)).await.unwrap();
+    until("BFD with the second", async || up("third").await).await;
+    until("BGP with both", async || left.established().await == (2, 2)).await;
+
+    // Without BFD, and with another: the BGP session stays.
+    let without = Neighbor { bfd: None, ..neighbor("third", LEFT, THIRD, 64503) };
+    left.change_neighbor(without.clone()).await.unwrap();
+    until("BFD has ended", async || row("third").await.is_none()).await;
+    let slower = Bfd { interval: Duration::from_millis(80), ..bfd() };
+    left.change_neighbor(Neighbor { bfd: Some(slower), ..without }).await.unwrap();
+    until("BFD is there again", async || {
+        let row = row("third").await;
+        row.is_some_and(|it| it.state == "Up" && it.detection_ms == Some(240.0))
+    })
+    .await;
+    assert_eq!(left.neighbor("third").await.unwrap().counters.established, 1);
+
+    // A socket for all addresses cannot be had beside the others' sockets: all stays as it was.
+    let anywhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+    let nobody = Neighbor { local_address: None, ..neighbor("nobody", LEFT, anywhere, 64509) };
+    let refused = left.add_neighbor(nobody).await;
+    assert!(matches!(refused, Err(ChangeError::Bind(BindError::Bfd { .. }))), "{refused:?}");
+    assert!(left.neighbor("nobody").await.is_err());
+    left.remove_neighbor("third").await.unwrap();
+    assert!(row("third").await.is_none());
+    tokio::time::sleep(DETECTION_TIME * 3).await;
+    let first = row("right").await.unwrap();
+    assert_eq!((first.state.as_str(), first.ups, first.downs), ("Up", 1, 0));
+    assert_eq!(left.neighbor("right").await.unwrap().counters.established, 1);
 }

@@ -341,6 +341,42 @@ async fn a_station_is_told_all_tables_from_the_start_and_then_what_changes() {
 }
 
 #[tokio::test]
+async fn a_neighbor_that_is_removed_and_added_is_told_as_down_and_up() {
+    let (left, right) = pair().await;
+    originate(&left, "192.0.2.0/24");
+    let (reader, address) = Reader::listen().await;
+    right.set_stations("fra", vec![station(address)]);
+    until("the route is told", async || reader.table("pre").len() == 1).await;
+    let row = right.neighbor("left").await.unwrap();
+    right.remove_neighbor("left").await.unwrap();
+    until("the end is told, and that the route is gone", async || {
+        reader.look(|told| told.kinds().last() == Some(&"down")) || reader.table("pre").is_empty()
+    })
+    .await;
+    reader.look(|told| {
+        let down = told.messages.iter().find_map(|message| match message {
+            Message::PeerDown { reason, .. } => Some(reason),
+            _ => None,
+        });
+        let Some(PeerDown::LocalNotification(octets)) = down else { panic!("{down:?}") };
+        let cease = Bgp::parse(octets, &Context::new(true)).unwrap();
+        let Bgp::Notification(cease) = cease else { panic!("{cease:?}") };
+        assert_eq!((cease.code, cease.subcode), (6, 3), "Peer De-configured");
+    });
+    until("the best routes are gone", async || reader.table("loc-rib").is_empty()).await;
+
+    let again = Neighbor {
+        port: row.port,
+        local_address: Some(RIGHT.into()),
+        connect_retry: Duration::from_millis(50),
+        import: Policy::accept_all(),
+        ..Neighbor::new("left", LEFT.into(), Asn(64501))
+    };
+    right.add_neighbor(again).await.unwrap();
+    until("the route is told again", async || reader.table("pre").len() == 1).await;
+}
+
+#[tokio::test]
 async fn a_session_that_comes_up_later_is_told_and_so_are_counts() {
     let (left, right) = pair().await;
     let (reader, address) = Reader::listen().await;

@@ -1,7 +1,7 @@
 //! The thread: its loop, and which session a packet is for.
 
 use std::net::IpAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant as Clock;
 
 use anycast_bfd::time::Instant;
@@ -11,8 +11,9 @@ use nix::sys::eventfd::EventFd;
 use std::os::fd::AsFd;
 use tokio::sync::oneshot;
 
-use super::socket::{Arrived, Receiver, Sender};
-use super::{BfdStatus, milliseconds};
+use super::socket::{self, Arrived, Receiver, Sender};
+use super::{BfdStatus, OpenError, milliseconds};
+use crate::config::Place;
 
 /// Packets taken from one socket before the others, and our own packets, have their turn: what a
 /// flood can cost.
@@ -21,12 +22,14 @@ const PACKETS_PER_TURN: usize = 256;
 /// What the thread is told.
 pub(super) enum Command {
     Status(oneshot::Sender<Vec<(usize, BfdStatus)>>),
+    Add(Box<Served>, oneshot::Sender<Result<(), OpenError>>),
+    Remove(usize),
     Stop,
 }
 
 /// A session and what it needs to be served.
 pub(super) struct Served {
-    /// The neighbor's index in the speaker's configuration.
+    /// The neighbor's number.
     pub(super) peer: usize,
     pub(super) name: String,
     pub(super) address: IpAddr,
@@ -58,10 +61,45 @@ impl<R: Fn(usize, Event)> Loop<R> {
     /// Serves the sessions until it is told to stop, or nobody is left to tell it.
     pub(super) fn run(
         mut self,
-        receivers: &[Receiver],
+        mut receivers: Vec<Receiver>,
+        place: &Arc<dyn Place>,
         wake: &EventFd,
         commands: &mpsc::Receiver<Command>,
     ) {
+        loop {
+            match self.serve(&receivers, wake, commands) {
+                Command::Add(served, answer) => {
+                    self.sessions.push(*served);
+                    let opened = socket::listen(&mut receivers, &self.sessions, place.as_ref());
+                    if opened.is_err() {
+                        self.sessions.pop();
+                        // What was heard before is heard again, as far as that goes.
+                        let _ = socket::listen(&mut receivers, &self.sessions, place.as_ref());
+                    }
+                    let _ = answer.send(opened);
+                }
+                Command::Remove(peer) => {
+                    let now = self.now();
+                    let ends = |served: &&mut Served| served.peer == peer;
+                    self.sessions.iter_mut().filter(ends).for_each(|it| it.session.admin_down(now));
+                    self.flush();
+                    self.sessions.retain(|served| served.peer != peer);
+                    let _ = socket::listen(&mut receivers, &self.sessions, place.as_ref());
+                }
+                Command::Status(_) | Command::Stop => return self.say_goodbye(),
+            }
+            // What else was told meanwhile.
+            let _ = wake.write(1);
+        }
+    }
+
+    /// Serves the sessions until it is told something that changes them.
+    fn serve(
+        &mut self,
+        receivers: &[Receiver],
+        wake: &EventFd,
+        commands: &mpsc::Receiver<Command>,
+    ) -> Command {
         let mut watched: Vec<PollFd<'_>> =
             receivers.iter().map(|r| PollFd::new(r.as_fd(), PollFlags::POLLIN)).collect();
         watched.push(PollFd::new(wake.as_fd(), PollFlags::POLLIN));
@@ -82,9 +120,8 @@ impl<R: Fn(usize, Event)> Loop<R> {
                         let _ = sender.send(self.status(now));
                     }
                     Err(mpsc::TryRecvError::Empty) => break,
-                    Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
-                        return self.say_goodbye(now);
-                    }
+                    Err(mpsc::TryRecvError::Disconnected) => return Command::Stop,
+                    Ok(other) => return other,
                 }
             }
             let mut drained = true;
@@ -146,7 +183,8 @@ impl<R: Fn(usize, Event)> Loop<R> {
     }
 
     /// Tells each neighbor that this end is meant, so that it does not take it for a failure.
-    fn say_goodbye(mut self, now: Instant) {
+    fn say_goodbye(mut self) {
+        let now = self.now();
         for served in &mut self.sessions {
             served.session.admin_down(now);
         }

@@ -10,7 +10,7 @@ use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv6RecvHopLimit};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Served;
+use super::{OpenError, Served};
 use crate::config::Place;
 
 /// More than any packet that is taken; a longer one shows by its length.
@@ -41,7 +41,7 @@ impl Arrived {
 
 /// The addresses to listen at, each once. Where a session says which address of ours it is about,
 /// only there, so that speakers with other addresses can live beside this one.
-pub(super) fn listening_addresses(sessions: &[Served]) -> BTreeSet<SocketAddr> {
+fn listening_addresses(sessions: &[Served]) -> BTreeSet<SocketAddr> {
     let port = |served: &Served| if served.multihop { MULTIHOP_PORT } else { SINGLE_HOP_PORT };
     let all: BTreeSet<SocketAddr> = sessions
         .iter()
@@ -56,6 +56,23 @@ pub(super) fn listening_addresses(sessions: &[Served]) -> BTreeSet<SocketAddr> {
         *address != any && all.contains(&any)
     };
     all.iter().filter(|address| !covered(address)).copied().collect()
+}
+
+/// Opens what the sessions need and is not among `receivers`, and closes what they do not.
+pub(super) fn listen(
+    receivers: &mut Vec<Receiver>,
+    sessions: &[Served],
+    place: &dyn Place,
+) -> Result<(), OpenError> {
+    let wanted = listening_addresses(sessions);
+    receivers.retain(|it| wanted.contains(&it.address));
+    for address in wanted {
+        if receivers.iter().all(|it| it.address != address) {
+            let opened = Receiver::open(address, place);
+            receivers.push(opened.map_err(|source| OpenError { address, source })?);
+        }
+    }
+    Ok(())
 }
 
 fn any_address(like: IpAddr) -> IpAddr {

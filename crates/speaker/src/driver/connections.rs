@@ -32,7 +32,7 @@ impl Driver {
     }
 
     pub(super) fn accepted(&mut self, stream: TcpStream, from: IpAddr, via: Option<&str>) {
-        let found = self.peers.iter().position(|peer| {
+        let found = self.peers.find(|peer| {
             let local = stream.local_addr().map(|address| address.ip().to_canonical());
             peer.neighbor.address == from
                 && peer.neighbor.interface.as_deref().is_none_or(|only| via == Some(only))

@@ -17,7 +17,10 @@ impl Driver {
             let keeps_routes = self.down.entry(link.interface).or_insert(true);
             *keeps_routes &= link.keeps_routes;
         }
-        let concerned: Vec<usize> = (0..self.peers.len())
+        let concerned: Vec<usize> = self
+            .peers
+            .numbers()
+            .into_iter()
             .filter(|index| self.peers[*index].interface == Some(link.interface))
             .collect();
         if !link.passes {
@@ -89,7 +92,8 @@ impl Driver {
     /// ended BFD does not: that says nothing of the path (RFC 5882 §3.2).
     pub(super) fn handle_bfd(&mut self, index: usize, event: BfdEvent) {
         let now = self.now();
-        let peer = &mut self.peers[index];
+        // One that was removed says goodbye too.
+        let Some(peer) = self.peers.get_mut(index) else { return };
         let name = &peer.neighbor.name;
         match event {
             BfdEvent::Up => {

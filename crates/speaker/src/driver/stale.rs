@@ -65,7 +65,7 @@ impl Driver {
     }
 
     pub(super) fn end_patience(&mut self, now: Instant) {
-        for index in 0..self.peers.len() {
+        for index in self.peers.numbers() {
             let steps = self.peers[index].retention.handle_timeout(now);
             self.apply(index, steps);
         }

@@ -282,7 +282,7 @@ impl Handle {
         let bfd = self.bfd_by_neighbor().await;
         self.ask(move |driver| {
             let wanted = |peer: &Peer| only.as_ref().is_none_or(|name| peer.neighbor.name == *name);
-            let peers = driver.peers.iter().enumerate().filter(|(_, peer)| wanted(peer));
+            let peers = driver.peers.numbered().filter(|(_, peer)| wanted(peer));
             let rows = peers.map(|(index, peer)| {
                 let bfd = bfd.get(&index).map(|status| status.state.clone());
                 status(driver, index, peer, bfd)
@@ -307,8 +307,8 @@ impl Handle {
 
 impl Driver {
     /// The index of the neighbor of this name.
-    pub(super) fn peer_named(&self, name: &str) -> Result<usize, UnknownNeighbor> {
-        self.peers.iter().position(|peer| peer.neighbor.name == name).ok_or_else(|| {
+    pub(crate) fn peer_named(&self, name: &str) -> Result<usize, UnknownNeighbor> {
+        self.peers.named(name).ok_or_else(|| {
             let known = self.peers.iter().map(|peer| peer.neighbor.name.clone()).collect();
             UnknownNeighbor { name: name.to_owned(), known }
         })

@@ -1,13 +1,15 @@
 //! The whole table of a running speaker as TABLE_DUMP_V2, in steps.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anycast_bgp::mrt::{Entry, Peer, emit_peer_index_table, emit_rib};
-use anycast_bgp::rib::{Cursor, PrefixRoutes};
+use anycast_bgp::rib::{Cursor, PeerId, PrefixRoutes};
 
 use crate::bmp::now;
 use crate::driver::Driver;
 use crate::handle::Handle;
+use crate::peer::peer_id;
 
 /// A table on its way out. Between two steps the speaker goes on with its work, so what changes
 /// meanwhile may be there or not.
@@ -18,6 +20,8 @@ pub struct TableDump {
     seconds: u32,
     /// Where the next step begins; at first only the peers are written.
     next: Option<Step>,
+    /// Where PEER_INDEX_TABLE has each neighbor.
+    places: HashMap<PeerId, u16>,
     sequence: u32,
     whole: bool,
 }
@@ -34,6 +38,7 @@ impl TableDump {
             received,
             seconds: now().seconds,
             next: Some(Step::Peers),
+            places: HashMap::new(),
             sequence: 0,
             whole: false,
         }
@@ -44,7 +49,8 @@ impl TableDump {
         let mut out = Vec::new();
         match self.next.take()? {
             Step::Peers => {
-                let (collector, peers) = self.speaker.ask(index).await?;
+                let (collector, peers, places) = self.speaker.ask(index).await?;
+                self.places = places;
                 emit_peer_index_table(self.seconds, collector, "", &peers, &mut out);
                 self.next = Some(Step::Routes(Cursor::default()));
             }
@@ -71,8 +77,11 @@ impl TableDump {
             let entries: Vec<Entry<'_>> = routes
                 .iter()
                 .filter_map(|(peer, path_id, attributes)| {
-                    // Beyond what PEER_INDEX_TABLE can name there is nothing to write.
-                    let peer = u16::try_from(peer.map_or(0, |peer| peer.0 + 1)).ok()?;
+                    // What PEER_INDEX_TABLE does not name cannot be written.
+                    let peer = match peer {
+                        Some(peer) => *self.places.get(peer)?,
+                        None => 0,
+                    };
                     Some(Entry { peer, originated: self.seconds, path_id: path_id.0, attributes })
                 })
                 .collect();
@@ -84,8 +93,9 @@ impl TableDump {
     }
 }
 
-/// Ourselves first, with the address zero, then the neighbors in their order.
-fn index(driver: &mut Driver) -> (Ipv4Addr, Vec<Peer>) {
+/// Ourselves first, with the address zero, then the neighbors in their order; and where each of
+/// these stands.
+fn index(driver: &mut Driver) -> (Ipv4Addr, Vec<Peer>, HashMap<PeerId, u16>) {
     let config = driver.config();
     let ours = Peer {
         router_id: config.router_id,
@@ -101,5 +111,7 @@ fn index(driver: &mut Driver) -> (Ipv4Addr, Vec<Peer>) {
         address: peer.neighbor.address,
         asn: peer.neighbor.asn,
     });
-    (router_id, std::iter::once(ours).chain(peers).collect())
+    let ids = driver.peers.numbers().into_iter().map(peer_id);
+    let places = ids.zip(1..).collect();
+    (router_id, std::iter::once(ours).chain(peers).collect(), places)
 }
