@@ -1,7 +1,7 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
 mod internal;
-mod looking_glass;
+mod listen;
 mod monitoring;
 mod numbers;
 mod offers;
@@ -22,7 +22,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     services::lint(draft, problems);
     numbers::lint(draft, problems);
     sessions::lint(draft, problems);
-    looking_glass::lint(draft, problems);
+    listen::lint(draft, problems);
     policies::lint(draft, problems);
     rpki::lint(draft, problems);
     monitoring::lint(draft, problems);

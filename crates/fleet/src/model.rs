@@ -232,6 +232,8 @@ pub struct Site {
     pub state_dir: Option<PathBuf>,
     /// Where its looking glass listens; `None`: it has none.
     pub looking_glass: Option<SocketAddr>,
+    /// Where its metrics are served; `None`: on the control socket alone.
+    pub metrics: Option<SocketAddr>,
     /// Whether it is a router without services of its own: it passes on what the machines behind
     /// it announce by iBGP.
     pub router: bool,

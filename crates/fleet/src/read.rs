@@ -3,7 +3,7 @@
 //! draft becomes a fleet only if there was none.
 
 mod limits;
-mod looking_glass;
+mod listen;
 mod monitoring;
 mod offers;
 mod policy;
@@ -13,10 +13,10 @@ mod service;
 mod site;
 mod transport;
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anycast_bgp::Asn;
+pub(crate) use listen::Listeners;
 pub(crate) use monitoring::MrtDraft;
 pub(crate) use policy::References;
 pub(crate) use rpki::RpkiDraft;
@@ -48,8 +48,8 @@ pub(crate) struct Draft {
     pub(crate) services: Vec<Placed<Service>>,
     pub(crate) policies: Vec<Placed<NamedPolicy>>,
     pub(crate) references: References,
-    /// Where the sites' looking glasses listen, if they do not say so themselves.
-    pub(crate) looking_glass: Option<Placed<SocketAddr>>,
+    /// Of the sites that do not say so themselves.
+    pub(crate) listeners: Listeners,
     pub(crate) sites: Vec<SiteDraft>,
     pub(crate) rpki: Option<RpkiDraft>,
     /// Those whose address and port could be read.
@@ -68,8 +68,8 @@ pub(crate) struct SiteDraft {
     /// Whether there are others.
     pub(crate) has_bad_neighbors: bool,
     pub(crate) rpki: Option<RpkiDraft>,
-    /// Where its looking glass listens, if it says so itself.
-    pub(crate) looking_glass: Option<Placed<SocketAddr>>,
+    /// What it says of these itself.
+    pub(crate) listeners: Listeners,
 }
 
 impl Draft {
@@ -85,7 +85,7 @@ impl Draft {
         let references = References { lists, ..References::default() };
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
-        let looking_glass = looking_glass::read(&mut root);
+        let listeners = listen::read(&mut root);
         let defaults = site::read_defaults(problems, &mut root);
         let sites =
             named(&mut root, "site", |name, section| site::read(name, section, asn, defaults));
@@ -102,7 +102,7 @@ impl Draft {
             services,
             policies,
             references,
-            looking_glass,
+            listeners,
             sites,
             rpki,
             bmp: bmp.into_iter().flatten().collect(),
@@ -112,7 +112,7 @@ impl Draft {
 
     /// The checked fleet. Paths are resolved against `folder`.
     pub(crate) fn into_fleet(self, folder: &Path) -> Fleet {
-        let everywhere = self.looking_glass;
+        let everywhere = self.listeners;
         let finish_site = |draft: SiteDraft| {
             let neighbors = draft.neighbors.into_iter().map(|neighbor| {
                 let mut neighbor = neighbor.value;
@@ -123,10 +123,11 @@ impl Draft {
                 neighbor
             });
             let rpki = draft.rpki.map(|rpki| rpki.into_rpki(folder));
-            let looking_glass = draft.looking_glass.as_ref().or(everywhere.as_ref());
+            let (looking_glass, metrics) = draft.listeners.or(&everywhere);
             Site {
                 neighbors: neighbors.collect(),
                 looking_glass: looking_glass.map(|placed| placed.value),
+                metrics: metrics.map(|placed| placed.value),
                 rpki,
                 state_dir: draft.site.state_dir.map(|path| folder.join(path)),
                 ..draft.site

@@ -628,6 +628,11 @@ const SESSIONS: &[Row] = &[
         &[(W, "single-site", "fra"), (E, "looking-glass-in-anycast", "\"192.0.2.53:29184\"")],
     ),
     (
+        "metrics on every address",
+        &[(FRA, "city = \"Frankfurt\"\nmetrics = { listen = \"0.0.0.0:9179\" }")],
+        &[(E, "metrics-in-anycast", "\"0.0.0.0:9179\"")],
+    ),
+    (
         "a looking glass without a port",
         &[(FRA, "city = \"Frankfurt\"\nlooking-glass = { listen = \"127.0.0.1\" }")],
         &[(E, "bad-value", "\"127.0.0.1\"")],

@@ -16,7 +16,7 @@ fn reference() -> String {
 
 #[test]
 fn the_whole_files_of_the_documents_are_sound() {
-    for name in ["fleet.md", "looking-glass.md"] {
+    for name in ["fleet.md", "looking-glass.md", "metrics.md"] {
         its_files_are_sound(name);
     }
 }
@@ -59,10 +59,13 @@ zzzzzzzzzzzz = 1
 rules = [{ zzzzzzzzzzzz = 1 }]
 [looking-glass]
 zzzzzzzzzzzz = 1
+[metrics]
+zzzzzzzzzzzz = 1
 [site.s]
 zzzzzzzzzzzz = 1
 rpki = { zzzzzzzzzzzz = 1 }
 looking-glass = { zzzzzzzzzzzz = 1 }
+metrics = { zzzzzzzzzzzz = 1 }
 [site.s.neighbor.n]
 zzzzzzzzzzzz = 1
 bfd = { zzzzzzzzzzzz = 1 }
@@ -72,8 +75,17 @@ max-prefixes = { zzzzzzzzzzzz = 1 }
 
 #[test]
 fn the_reference_names_exactly_the_keys_that_there_are() {
-    let tables =
-        ["check", "rules", "neighbor", "bfd", "rpki", "looking-glass", "tcp-ao", "max-prefixes"];
+    let tables = [
+        "check",
+        "rules",
+        "neighbor",
+        "bfd",
+        "rpki",
+        "looking-glass",
+        "metrics",
+        "tcp-ao",
+        "max-prefixes",
+    ];
     let mut keys: BTreeSet<String> = tables.map(str::to_owned).into();
     keys.insert("type".to_owned());
     let mut tables = 0;

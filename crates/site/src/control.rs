@@ -26,6 +26,7 @@ pub(crate) use caller::Caller;
 use caller::Peer;
 
 use crate::events::EventsAfter;
+use crate::metrics::{self, SiteMetrics};
 use crate::rpki::Look;
 use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
 
@@ -44,6 +45,7 @@ pub(crate) enum Question {
     Prepend(PrependOrder, Caller, oneshot::Sender<Result<(), String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
+    Metrics(oneshot::Sender<SiteMetrics>),
     /// Something that an operator did: an event.
     Note {
         kind: &'static str,
@@ -134,6 +136,7 @@ pub(crate) async fn serve(
         .route("/v1/explain", get(routes::explain))
         .route("/v1/rpki", get(rpki::report))
         .route("/v1/prepend", post(prepend))
+        .route("/metrics", get(metrics))
         .layer(axum::middleware::from_fn(caller::of_socket))
         .with_state(api);
     axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
@@ -168,6 +171,10 @@ async fn sites(State(api): State<Api>) -> Response {
 
 async fn services(State(api): State<Api>) -> Response {
     json(api.ask(Question::Services).await)
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    metrics::Sources { questions: api.questions, speaker: api.speaker }.answer().await
 }
 
 async fn bfd(State(api): State<Api>) -> Response {

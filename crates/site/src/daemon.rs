@@ -24,6 +24,7 @@ use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
 use crate::events::{EventLog, Happening};
 use crate::looking_glass;
+use crate::metrics::{self, CheckTimes, SiteMetrics};
 use crate::rpki::OwnOrigins;
 use crate::state;
 use crate::status::{
@@ -72,6 +73,8 @@ pub enum Error {
     Control { path: PathBuf, source: io::Error },
     #[error("cannot listen for the looking glass on {address}: {source}")]
     LookingGlass { address: SocketAddr, source: io::Error },
+    #[error("cannot listen for metrics on {address}: {source}")]
+    Metrics { address: SocketAddr, source: io::Error },
     #[error("cannot catch signals: {0}")]
     Signals(io::Error),
     #[error("the BGP speaker has ended by itself: {0}")]
@@ -103,6 +106,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
         },
         None => None,
     };
+    let meter = match site.metrics {
+        Some(address) => match metrics::open(address).await {
+            Ok(listener) => Some(listener),
+            Err(source) => return Err(Error::Metrics { address, source }),
+        },
+        None => None,
+    };
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let speaker =
         Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
@@ -118,6 +128,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     handle.set_updates(translate::updates(&fleet));
     let mut speaker_task = tokio::spawn(speaker.run());
     let (question_sender, mut questions) = mpsc::channel(16);
+    let meter = meter.map(|listener| {
+        let (questions, speaker) = (question_sender.clone(), handle.clone());
+        tokio::spawn(metrics::serve(listener, metrics::Sources { questions, speaker }))
+    });
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
     let glass = glass.map(|glass| tokio::spawn(looking_glass::serve(glass, handle.clone())));
 
@@ -205,8 +219,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     addresses.remove().await;
     daemon.events.close(&daemon.site.name);
     control.abort();
-    if let Some(glass) = glass {
-        glass.abort();
+    for server in [glass, meter].into_iter().flatten() {
+        server.abort();
     }
     failure.map_or(Ok(()), Err)
 }
@@ -273,6 +287,7 @@ struct Daemon {
     announcer: Announcer,
     established: usize,
     origins: OwnOrigins,
+    check_times: CheckTimes,
 }
 
 impl Daemon {
@@ -294,6 +309,7 @@ impl Daemon {
             announcer: Announcer::new(speaker),
             established: 0,
             origins,
+            check_times: CheckTimes::default(),
             fleet,
             site,
         }
@@ -383,6 +399,7 @@ impl Daemon {
             // Seen before its process died, told after.
             return;
         }
+        self.check_times.add(event.service, event.check, event.outcome.is_ok(), event.took);
         let outcome = match event.outcome {
             Ok(()) => Outcome::Pass,
             Err(failure) => Outcome::Fail(failure.to_string()),
@@ -522,6 +539,7 @@ impl Daemon {
         match question {
             Question::Sites(sender) => drop(sender.send(self.sites())),
             Question::Services(sender) => drop(sender.send(self.services())),
+            Question::Metrics(sender) => drop(sender.send(self.metrics())),
             Question::Rpki(sender) => {
                 drop(sender.send(self.origins.look(&self.announcer.announced())));
             }
@@ -537,6 +555,26 @@ impl Daemon {
                 self.events.record(what);
                 let _ = noted.send(());
             }
+        }
+    }
+
+    fn metrics(&self) -> SiteMetrics {
+        SiteMetrics {
+            fleet: self.fleet.name.clone(),
+            site: self.site.name.clone(),
+            city: self.site.city.clone(),
+            asn: self.site.asn,
+            is_running: self.state == "running",
+            uptime: self.started.elapsed(),
+            services: self.services(),
+            checks: self.check_times.clone(),
+            prefixes: self.fleet.prefixes.iter().map(|prefix| prefix.prefix).collect(),
+            rpki: self.origins.look(&self.announcer.announced()),
+            steering: self.steer.status(self.now()),
+            now: self.now(),
+            events: self.events.counts().clone(),
+            last_event: *self.events.watch().borrow(),
+            unwritten_events: self.events.unwritten(),
         }
     }
 

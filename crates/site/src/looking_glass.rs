@@ -9,10 +9,8 @@
 //! |---|---|
 //! | `shape` | the JSON, field by field, from what the speaker tells |
 //! | `answer` | which question gets which answer |
-//! | `guard` | a listener with bounds |
 
 mod answer;
-mod guard;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -29,6 +27,8 @@ use tokio::sync::Semaphore;
 
 use answer::Glass;
 
+use crate::guard::Guarded;
+
 /// So many walk the table at a time; others wait for a while.
 const WALKS: usize = 2;
 
@@ -44,7 +44,7 @@ pub(crate) async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn serve(listener: TcpListener, speaker: Handle) -> io::Result<()> {
     let now = shape::unix_now();
     let glass = Glass { speaker, started: now, walks: Arc::new(Semaphore::new(WALKS)) };
-    axum::serve(guard::Guarded::new(listener), router(glass)).await
+    axum::serve(Guarded::new(listener), router(glass)).await
 }
 
 fn router(glass: Glass) -> Router {

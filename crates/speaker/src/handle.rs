@@ -5,6 +5,7 @@ mod monitoring;
 mod neighbors;
 mod origins;
 mod routes;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use routes::{
     ExplainReport, ExplainRow, FoundRoute, LookError, RouteLook, RouteRow, RouteStream,
     RouteSubject, RouteTable,
 };
+pub use told::Told;
 
 /// Cease: Administrative Shutdown (RFC 4486 §3).
 const ADMINISTRATIVE_SHUTDOWN: u8 = 2;

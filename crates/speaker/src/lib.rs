@@ -38,7 +38,7 @@ pub use config::{
 pub use handle::{
     CapabilityWords, ChangeError, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle,
     LimitsRow, LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts,
-    RouteLook, RouteRow, RouteStream, RouteSubject, RouteTable, UnknownNeighbor,
+    RouteLook, RouteRow, RouteStream, RouteSubject, RouteTable, Told, UnknownNeighbor,
 };
 pub use mrt::{TableDump, Updates};
 pub use rpki::{Rpki, RpkiConfig, RpkiEvent, RpkiSource};

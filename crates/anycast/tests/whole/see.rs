@@ -6,11 +6,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::lab::FLEET;
 use crate::program::{Desk, Process, SETTLED, User, as_each_user, until};
 use crate::site::{Daemon, lab_without_fra};
 
 as_each_user! {
     events_name_their_causes_and_outlive_a_crash
+    prometheus_is_told_what_is
 }
 
 /// The events of a stream so far.
@@ -96,4 +98,69 @@ fn events_name_their_causes_and_outlive_a_crash(user: User) {
     assert!(before.iter().any(|event| event["number"] == number), "what was before is there");
     daemon.process.signal(Signal::SIGTERM);
     assert_eq!(daemon.process.wait().code(), Some(0), "{}", daemon.process.words());
+}
+
+/// A GET by HTTP/1.0 from a node: the head and the body.
+fn get(daemon: &Daemon<'_, '_>, address: &str, port: u16, path: &str) -> (String, String) {
+    let script = format!(
+        "exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
+    );
+    let output = daemon.lab.exec("fra", &["timeout", "20", "bash", "-c", &script]);
+    let (head, body) = output.out.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{output:?}"));
+    (head.to_owned(), body.to_owned())
+}
+
+/// The value of a sample.
+fn sample(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    let value = line.unwrap_or_else(|| panic!("{name} is not in {metrics}"));
+    value.parse().expect("a number")
+}
+
+fn prometheus_is_told_what_is(user: User) {
+    let desk = Desk::new(user);
+    desk.write("measured.toml", format!("{FLEET}\n[metrics]\nlisten = \"127.0.0.1:9179\"\n"));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "measured.toml");
+    daemon.announces();
+    let (head, metrics) = get(&daemon, "127.0.0.1", 9179, "/metrics");
+    assert!(
+        head.starts_with("HTTP/1.0 200") && head.contains("text/plain; version=0.0.4"),
+        "{head}"
+    );
+    let prefix = "anycast_prefix_announced{prefix=\"192.0.2.0/24\"}";
+    let told = "anycast_prefix_advertised{prefix=\"192.0.2.0/24\",neighbor=\"right\"}";
+    let length =
+        "anycast_prefix_advertised_path_length{prefix=\"192.0.2.0/24\",neighbor=\"right\"}";
+    for (name, value) in [
+        ("anycast_site_running", 1.0),
+        (prefix, 1.0),
+        (told, 1.0),
+        // Its own number and the file's prepend.
+        (length, 2.0),
+        ("anycast_prefix_held{prefix=\"192.0.2.0/24\"}", 0.0),
+        ("anycast_service_up{service=\"whoami\"}", 1.0),
+        ("anycast_bgp_neighbor_state{neighbor=\"left\",state=\"Established\"}", 1.0),
+        ("anycast_bgp_neighbor_prefixes_advertised{neighbor=\"left\"}", 2.0),
+        ("anycast_events_total{kind=\"announce\"}", 2.0),
+        ("anycast_events_unwritten_total", 0.0),
+        ("anycast_drains", 0.0),
+    ] {
+        assert!((sample(&metrics, name) - value).abs() < 1e-9, "{name} is not {value}: {metrics}");
+    }
+    assert!(sample(&metrics, "process_cpu_seconds_total") > 0.0);
+    let (head, _) = get(&daemon, "127.0.0.1", 9179, "/v1/neighbors");
+    assert!(head.starts_with("HTTP/1.0 404"), "nothing else is there: {head}");
+
+    assert_eq!(lab.exec("fra", &["anycast", "neighbor", "left", "disable"]).code, Some(0));
+    until("the metrics say so", SETTLED, || {
+        let (_, metrics) = get(&daemon, "127.0.0.1", 9179, "/metrics");
+        let up =
+            "anycast_bgp_neighbor_up{neighbor=\"left\",address=\"198.51.100.0\",asn=\"64501\"}";
+        let left = "anycast_prefix_advertised{prefix=\"192.0.2.0/24\",neighbor=\"left\"}";
+        let said = [up, left, "anycast_bgp_neighbor_enabled{neighbor=\"left\"}"];
+        let said = said.map(|name| sample(&metrics, name));
+        let dropped = sample(&metrics, "anycast_bgp_neighbor_dropped_total{neighbor=\"left\"}");
+        if said.iter().sum::<f64>() < 1.0 && dropped >= 1.0 { Ok(()) } else { Err((said, dropped)) }
+    });
 }

@@ -10,7 +10,7 @@ use anycast_bgp::{Asn, Community, Family, LargeCommunity};
 use toml::de::{DeTable, DeValue};
 
 use super::policy::FAMILIES;
-use super::{Placed, SiteDraft, looking_glass, named, without_repeats};
+use super::{Placed, SiteDraft, listen as listeners, named, without_repeats};
 use crate::city;
 use crate::problem::{Problem, Problems};
 use crate::section::{Fault, Section};
@@ -71,7 +71,7 @@ pub(super) fn read<'a>(
     let multipath_across_as = section.get("multipath-across-as", value::boolean).unwrap_or(false);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
     let state_dir = section.get("state-dir", value::text).map(PathBuf::from);
-    let looking_glass = looking_glass::read(&mut section);
+    let listeners = listeners::read(&mut section);
     let neighbors = named(&mut section, "neighbor", |name, section| {
         read_neighbor(name, section.with_defaults(defaults), asn)
     });
@@ -100,13 +100,14 @@ pub(super) fn read<'a>(
         stop_wait,
         state_dir,
         looking_glass: None,
+        metrics: None,
         router,
         cluster_id,
         neighbors: Vec::new(),
         rpki: None,
     };
     let at = section.finish();
-    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, looking_glass }
+    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, listeners }
 }
 
 /// The city's name and the place: what the file says, else what the table of cities says.

@@ -332,7 +332,7 @@ async fn a_walk_holds_its_place_until_its_reader_is_done_or_gone() {
     let address = listener.local_addr().unwrap();
     let walks = Arc::new(Semaphore::new(WALKS));
     let glass = Glass { speaker: alone, started: 0.0, walks: Arc::clone(&walks) };
-    let server = axum::serve(guard::Guarded::new(listener), router(glass)).into_future();
+    let server = axum::serve(Guarded::new(listener), router(glass)).into_future();
     let server = tokio::spawn(server);
     let request = b"GET /routes/table/master HTTP/1.0\r\nhost: glass\r\n\r\n";
     let mut readers = Vec::new();

@@ -23,13 +23,13 @@ const LIFETIME: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections within the bounds.
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
 }
 
 impl Guarded {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    pub(crate) fn new(listener: TcpListener) -> Self {
         Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 }
@@ -45,7 +45,7 @@ impl Listener for Guarded {
             match self.listener.accept().await {
                 Ok((stream, from)) => return (GuardedStream::new(stream, permit), from),
                 Err(error) => {
-                    tracing::debug!("looking glass: cannot accept: {error}");
+                    tracing::debug!("cannot accept a connection: {error}");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -58,7 +58,7 @@ impl Listener for Guarded {
 }
 
 /// A connection that fails when its time is over.
-pub(super) struct GuardedStream {
+pub(crate) struct GuardedStream {
     stream: TcpStream,
     ends_at: Instant,
     alarm: Pin<Box<Sleep>>,
