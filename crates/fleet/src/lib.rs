@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the checked types: what a sound file says |
+//! | [`check`] | the health checks of a service |
 //! | [`policy`] | the BGP policies that a neighbor's words stand for |
 //! | [`steering`] | the fleet's services and prefixes as `steer` takes them |
 //! | [`difference`](mod@difference) | what a changed file changes at a site, in words |
@@ -16,6 +17,7 @@
 //! Inside, `read` walks the file, and `lint` holds the rules across it. Nothing stops at the first
 //! problem.
 
+pub mod check;
 pub mod city;
 pub mod difference;
 pub mod file;
@@ -31,13 +33,14 @@ pub mod steering;
 pub mod value;
 
 pub use anycast_bgp::policy::relation::Relation;
+pub use check::{Check, Probe, Transport};
 pub use city::City;
 pub use difference::{Change, Difference, Effect, Subject, difference};
 pub use file::{ReadError, read, read_with_vrps};
 pub use model::{
-    AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Check, Coordinates, ExportPolicy,
-    Fleet, ImportPolicy, Limits, MaxPrefixes, Mrt, NamedPolicy, Neighbor, NeighborRef, Offers,
-    PolicyRule, Prefix, Probe, Rpki, Service, Site, TcpAo, Transport,
+    AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Coordinates, ExportPolicy, Fleet,
+    ImportPolicy, Limits, MaxPrefixes, Mrt, NamedPolicy, Neighbor, NeighborRef, Offers, PolicyRule,
+    Prefix, Rpki, Service, Site, TcpAo,
 };
 pub use policy::Told;
 pub use problem::{Problem, Severity, Span};

@@ -11,10 +11,10 @@ use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::policy::{Policy, Rule};
 use anycast_bgp::retention::Limits as StaleLimits;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
-use anycast_steer::{Require, Thresholds};
+use anycast_steer::Require;
 use ipnet::IpNet;
 
-use crate::iana::{Class, Rcode, RecordType};
+use crate::Check;
 
 /// All that one operator runs. Every list is in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,74 +84,6 @@ pub enum Builtin {
         /// HTTP; `None`: off.
         http_port: Option<u16>,
     },
-}
-
-/// One probe of one address.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Check {
-    /// Unique in its service.
-    pub name: String,
-    /// What is probed.
-    pub address: IpAddr,
-    /// How.
-    pub probe: Probe,
-    /// From one start to the next.
-    pub interval: Duration,
-    /// After which a probe without result has failed; at most the interval.
-    pub timeout: Duration,
-    /// When its verdict turns; none is zero.
-    pub thresholds: Thresholds,
-}
-
-/// How a check probes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Probe {
-    /// A TCP connection is accepted.
-    Tcp {
-        /// The port.
-        port: u16,
-    },
-    /// An HTTP/1.1 GET is answered with the status.
-    Http {
-        /// The port.
-        port: u16,
-        /// The request target; starts with `/`.
-        path: String,
-        /// The Host header; `None`: the address.
-        host: Option<String>,
-        /// The only status that passes.
-        status: u16,
-    },
-    /// A DNS query is answered with the response code and, if asked for, the data.
-    Dns {
-        /// The port.
-        port: u16,
-        /// The name asked for, with its final dot.
-        query: String,
-        /// QTYPE.
-        qtype: RecordType,
-        /// QCLASS.
-        class: Class,
-        /// What carries it.
-        transport: Transport,
-        /// The only response code that passes.
-        rcode: Rcode,
-        /// Text that the data of one answer must contain.
-        expect: Option<String>,
-    },
-    /// A program exits with 0.
-    Command {
-        /// The program and its arguments; at least the program, by absolute path.
-        argv: Vec<String>,
-    },
-}
-
-/// What carries a DNS query.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the names say all")]
-pub enum Transport {
-    Udp,
-    Tcp,
 }
 
 /// A policy that neighbors refer to.

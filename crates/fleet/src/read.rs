@@ -2,12 +2,14 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod check;
 mod limits;
 mod listen;
 mod monitoring;
 mod offers;
 mod policy;
 mod prefix;
+mod probe;
 mod rpki;
 mod service;
 mod site;

@@ -131,6 +131,20 @@ pub fn some_duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
     })
 }
 
+/// A share of something in whole percent, at most `most`: `"10%"`.
+pub fn percent(most: u8) -> impl Fn(&DeValue<'_>) -> Result<u8, Fault> {
+    move |value| {
+        let text = value.as_str().ok_or_else(|| Fault::wrong_type("a share in quotes", value))?;
+        let share = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        share.filter(|share| *share <= most).ok_or_else(|| {
+            Fault::value(
+                format!("must be from 0% to {most}%, not {text:?}"),
+                "Write whole percent: \"10%\".",
+            )
+        })
+    }
+}
+
 /// A number that a network can have.
 ///
 /// # Errors

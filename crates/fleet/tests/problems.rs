@@ -420,6 +420,119 @@ const SERVICES: &[Row] = &[
     ),
 ];
 
+const CHECKS: &[Row] = &[
+    (
+        "octets and an answer",
+        &[(
+            DNS,
+            "check = [{ type = \"udp\", port = 123, send-hex = \"00 2a FF\", expect = \"ok\" }]",
+        )],
+        &[],
+    ),
+    (
+        "a datagram without payload",
+        &[(DNS, "check = [{ type = \"udp\", port = 123 }]")],
+        &[(E, "missing-key", "{ type = \"udp\", port = 123 }")],
+    ),
+    (
+        "a payload twice",
+        &[(DNS, "check = [{ type = \"udp\", port = 123, send = \"a\", send-hex = \"61\" }]")],
+        &[(E, "bad-value", "\"61\"")],
+    ),
+    (
+        "half an octet",
+        &[(DNS, "check = [{ type = \"udp\", port = 123, send-hex = \"0 2a\" }]")],
+        &[(E, "bad-value", "\"0 2a\"")],
+    ),
+    (
+        "no digits",
+        &[(DNS, "check = [{ type = \"udp\", port = 123, send-hex = \"0x2a\" }]")],
+        &[(E, "bad-value", "\"0x2a\"")],
+    ),
+    (
+        "an echo at an address of its own",
+        &[(DNS, "check = [{ type = \"icmp\", address = \"198.51.100.0\" }]")],
+        &[],
+    ),
+    (
+        "an echo has no port",
+        &[(DNS, "check = [{ type = \"icmp\", port = 1 }]")],
+        &[(E, "unknown-key", "port")],
+    ),
+    (
+        "a process of neither file nor name",
+        &[(DNS, "check = [{ type = \"process\" }]")],
+        &[(E, "missing-key", "{ type = \"process\" }")],
+    ),
+    (
+        "a process has no address",
+        &[(DNS, "check = [{ type = \"process\", process = \"nsd\", address = \"192.0.2.53\" }]")],
+        &[(E, "unknown-key", "address")],
+    ),
+    (
+        "a program by a path that is not absolute",
+        &[(DNS, "check = [{ type = \"process\", process = \"sbin/nsd\" }]")],
+        &[(E, "bad-value", "\"sbin/nsd\"")],
+    ),
+    (
+        "a name longer than the kernel keeps",
+        &[(DNS, "check = [{ type = \"process\", process = \"sixteen-letters-\" }]")],
+        &[(E, "bad-value", "\"sixteen-letters-\"")],
+    ),
+    (
+        "a process by both",
+        &[(
+            DNS,
+            "check = [{ type = \"process\", process = \"/usr/sbin/nsd\", pid-file = \"/run/nsd.pid\" }]",
+        )],
+        &[],
+    ),
+    (
+        "a unit without type",
+        &[(DNS, "check = [{ type = \"systemd\", unit = \"nsd\" }]")],
+        &[(E, "bad-value", "\"nsd\"")],
+    ),
+    (
+        "a unit of a template",
+        &[(DNS, "check = [{ type = \"systemd\", unit = \"tor@default.service\" }]")],
+        &[],
+    ),
+    (
+        "a unit in another folder",
+        &[(DNS, "check = [{ type = \"systemd\", unit = \"../nsd.service\" }]")],
+        &[(E, "bad-value", "\"../nsd.service\"")],
+    ),
+    (
+        "a timer has no processes",
+        &[(DNS, "check = [{ type = \"systemd\", unit = \"nsd.timer\" }]")],
+        &[(E, "bad-value", "\"nsd.timer\"")],
+    ),
+    (
+        "a flag at any place",
+        &[(DNS, "check = [{ type = \"file\", path = \"healthy\" }]")],
+        &[(E, "bad-value", "\"healthy\"")],
+    ),
+    (
+        "a flag that is old and not there",
+        &[(
+            DNS,
+            "check = [{ type = \"file\", path = \"/run/x\", absent = true, max-age = \"1m\" }]",
+        )],
+        &[(E, "bad-value", "\"1m\"")],
+    ),
+    (
+        "jitter without a sign",
+        &[(DNS, "check = [{ type = \"icmp\", jitter = \"10\" }]")],
+        &[(E, "bad-value", "\"10\"")],
+    ),
+    (
+        "jitter over half",
+        &[(DNS, "check = [{ type = \"icmp\", jitter = \"51%\" }]")],
+        &[(E, "bad-value", "\"51%\"")],
+    ),
+    ("no jitter", &[(DNS, "check = [{ type = \"icmp\", jitter = \"0%\" }]")], &[]),
+];
+
 const NUMBERS: &[Row] = &[
     ("no network has 0", &[("asn = 64500", "asn = 0")], &[(E, "reserved-asn", "0")]),
     ("no network has AS_TRANS", &[(A, "asn = 23456")], &[(E, "reserved-asn", "23456")]),
@@ -1124,8 +1237,8 @@ const NEIGHBORS: &[Row] = &[
     ),
 ];
 
-const ALL: [&[Row]; 9] =
-    [SYNTAX, KEYS, PREFIXES, SERVICES, NUMBERS, SESSIONS, POLICIES, RPKI, NEIGHBORS];
+const ALL: [&[Row]; 10] =
+    [SYNTAX, KEYS, PREFIXES, SERVICES, CHECKS, NUMBERS, SESSIONS, POLICIES, RPKI, NEIGHBORS];
 
 fn edited(edits: &[(&str, &str)]) -> String {
     let mut source = BASE.to_owned();

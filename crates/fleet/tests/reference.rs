@@ -45,6 +45,11 @@ check = [
     { type = 'http', zzzzzzzzzzzz = 1 },
     { type = 'dns', zzzzzzzzzzzz = 1 },
     { type = 'command', zzzzzzzzzzzz = 1 },
+    { type = 'udp', zzzzzzzzzzzz = 1 },
+    { type = 'icmp', zzzzzzzzzzzz = 1 },
+    { type = 'process', zzzzzzzzzzzz = 1 },
+    { type = 'systemd', zzzzzzzzzzzz = 1 },
+    { type = 'file', zzzzzzzzzzzz = 1 },
 ]
 [rpki]
 zzzzzzzzzzzz = 1

@@ -3,10 +3,13 @@
 //! [`run`] asks once. A [`Runner`] asks again and again, and at once when something has happened
 //! to the service. What follows from the outcomes is not decided here.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_dns::probe::Query;
@@ -15,27 +18,44 @@ use tokio::net::TcpStream;
 
 mod command;
 mod dns;
+pub mod file;
 mod http;
+mod icmp;
+mod inotify;
+pub mod process;
 mod runner;
+mod sys;
+mod udp;
+pub mod unit;
 
 pub use runner::{Event, Runner, RunnerHandle};
 
 /// One check of one service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Check {
     /// What is asked.
     pub kind: Kind,
-    /// Where the service answers; a command, which gets it in its environment, can do with port 0.
+    /// Where the service answers. The port is 0 where the kind has none; a command gets it in its
+    /// environment, and a process, unit or file is looked for without.
     pub target: SocketAddr,
     /// A check without outcome by then has failed.
     pub timeout: Duration,
 }
 
 /// What a check asks, and which answer passes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Kind {
     /// A TCP connection is accepted.
     Tcp,
+    /// A datagram is answered.
+    Udp {
+        /// The datagram's payload.
+        send: Vec<u8>,
+        /// Octets that the answer must contain; `None`: any answer passes.
+        expect: Option<Vec<u8>>,
+    },
+    /// An echo request is answered.
+    Icmp,
     /// An HTTP/1.1 GET is answered with the status.
     Http {
         /// The request target; starts with `/`.
@@ -64,6 +84,12 @@ pub enum Kind {
         /// Variables besides those of the daemon.
         env: Vec<(String, String)>,
     },
+    /// A process runs.
+    Process(Arc<process::Target>),
+    /// A systemd unit has processes.
+    Unit(unit::Target),
+    /// A file is there, or is not.
+    File(file::Target),
 }
 
 /// Why a check did not pass.
@@ -93,7 +119,7 @@ pub enum Failure {
         /// What would have passed.
         want: Rcode,
     },
-    /// No answer's data contains the text.
+    /// No answer contains what it should.
     Unexpected {
         /// The data of all answers.
         got: String,
@@ -118,6 +144,8 @@ pub enum Failure {
         /// What the kernel said.
         why: String,
     },
+    /// A process, unit or file of this host is not as it should be.
+    Local(String),
 }
 
 impl fmt::Display for Failure {
@@ -126,7 +154,7 @@ impl fmt::Display for Failure {
             Self::Refused => write!(f, "connection refused"),
             Self::Timeout(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
             Self::Closed => write!(f, "connection closed without an answer"),
-            Self::Network(why) => write!(f, "{why}"),
+            Self::Network(why) | Self::Local(why) => write!(f, "{why}"),
             Self::Status { got, want } => write!(f, "status {got}, expected {want}"),
             Self::NotHttp(why) => write!(f, "not an HTTP answer: {why}"),
             Self::Rcode { got, want } => write!(f, "response code {got}, expected {want}"),
@@ -167,6 +195,8 @@ pub async fn run(check: &Check) -> Result<(), Failure> {
     let outcome = async {
         match kind {
             Kind::Tcp => TcpStream::connect(target).await.map(drop).map_err(Failure::from),
+            Kind::Udp { send, expect } => udp::check(*target, send, expect.as_deref()).await,
+            Kind::Icmp => icmp::check(target.ip()).await,
             Kind::Http { path, host, status } => {
                 http::check(*target, path, host.as_deref(), *status).await
             }
@@ -176,9 +206,30 @@ pub async fn run(check: &Check) -> Result<(), Failure> {
                 dns::judge(&response, *rcode, expect.as_deref())
             }
             Kind::Command { argv, env } => command::check(argv, env, *target).await,
+            Kind::Process(target) => process::check(target).await,
+            Kind::Unit(target) => unit::check(target),
+            Kind::File(target) => file::check(target).await,
         }
     };
     tokio::time::timeout(*timeout, outcome).await.unwrap_or(Err(Failure::Timeout(*timeout)))
+}
+
+/// Says `changed` each time the host tells that something may have become of what the check looks
+/// at; of most kinds it tells nothing (but see [`crate::watch`]). Never ends.
+async fn watch(kind: &Kind, changed: &(dyn Fn() + Sync)) -> Infallible {
+    let error = match kind {
+        Kind::Process(target) => process::watch(target, changed).await,
+        Kind::Unit(target) => unit::watch(target, changed).await,
+        Kind::File(target) => file::watch(target, changed).await,
+        Kind::Tcp
+        | Kind::Udp { .. }
+        | Kind::Http { .. }
+        | Kind::Dns { .. }
+        | Kind::Icmp
+        | Kind::Command { .. } => pending().await,
+    };
+    tracing::warn!("a change is seen at the next check only: {error}");
+    pending().await
 }
 
 /// A number that others cannot foresee: the standard library's hash keys are random.

@@ -352,6 +352,7 @@ impl Daemon {
                 check: number,
                 probe: translate::check(service, check),
                 interval: check.interval,
+                jitter: check.jitter,
                 rise: check.thresholds.rise,
                 fall: check.thresholds.fall,
             };

@@ -1,6 +1,6 @@
 //! From the fleet's types to those of the parts, which do not know each other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use anycast_speaker::{
     Updates,
 };
 
-use crate::check::{Check, Kind};
+use crate::check::{Check, Kind, file, process, unit};
 use crate::daemon::Error;
 use crate::watch::{Protocol, Socket};
 
@@ -169,12 +169,13 @@ fn secret(neighbor: &Neighbor, path: &Path) -> Result<Password, Error> {
 
 /// A check as the runner takes it.
 pub(crate) fn check(service: &Service, check: &anycast_fleet::Check) -> Check {
-    let (port, kind) = match &check.probe {
-        Probe::Tcp { port } => (*port, Kind::Tcp),
-        Probe::Http { port, path, host, status } => {
-            (*port, Kind::Http { path: path.clone(), host: host.clone(), status: *status })
+    let kind = match &check.probe {
+        Probe::Tcp { .. } => Kind::Tcp,
+        Probe::Udp { send, expect, .. } => Kind::Udp { send: send.clone(), expect: expect.clone() },
+        Probe::Http { path, host, status, .. } => {
+            Kind::Http { path: path.clone(), host: host.clone(), status: *status }
         }
-        Probe::Dns { port, query, qtype, class, transport, rcode, expect } => {
+        Probe::Dns { query, qtype, class, transport, rcode, expect, .. } => {
             let query = Query::from_codes(0, query, qtype.0, *class as u16)
                 .expect("a checked fleet's names are names");
             let transport = match transport {
@@ -182,35 +183,37 @@ pub(crate) fn check(service: &Service, check: &anycast_fleet::Check) -> Check {
                 anycast_fleet::Transport::Tcp => Transport::Tcp,
             };
             let rcode = Rcode::masked_from_int(rcode.0.into());
-            (*port, Kind::Dns { query, transport, rcode, expect: expect.clone() })
+            Kind::Dns { query, transport, rcode, expect: expect.clone() }
         }
+        Probe::Icmp => Kind::Icmp,
         Probe::Command { argv } => {
             let env = vec![("ANYCAST_SERVICE".to_owned(), service.name.clone())];
-            (0, Kind::Command { argv: argv.clone(), env })
+            Kind::Command { argv: argv.clone(), env }
+        }
+        Probe::Process { pid_file, program } => {
+            Kind::Process(Arc::new(process::Target::new(pid_file.clone(), program.clone())))
+        }
+        Probe::Unit { unit } => Kind::Unit(unit::Target::new(unit.clone())),
+        Probe::File { path, absent, max_age } => {
+            Kind::File(file::Target { path: path.clone(), absent: *absent, max_age: *max_age })
         }
     };
-    Check { kind, target: SocketAddr::new(check.address, port), timeout: check.timeout }
+    let address = check.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let port = check.probe.port().map_or(0, |(_, port)| port);
+    Check { kind, target: SocketAddr::new(address, port), timeout: check.timeout }
 }
 
 /// The listening sockets whose death means that something happened to the service.
 pub(crate) fn sockets(service: &Service) -> Vec<Socket> {
-    let mut sockets: Vec<Socket> = service
-        .checks
-        .iter()
-        .filter_map(|check| {
-            let (protocol, port) = match &check.probe {
-                Probe::Tcp { port } | Probe::Http { port, .. } => (Protocol::Tcp, *port),
-                Probe::Dns { port, transport: anycast_fleet::Transport::Tcp, .. } => {
-                    (Protocol::Tcp, *port)
-                }
-                Probe::Dns { port, transport: anycast_fleet::Transport::Udp, .. } => {
-                    (Protocol::Udp, *port)
-                }
-                Probe::Command { .. } => return None,
-            };
-            Some(Socket { protocol, local: SocketAddr::new(check.address, port) })
-        })
-        .collect();
+    let socket = |check: &anycast_fleet::Check| {
+        let (transport, port) = check.probe.port()?;
+        let protocol = match transport {
+            anycast_fleet::Transport::Udp => Protocol::Udp,
+            anycast_fleet::Transport::Tcp => Protocol::Tcp,
+        };
+        Some(Socket { protocol, local: SocketAddr::new(check.address?, port) })
+    };
+    let mut sockets: Vec<Socket> = service.checks.iter().filter_map(socket).collect();
     sockets.sort();
     sockets.dedup();
     sockets

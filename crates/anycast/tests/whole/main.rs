@@ -11,6 +11,7 @@ mod program;
 
 mod bfd;
 mod check;
+mod checks;
 mod hostile;
 mod interop;
 mod lab;

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::Service;
 use crate::problem::{Problem, Problems};
 use crate::read::{Draft, Placed};
-use crate::{Probe, Service};
 
 pub(super) fn lint(draft: &Draft, problems: &Problems) {
     for (index, service) in draft.services.iter().enumerate() {
@@ -94,10 +94,8 @@ fn ports(service: &Service, address: IpAddr) -> Vec<u16> {
     service
         .checks
         .iter()
-        .filter(|check| check.address == address)
-        .filter_map(|check| match check.probe {
-            Probe::Tcp { port } | Probe::Http { port, .. } | Probe::Dns { port, .. } => Some(port),
-            Probe::Command { .. } => None,
-        })
+        .filter(|check| check.address == Some(address))
+        .filter_map(|check| check.probe.port())
+        .map(|(_, port)| port)
         .collect()
 }

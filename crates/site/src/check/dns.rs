@@ -1,13 +1,13 @@
 //! A DNS query of a service.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anycast_dns::probe::{NotAnAnswer, Query, Response};
 use anycast_dns::{Rcode, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 
-use super::Failure;
+use super::{Failure, udp};
 
 pub(super) async fn ask(
     target: SocketAddr,
@@ -17,13 +17,7 @@ pub(super) async fn ask(
     let octets = query.emit();
     match transport {
         Transport::Udp => {
-            let any = match target.ip() {
-                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            };
-            let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
-            // Connected, so that a closed port comes back as an error at once.
-            socket.connect(target).await?;
+            let socket = udp::socket(target).await?;
             socket.send(&octets).await?;
             let mut answer = [0; 4096];
             loop {

@@ -3,10 +3,11 @@
 //! - At the start, until the service was first up, passes follow each other without a pause: a
 //!   fresh daemon announces within milliseconds. After a failure the pause begins at 50 ms and
 //!   doubles up to the interval.
-//! - From then on checks start at the interval, a tenth of it more or less, so that the checks
-//!   of many sites do not fall into step.
+//! - From then on checks start at the interval, some percent of it more or less, so that the
+//!   checks of many sites do not fall into step.
 //! - Poked, because something happened to the service, it checks at once, and after a failure
 //!   again every millisecond until `fall` failures have confirmed it or one check has passed.
+//!   Whoever holds the handle pokes; so does the host, when a process that is checked ends, say.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Check, Failure, random, run};
+use super::{Check, Failure, random, run, watch};
 
 /// The pause after a first failure at the start.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +35,8 @@ pub struct Runner {
     pub probe: Check,
     /// From one start to the next.
     pub interval: Duration,
+    /// So many percent of the interval, at most 50, a start may come sooner or later.
+    pub jitter: u8,
     /// Passes in a row that make the service up; at the start they come without a pause.
     pub rise: u32,
     /// Failures in a row that make the service down; after a poke they come without a pause.
@@ -85,14 +88,22 @@ impl Runner {
     /// nobody listens.
     pub fn spawn(self, events: mpsc::Sender<Event>) -> RunnerHandle {
         let poke = Arc::new(Notify::new());
-        let task = tokio::spawn(self.repeat(poke.clone(), events)).abort_handle();
+        let task = tokio::spawn(self.run(poke.clone(), events)).abort_handle();
         RunnerHandle { poke, task }
     }
 
-    async fn repeat(self, poke: Arc<Notify>, events: mpsc::Sender<Event>) {
+    async fn run(self, poke: Arc<Notify>, events: mpsc::Sender<Event>) {
+        let changed = || poke.notify_one();
+        tokio::select! {
+            () = self.repeat(&poke, events) => {}
+            never = watch(&self.probe.kind, &changed) => match never {},
+        }
+    }
+
+    async fn repeat(&self, poke: &Notify, events: mpsc::Sender<Event>) {
         let mut pace = Pace::new(self.interval, self.rise, self.fall);
         loop {
-            let (outcome, started) = self.check_once(&mut pace, &poke).await;
+            let (outcome, started) = self.check_once(&mut pace, poke).await;
             let ended = Instant::now();
             let passed = outcome.is_ok();
             let (service, check) = (self.service, self.check);
@@ -102,7 +113,7 @@ impl Runner {
             }
             let next = match pace.next(passed) {
                 Next::AfterEnd(pause) => ended + pause,
-                Next::AfterStart(interval) => started + jitter(interval, random()),
+                Next::AfterStart(interval) => started + jitter(interval, self.jitter, random()),
             };
             tokio::select! {
                 biased;
@@ -128,10 +139,11 @@ impl Runner {
     }
 }
 
-/// Spreads `interval` by up to a tenth to both sides.
-fn jitter(interval: Duration, random: u64) -> Duration {
-    let per_mille = 900 + u32::try_from(random % 201).unwrap_or_default();
-    interval * per_mille / 1000
+/// Spreads `interval` by up to so many percent to both sides.
+fn jitter(interval: Duration, percent: u8, random: u64) -> Duration {
+    let most = 10 * u32::from(percent.min(50));
+    let random = u32::try_from(random % u64::from(2 * most + 1)).unwrap_or_default();
+    interval * (1000 - most + random) / 1000
 }
 
 /// When to check next: the part that needs no clock.

@@ -5,6 +5,8 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
 
+mod local;
+
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 
 fn check(kind: Kind, target: SocketAddr, millis: u64) -> Check {
@@ -88,6 +90,39 @@ async fn tcp_passes_where_somebody_listens() {
     let listening = server(None).await;
     assert_eq!(words(&check(Kind::Tcp, listening, 300)).await, "pass");
     assert_eq!(words(&check(Kind::Tcp, closed_port().await, 300)).await, "connection refused");
+}
+
+#[tokio::test]
+async fn udp_passes_with_the_answer() {
+    let echo = udp_server(|datagram| vec![[b"echo \xff", datagram].concat()]).await;
+    let silent = udp_server(|_| vec![]).await;
+    for (name, target, expect, want) in [
+        ("any answer", echo, None, "pass"),
+        ("a part of the answer", echo, Some(&b"\xffpi"[..]), "pass"),
+        (
+            "another answer",
+            echo,
+            Some(b"pong"),
+            "answer '65 63 68 6f 20 ff 70 69 6e 67', expected 'pong'",
+        ),
+        ("silence", silent, None, "no answer within 200 ms"),
+        ("nobody", closed_port().await, None, "connection refused"),
+    ] {
+        let kind = Kind::Udp { send: b"ping".to_vec(), expect: expect.map(<[u8]>::to_vec) };
+        assert_eq!(words(&check(kind, target, 200)).await, want, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn icmp_passes_if_the_host_answers() {
+    for target in ["127.0.0.1:0", "[::1]:0"] {
+        let outcome = words(&check(Kind::Icmp, target.parse().unwrap(), 1000)).await;
+        if outcome.contains("CAP_NET_RAW") {
+            println!("skipped: {outcome}");
+            return;
+        }
+        assert_eq!(outcome, "pass", "{target}");
+    }
 }
 
 #[tokio::test]

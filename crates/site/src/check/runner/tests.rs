@@ -99,15 +99,17 @@ fn a_short_interval_is_never_exceeded_by_the_pauses() {
 }
 
 #[test]
-fn jitter_stays_within_a_tenth_and_reaches_both_ends() {
-    let all: Vec<_> = (0..1000).map(|random| jitter(SECOND, random)).collect();
-    assert_eq!(all.iter().min(), Some(&MILLIS(900)));
-    assert_eq!(all.iter().max(), Some(&MILLIS(1100)));
+fn jitter_stays_within_its_share_and_reaches_both_ends() {
+    for (percent, least, most) in [(10, 900, 1100), (0, 1000, 1000), (50, 500, 1500)] {
+        let all: Vec<_> = (0..10_000).map(|random| jitter(SECOND, percent, random)).collect();
+        assert_eq!(all.iter().min(), Some(&MILLIS(least)), "{percent}");
+        assert_eq!(all.iter().max(), Some(&MILLIS(most)), "{percent}");
+    }
 }
 
 fn runner(kind: Kind, target: std::net::SocketAddr, interval: Duration) -> Runner {
     let probe = Check { kind, target, timeout: Duration::from_secs(5) };
-    Runner { service: 4, check: 2, probe, interval, rise: 3, fall: 3 }
+    Runner { service: 4, check: 2, probe, interval, jitter: 10, rise: 3, fall: 3 }
 }
 
 /// The outcomes that come within `window`, and when the last came.

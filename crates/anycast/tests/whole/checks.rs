@@ -1,0 +1,151 @@
+//! Health checks of every kind: what fails is withdrawn, what passes again is announced.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::lab::FLEET;
+use crate::program::{Desk, Lab, SETTLED, User, as_each_user, until};
+use crate::site::{Daemon, lab_without_fra};
+
+as_each_user! {
+    each_kind_of_check_withdraws_and_announces
+}
+
+/// An address that only the test puts on the loopback interface.
+const ELSEWHERE: &str = "203.0.113.77";
+
+/// One way to be unhealthy.
+struct Fault {
+    /// The check that must say so.
+    check: &'static str,
+    /// What it must say.
+    words: &'static str,
+    /// Commands of a shell in the site's node.
+    breaks: String,
+    mends: String,
+}
+
+/// A file that processes of the site's node write.
+fn state(desk: &Desk, name: &str) -> PathBuf {
+    desk.path("state").join(name)
+}
+
+/// A server of each protocol, on a port of its own, that writes its number into a file.
+fn server(desk: &Desk, name: &str, dns_port: u16, http_port: u16) -> (String, String) {
+    let pid = state(desk, name);
+    let pid = pid.display();
+    let start = format!(
+        "anycast whoami --fleet f --site fra --dns-port {dns_port} --http-port {http_port} \
+         127.0.0.1 >/dev/null 2>&1 & echo $! >{pid}"
+    );
+    (format!("kill -KILL $(cat {pid})"), start)
+}
+
+/// All checks of the service, as its fleet file has them.
+fn checks(desk: &Desk) -> String {
+    let [flag, pid, full] = ["flag", "pid", "full"].map(|name| state(desk, name));
+    let [flag, pid, full] = [&flag, &pid, &full].map(|path| path.display());
+    // id.server. CH TXT
+    let query = "0a0a 0000 0001 0000 0000 0000 02 6964 06 736572766572 00 0010 0003";
+    let each = [
+        format!("type = \"file\"\npath = \"{flag}\""),
+        format!("type = \"process\"\npid-file = \"{pid}\""),
+        "type = \"tcp\"\naddress = \"127.0.0.1\"\nport = 1080".to_owned(),
+        "type = \"http\"\naddress = \"127.0.0.1\"\nport = 2080".to_owned(),
+        "type = \"dns\"\naddress = \"127.0.0.1\"\nport = 1053\nquery = \"id.server\"\n\
+         qtype = \"TXT\"\nclass = \"CH\"\nexpect = \"fra\""
+            .to_owned(),
+        format!(
+            "type = \"udp\"\naddress = \"127.0.0.1\"\nport = 2053\nsend-hex = \"{query}\"\n\
+             expect = \"fra\""
+        ),
+        format!("type = \"icmp\"\naddress = \"{ELSEWHERE}\""),
+        format!(
+            "type = \"command\"\naddress = \"127.0.0.1\"\n\
+             command = [\"/usr/bin/test\", \"-s\", \"{full}\"]"
+        ),
+    ];
+    let common = "interval = \"400ms\"\ntimeout = \"400ms\"\nrise = 1\n";
+    each.map(|check| format!("[[service.whoami.check]]\n{check}\n{common}")).concat()
+}
+
+fn in_a_shell(lab: &Lab<'_>, script: &str) {
+    let done = lab.exec("fra", &["sh", "-c", script]);
+    assert_eq!(done.code, Some(0), "{script}: {done:?}");
+}
+
+/// What the daemon says of a check.
+fn row(services: &Value, name: &str) -> Value {
+    let mut checks = services["services"][0]["checks"].as_array().expect("a list").iter();
+    let found = checks.find(|check| check["name"] == name);
+    found.cloned().unwrap_or_else(|| panic!("{services:#}"))
+}
+
+fn each_kind_of_check_withdraws_and_announces(user: User) {
+    let desk = Desk::new(user);
+    let folder = desk.path("state");
+    fs::create_dir(&folder).expect("the desk is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("it is ours too");
+    let builtin = "builtin = \"whoami\"\n";
+    desk.write("checks.toml", FLEET.replace(builtin, &format!("{builtin}{}", checks(&desk))));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let [flag, pid, full] =
+        ["flag", "pid", "full"].map(|name| state(&desk, name).display().to_string());
+    let fault = |check, words, breaks: String, mends: String| Fault { check, words, breaks, mends };
+    let refused = "connection refused";
+    let [tcp, http, dns, udp] =
+        [("tcp", 0, 1080), ("http", 0, 2080), ("dns", 1053, 0), ("udp", 2053, 0)].map(
+            |(check, dns_port, http_port)| {
+                let (breaks, mends) = server(&desk, &format!("{check}.pid"), dns_port, http_port);
+                fault(check, refused, breaks, mends)
+            },
+        );
+    let faults = [
+        fault("file", "is not there", format!("rm {flag}"), format!("touch {flag}")),
+        fault(
+            "process",
+            "has ended",
+            format!("kill -KILL $(cat {pid})"),
+            format!("sleep 600 >/dev/null 2>&1 & echo $! >{pid}"),
+        ),
+        tcp,
+        http,
+        dns,
+        udp,
+        fault(
+            "icmp",
+            "",
+            format!("ip address del {ELSEWHERE}/32 dev lo"),
+            format!("ip address add {ELSEWHERE}/32 dev lo"),
+        ),
+        fault("command", "exit code 1", format!(": >{full}"), format!("echo >{full}")),
+    ];
+    for fault in &faults {
+        in_a_shell(&lab, &fault.mends);
+    }
+    let daemon = Daemon::start(&lab, "checks.toml");
+    daemon.announces();
+
+    for Fault { check, words, breaks, mends } in &faults {
+        in_a_shell(&lab, breaks);
+        lab.settles(check, &[("paris", "nyc"), ("toronto", "nyc")]);
+        let services = daemon.show(&["services", "--json"]).json();
+        let row = row(&services, check);
+        assert_eq!(row["state"], "down", "{check}: {services:#}");
+        let why = row["last_failure"].as_str().expect("words");
+        assert!(why.contains(words), "{check}: {why}");
+        in_a_shell(&lab, mends);
+        daemon.announces();
+    }
+    until("nobody waits for anything", SETTLED, || {
+        let services = daemon.show(&["services", "--json"]).json();
+        if services["services"][0]["state"] == "up" { Ok(()) } else { Err(services) }
+    });
+    for file in ["tcp.pid", "http.pid", "dns.pid", "udp.pid", "pid"] {
+        in_a_shell(&lab, &format!("kill -KILL $(cat {})", state(&desk, file).display()));
+    }
+    assert!(fs::metadata(state(&desk, "flag")).is_ok());
+}
