@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use anycast_steer::Damping;
 use ipnet::IpNet;
 
 use crate::{Fleet, Neighbor, Prefix, Service, Site};
@@ -71,6 +72,8 @@ pub enum Subject {
     Station(String),
     /// The files of what comes in.
     Mrt,
+    /// When what falls too often is kept down.
+    Damping,
     /// Another site of the fleet: nothing to do here.
     OtherSite(String),
 }
@@ -125,6 +128,7 @@ impl Subject {
             Self::Rpki => "rpki",
             Self::Station(_) => "bmp",
             Self::Mrt => "mrt",
+            Self::Damping => "damping",
             Self::OtherSite(_) => "other-site",
         }
     }
@@ -142,6 +146,7 @@ impl fmt::Display for Subject {
             Self::Rpki => write!(f, "the RPKI"),
             Self::Station(name) => write!(f, "monitoring station {name}"),
             Self::Mrt => write!(f, "MRT files"),
+            Self::Damping => write!(f, "damping"),
             Self::OtherSite(name) => write!(f, "site {name}"),
         }
     }
@@ -290,6 +295,14 @@ impl Difference {
     }
 
     fn of_prefixes(&mut self, old: (&Fleet, &Site), new: (&Fleet, &Site)) {
+        if old.0.damping != new.0.damping {
+            let words = |it: &Fleet| {
+                let Damping { half_life, suppress, reuse, max } = it.damping;
+                format!("half-life {half_life:?}, suppress {suppress}, reuse {reuse}, max {max:?}")
+            };
+            let details = vec![format!("{} → {}", words(old.0), words(new.0))];
+            self.add(Subject::Damping, Effect::Changed, details);
+        }
         let find = |fleet: &Fleet, of: &Prefix| -> Option<Prefix> {
             fleet.prefixes.iter().find(|it| it.prefix == of.prefix).cloned()
         };
@@ -305,6 +318,22 @@ impl Difference {
                         }),
                         (before.require != after.require)
                             .then(|| format!("require {} → {}", before.require, after.require)),
+                        (before.services == after.services && before.weights != after.weights)
+                            .then(|| {
+                                let list = |it: &Prefix| words::Words::words(&it.weights);
+                                format!("weights {} → {}", list(before), list(&after))
+                            }),
+                        (before.degraded != after.degraded)
+                            .then(|| "what is done while services are down".to_owned()),
+                        (before.shed != after.shed).then(|| "what is done under load".to_owned()),
+                        (before.damping != after.damping).then(|| {
+                            let words = words::Words::words;
+                            format!(
+                                "damping {} → {}",
+                                words(&before.damping),
+                                words(&after.damping)
+                            )
+                        }),
                     ];
                     let details = details.into_iter().flatten().collect();
                     self.add(subject, Effect::Changed, details);

@@ -11,7 +11,7 @@ use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::policy::{Policy, Rule};
 use anycast_bgp::retention::Limits as StaleLimits;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
-use anycast_steer::Require;
+use anycast_steer::{Damping, Require, Response, ShedSpec};
 use ipnet::IpNet;
 
 use crate::Check;
@@ -27,6 +27,8 @@ pub struct Fleet {
     pub prefixes: Vec<Prefix>,
     /// What the prefixes stand for.
     pub services: Vec<Service>,
+    /// When what falls too often is kept down.
+    pub damping: Damping,
     /// The named policies.
     pub policies: Vec<NamedPolicy>,
     /// At least one.
@@ -51,14 +53,22 @@ pub struct Rpki {
 }
 
 /// What is announced, and for which services.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prefix {
     /// No host bits are set.
     pub prefix: IpNet,
     /// Names of services; at least one.
     pub services: Vec<String>,
+    /// What each of them counts, in the same order.
+    pub weights: Vec<u32>,
     /// How many of them must be up.
     pub require: Require,
+    /// What is done while some of them are down, but not too many.
+    pub degraded: Vec<Response>,
+    /// What is done under load.
+    pub shed: Option<ShedSpec>,
+    /// Whether it is kept withdrawn if it is withdrawn too often.
+    pub damping: bool,
 }
 
 /// What clients reach at anycast addresses.
@@ -72,6 +82,8 @@ pub struct Service {
     pub builtin: Option<Builtin>,
     /// One for each probe and address, so each has a verdict of its own.
     pub checks: Vec<Check>,
+    /// Whether it is kept down if it falls too often.
+    pub damping: bool,
 }
 
 /// A service that the site's daemon brings along.

@@ -10,6 +10,7 @@ mod offers;
 mod policy;
 mod prefix;
 mod probe;
+mod response;
 mod rpki;
 mod service;
 mod site;
@@ -18,6 +19,7 @@ mod transport;
 use std::path::Path;
 
 use anycast_bgp::Asn;
+use anycast_steer::Damping;
 pub(crate) use listen::Listeners;
 pub(crate) use monitoring::MrtDraft;
 pub(crate) use policy::References;
@@ -48,6 +50,7 @@ pub(crate) struct Draft {
     /// Whether there are others, which could not be read.
     pub(crate) has_bad_prefixes: bool,
     pub(crate) services: Vec<Placed<Service>>,
+    pub(crate) damping: Damping,
     pub(crate) policies: Vec<Placed<NamedPolicy>>,
     pub(crate) references: References,
     /// Of the sites that do not say so themselves.
@@ -79,12 +82,13 @@ impl Draft {
     pub(crate) fn read(problems: &Problems, table: &DeTable<'_>) -> Self {
         let mut root = Section::root(problems, table);
         let (name, asn, at) = read_fleet(&mut root);
-        let prefixes: Vec<_> = root.tables("prefix").into_iter().map(prefix::read).collect();
+        let lists = named(&mut root, "prefix-list", policy::read_list);
+        let references = References { lists, ..References::default() };
+        let prefixes = root.tables("prefix").into_iter();
+        let prefixes: Vec<_> = prefixes.map(|it| prefix::read(it, &references)).collect();
         let has_bad_prefixes = prefixes.iter().any(Option::is_none);
         let prefixes = prefixes.into_iter().flatten().collect();
         let services = named(&mut root, "service", service::read);
-        let lists = named(&mut root, "prefix-list", policy::read_list);
-        let references = References { lists, ..References::default() };
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let listeners = listen::read(&mut root);
@@ -94,6 +98,7 @@ impl Draft {
         let rpki = root.table("rpki").map(rpki::read);
         let bmp = named(&mut root, "bmp", monitoring::read_station);
         let mrt = root.table("mrt").map(monitoring::read_mrt);
+        let damping = root.table("damping").map(response::read_damping).unwrap_or_default();
         root.finish();
         Self {
             name,
@@ -102,6 +107,7 @@ impl Draft {
             prefixes,
             has_bad_prefixes,
             services,
+            damping,
             policies,
             references,
             listeners,
@@ -140,6 +146,7 @@ impl Draft {
             asn: self.asn,
             prefixes: self.prefixes.into_iter().map(|placed| placed.value).collect(),
             services: self.services.into_iter().map(|placed| placed.value).collect(),
+            damping: self.damping,
             policies: self.policies.into_iter().map(|placed| placed.value).collect(),
             sites: self.sites.into_iter().map(finish_site).collect(),
             reject_invalid: self.rpki.as_ref().is_some_and(|rpki| rpki.reject_invalid),

@@ -27,13 +27,23 @@ impl Fleet {
                 .iter()
                 .map(|check| CheckSpec { name: check.name.clone(), thresholds: check.thresholds })
                 .collect(),
-            damping: None,
+            damping: service.damping.then_some(self.damping),
         });
         let prefixes = self.prefixes.iter().map(|prefix| PrefixSpec {
             services: prefix.services.clone(),
+            weights: prefix.weights.clone(),
             require: prefix.require,
+            degraded: prefix.degraded.clone(),
+            shed: prefix.shed.clone(),
+            damping: prefix.damping.then_some(self.damping),
             ..PrefixSpec::new(prefix.prefix)
         });
+        let mut loads: Vec<String> = Vec::new();
+        for shed in self.prefixes.iter().filter_map(|prefix| prefix.shed.as_ref()) {
+            if !loads.contains(&shed.load) {
+                loads.push(shed.load.clone());
+            }
+        }
         let members = self.sites.iter().filter(|site| !site.router);
         Spec {
             services: services.collect(),
@@ -41,6 +51,7 @@ impl Fleet {
             neighbors: site.neighbors.iter().map(|neighbor| neighbor.name.clone()).collect(),
             members: members.map(|site| Member { name: site.name.clone(), region: None }).collect(),
             site: site.name.clone(),
+            loads,
             ..Spec::default()
         }
     }

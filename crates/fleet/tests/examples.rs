@@ -109,3 +109,71 @@ fn every_example_can_be_steered() {
         }
     }
 }
+
+#[test]
+fn what_the_file_says_of_steering_reaches_it() {
+    use anycast_steer::{Damping, Effect, Manner, Require, Response, ShedSpec, ShedStep};
+
+    let source = "
+[fleet]
+name = 'x'
+asn = 64500
+[prefix.'192.0.2.0/24']
+services = ['web', 'dns']
+weights = { dns = 3 }
+require = '75%'
+damping = true
+degraded = [{ prepend = 1, med = 5, community = ['65535:0', '64500:1'] }]
+shed = { load = 'check queue', pause = '5s', step = [
+    { above = 10, prepend = 1 },
+    { above = 20.5, below = 3, neighbor = ['a'], withdraw = true },
+] }
+[damping]
+half-life = '10s'
+max = '30s'
+[service.web]
+addresses = ['192.0.2.80']
+builtin = 'whoami'
+dns-port = 0
+damping = false
+[service.dns]
+addresses = ['192.0.2.53']
+builtin = 'whoami'
+http-port = 0
+check = [{ type = 'command', name = 'queue', command = ['/bin/true'], address = '192.0.2.53' }]
+[site.fra.neighbor.a]
+address = '198.51.100.0'
+local-address = '198.51.100.1'
+asn = 64501
+export = 'fleet'
+";
+    let report = anycast_fleet::parse("x.toml", source);
+    let fleet = report.fleet.clone().unwrap_or_else(|| panic!("{}", report.render(false)));
+    let spec = fleet.steering(&fleet.sites[0]);
+    let damping = Damping {
+        half_life: Duration::from_secs(10),
+        max: Duration::from_secs(30),
+        ..Damping::default()
+    };
+    let dampings: Vec<_> = spec.services.iter().map(|it| it.damping).collect();
+    assert_eq!(dampings, [None, Some(damping)]);
+    assert_eq!(spec.loads, ["check queue"]);
+    let prefix = &spec.prefixes[0];
+    assert_eq!((&prefix.weights[..], prefix.require), (&[1, 3][..], Require::Percent(75)));
+    assert_eq!(prefix.damping, Some(damping));
+    let tell = |prepend, med, communities: &[u32]| {
+        Effect::Tell(Manner { prepend, med, communities: communities.to_vec() })
+    };
+    let all = |effect| Response { neighbors: None, effect };
+    assert_eq!(prefix.degraded, [all(tell(1, Some(5), &[0xfbf4_0001, 0xffff_0000]))]);
+    let steps = vec![
+        ShedStep { above: 10.0, below: 8.0, response: all(tell(1, None, &[])) },
+        ShedStep {
+            above: 20.5,
+            below: 3.0,
+            response: Response { neighbors: Some(vec!["a".to_owned()]), effect: Effect::Withdraw },
+        },
+    ];
+    let pause = Duration::from_secs(5);
+    assert_eq!(prefix.shed, Some(ShedSpec { load: "check queue".to_owned(), steps, pause }));
+}

@@ -256,6 +256,99 @@ const PREFIXES: &[Row] = &[
         &[(E, "require-too-many", "2")],
     ),
     (
+        "a share of none",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nrequire = \"0%\"")],
+        &[(E, "bad-value", "\"0%\"")],
+    ),
+    (
+        "a share of all",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nrequire = \"100%\"")],
+        &[],
+    ),
+    (
+        "weights of other services",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nweights = { dn = 3 }")],
+        &[(E, "unknown-service", "dn")],
+    ),
+    (
+        "a weight that is no number",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nweights = { dns = \"x\" }")],
+        &[(E, "wrong-type", "\"x\"")],
+    ),
+    (
+        "more needed than services weigh",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nweights = { dns = 3 }\nrequire = 4")],
+        &[(E, "require-too-many", "4")],
+    ),
+    (
+        "as much needed as services weigh",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nweights = { dns = 3 }\nrequire = 3")],
+        &[],
+    ),
+    (
+        "a response that does nothing",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\ndegraded = [{ neighbor = [\"a\"] }]")],
+        &[(E, "missing-key", "{ neighbor = [\"a\"] }")],
+    ),
+    (
+        "a response to a neighbor of no site",
+        &[(
+            "services = [\"dns\"]",
+            "services = [\"dns\"]\ndegraded = [{ neighbor = [\"c\"], prepend = 1 }]",
+        )],
+        &[(E, "unknown-neighbor", "\"c\"")],
+    ),
+    (
+        "a response that does two things",
+        &[(
+            "services = [\"dns\"]",
+            "services = [\"dns\"]\ndegraded = [{ withdraw = true, med = 1 }]",
+        )],
+        &[(W, "unused-key", "1")],
+    ),
+    (
+        "a load that nobody measures",
+        &[(
+            "services = [\"dns\"]",
+            "services = [\"dns\"]\nshed = { load = \"cpus\", step = [{ above = 1, prepend = 1 }] }",
+        )],
+        &[(E, "bad-value", "\"cpus\"")],
+    ),
+    (
+        "a load of no check",
+        &[(
+            "services = [\"dns\"]",
+            "services = [\"dns\"]\nshed = { load = \"check queue\", step = [{ above = 1, prepend = 1 }] }",
+        )],
+        &[(E, "unknown-load", "{ load = \"check queue\", step = [{ above = 1, prepend = 1 }] }")],
+    ),
+    (
+        "shedding without steps",
+        &[("services = [\"dns\"]", "services = [\"dns\"]\nshed = { load = \"cpu\" }")],
+        &[(E, "missing-key", "shed")],
+    ),
+    (
+        "a step that is taken back at once",
+        &[(
+            "services = [\"dns\"]",
+            "services = [\"dns\"]\nshed = { load = \"cpu\", step = [{ above = 1, below = 2, prepend = 1 }] }",
+        )],
+        &[(E, "bad-value", "2")],
+    ),
+    (
+        "steps out of order",
+        &[(
+            "services = [\"dns\"]",
+            "services = [\"dns\"]\nshed = { load = \"cpu\", step = [{ above = 2, prepend = 1 }, { above = 1.5, prepend = 2 }] }",
+        )],
+        &[(E, "bad-value", "1.5")],
+    ),
+    (
+        "damping that frees at once",
+        &[("[site.nyc]\n", "[damping]\nreuse = 4500\n[site.nyc]\n")],
+        &[(E, "bad-value", "4500")],
+    ),
+    (
         "as many needed as there are",
         &[("services = [\"dns\"]", "services = [\"dns\"]\nrequire = 1")],
         &[],

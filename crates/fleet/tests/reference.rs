@@ -36,8 +36,12 @@ fn its_files_are_sound(name: &str) {
 const EVERY_TABLE: &str = "
 [fleet]
 zzzzzzzzzzzz = 1
+[damping]
+zzzzzzzzzzzz = 1
 [prefix.\"192.0.2.0/24\"]
 zzzzzzzzzzzz = 1
+degraded = [{ zzzzzzzzzzzz = 1 }]
+shed = { step = [{ zzzzzzzzzzzz = 1 }], zzzzzzzzzzzz = 1 }
 [service.a]
 zzzzzzzzzzzz = 1
 check = [
@@ -90,6 +94,9 @@ fn the_reference_names_exactly_the_keys_that_there_are() {
         "metrics",
         "tcp-ao",
         "max-prefixes",
+        "degraded",
+        "shed",
+        "step",
     ];
     let mut keys: BTreeSet<String> = tables.map(str::to_owned).into();
     keys.insert("type".to_owned());

@@ -6,9 +6,9 @@ use anycast_bgp::Asn;
 use anycast_steer::Require;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::Prefix;
 use crate::problem::{Problem, Problems, suggestion};
 use crate::read::{Draft, Placed};
+use crate::{Prefix, Probe};
 
 /// The longest prefixes that networks accept from each other (RFC 7454 §6.1.3).
 const LONGEST_V4: u8 = 24;
@@ -19,6 +19,7 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
         it_overlaps_no_other(prefix, &draft.prefixes[..index], problems);
         it_stands_for_services(prefix, draft, problems);
         it_can_be_satisfied(prefix, problems);
+        its_load_is_measured(prefix, draft, problems);
         if is_public(draft) {
             the_internet_takes_its_length(prefix, problems);
         }
@@ -88,18 +89,52 @@ fn has_bad_items(prefix: &Placed<Prefix>) -> bool {
 fn it_can_be_satisfied(prefix: &Placed<Prefix>, problems: &Problems) {
     let Placed { value, at } = prefix;
     let Require::AtLeast(count) = value.require else { return };
-    let total = value.services.len();
-    if total > 0 && usize::try_from(count).map_or(true, |count| count > total) {
-        let message = format!(
-            "{} needs {count} services but stands for {total}: it would never be announced",
-            value.prefix
-        );
+    let total: u64 = value.weights.iter().map(|&weight| u64::from(weight)).sum();
+    if total > 0 && u64::from(count) > total {
+        let message = if value.weights.iter().any(|&weight| weight != 1) {
+            format!(
+                "{} needs services that weigh {count} but all weigh {total}: it would never be \
+                 announced",
+                value.prefix
+            )
+        } else {
+            format!(
+                "{} needs {count} services but stands for {total}: it would never be announced",
+                value.prefix
+            )
+        };
         problems.add(
             Problem::error("require-too-many", at.of("require"), message)
                 .also(at.of("services"), "the services")
                 .help(format!("Write at most {total}, or `\"all\"`.")),
         );
     }
+}
+
+/// `check NAME` prints the number: it is a command.
+fn its_load_is_measured(prefix: &Placed<Prefix>, draft: &Draft, problems: &Problems) {
+    let shed = prefix.value.shed.as_ref();
+    let Some(name) = shed.and_then(|shed| shed.load.strip_prefix("check ")) else { return };
+    let checks = || draft.services.iter().flat_map(|service| &service.value.checks);
+    let printing: Vec<&str> = checks()
+        .filter(|check| matches!(check.probe, Probe::Command { .. }))
+        .map(|check| check.name.as_str())
+        .collect();
+    if printing.contains(&name) {
+        return;
+    }
+    let message = if checks().any(|check| check.name == name) {
+        format!("the check {name:?} is no command: it prints no number")
+    } else {
+        format!("there is no check called {name:?}")
+    };
+    let help = if printing.is_empty() {
+        "Add a `[[service.NAME.check]]` with `type = \"command\"` that prints the number."
+            .to_owned()
+    } else {
+        suggestion(name, &printing, "Write")
+    };
+    problems.add(Problem::error("unknown-load", prefix.at.of("shed"), message).help(help));
 }
 
 fn the_internet_takes_its_length(prefix: &Placed<Prefix>, problems: &Problems) {

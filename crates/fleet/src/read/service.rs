@@ -21,8 +21,9 @@ pub(super) fn read(name: String, mut section: Section<'_>) -> Placed<Service> {
     let addresses = without_repeats(&section, "addresses", addresses);
     let builtin = read_builtin(&mut section);
     let checks = read_checks(&mut section, &addresses, builtin);
+    let damping = section.get("damping", value::boolean).unwrap_or(true);
     let at = section.finish();
-    Placed { value: Service { name, addresses, builtin, checks }, at }
+    Placed { value: Service { name, addresses, builtin, checks, damping }, at }
 }
 
 /// Takes a list that is not empty.
