@@ -17,7 +17,8 @@ Start here:
   anycast lab run tour                 the guided tour
   anycast check fleet.toml             is the fleet file sound?
   anycast run fleet.toml --site fra    the daemon of one site
-  anycast show neighbors               what a running site sees
+  anycast status                       how a running site is
+  anycast show neighbors               what it sees
   anycast neighbor transit-a disable   ends a session until it is enabled again
 
 Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong."
@@ -31,6 +32,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Check(CheckArguments),
     Run(RunArguments),
+    Status(StatusArguments),
+    Why(WhyArguments),
     Show(ShowArguments),
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),
@@ -88,6 +91,46 @@ pub(crate) struct RunArguments {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
+/// Shows how a running site is, on one screen: services, what each neighbor is told of each prefix
+/// and why, drains, and what is not as it should be.
+///
+/// Without --site it shows every site that runs on this machine.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast status
+  anycast status --site fra --json | jq '.[].troubles'
+  anycast status > /dev/null || echo \"look at it\"
+
+Exit codes: 0 all is well; 1 something is degraded, held, drained or down; 2 a site does not answer.")]
+pub(crate) struct StatusArguments {
+    /// Print JSON: a list with an entry for each site.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+/// Says why a prefix is announced as it is: from its services' checks to each neighbor.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast why 192.0.2.0/24
+  anycast why 192.0.2.53               the prefix of the fleet that holds this address
+  anycast why 192.0.2.0/24 --json
+
+Exit codes: 0 announced plainly; 1 not, or held; 2 there is no such prefix, or no answer.")]
+pub(crate) struct WhyArguments {
+    /// A prefix of the fleet, or an address in it.
+    #[arg(value_name = "PREFIX", value_parser = destination)]
+    pub(crate) to: Destination,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
 /// Shows what a running site knows.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -139,6 +182,10 @@ Examples:
     Routes(RoutesArguments),
     /// Services, their checks, and which prefixes are announced.
     Services,
+    /// What falls too often: its penalty, and for how long it is kept down.
+    Damping,
+    /// What is announced only because the fleet would fall below its floor.
+    Floor,
     /// Who may originate which prefix: caches, our own prefixes, received routes by state.
     Rpki,
     Events(EventsArguments),

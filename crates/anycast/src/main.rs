@@ -27,6 +27,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check(arguments) => check::check(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => show::status::status(&arguments),
+        Command::Why(arguments) => show::status::why(&arguments),
         Command::Show(arguments) => show::show(&arguments),
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),

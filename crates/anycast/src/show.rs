@@ -6,6 +6,7 @@ mod events;
 pub(crate) mod neighbors;
 mod routes;
 mod rpki;
+pub(crate) mod status;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,14 @@ pub(crate) fn client(target: &TargetArguments) -> Result<Client, ClientError> {
     }
 }
 
+/// The same, or all that run here if none is named.
+fn clients(target: &TargetArguments) -> Result<Vec<Client>, ClientError> {
+    match (&target.site, &target.socket) {
+        (None, None) => Client::all(),
+        _ => Ok(vec![client(target)?]),
+    }
+}
+
 pub(crate) fn show(arguments: &ShowArguments) -> Result<ExitCode, String> {
     let client = client(&arguments.target).map_err(|error| error.to_string())?;
     runtime()?.block_on(fetch(arguments, &client)).map_err(|error| error.to_string())?;
@@ -41,6 +50,8 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Bmp => "/v1/bmp".to_owned(),
         Shown::Routes(wanted) => return routes::fetch(wanted, arguments.json, client).await,
         Shown::Services => "/v1/services".to_owned(),
+        Shown::Damping => return status::damping(arguments.json, client).await,
+        Shown::Floor => return status::floor(arguments.json, client).await,
         Shown::Rpki => "/v1/rpki".to_owned(),
         Shown::Events(wanted) => return events::fetch(wanted, arguments.json, client).await,
     };
@@ -58,7 +69,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         }
         Shown::Bmp => bmp::stations(&client.get::<Vec<Value>>(&target).await?),
         Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
-        Shown::Routes(_) | Shown::Events(_) => {}
+        Shown::Routes(_) | Shown::Events(_) | Shown::Damping | Shown::Floor => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
         Shown::Rpki => print!("{}", rpki::text(&client.get(&target).await?)),
     }

@@ -81,6 +81,21 @@ impl Client {
         }
     }
 
+    /// The sockets of all sites that run on this machine.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn all() -> Result<Vec<Self>, ClientError> {
+        match Self::only() {
+            Ok(only) => Ok(vec![only]),
+            Err(ClientError::SeveralSites(names)) => {
+                let path = |name: &str| socket_folder().join(format!("{name}.sock"));
+                Ok(names.split(", ").map(|name| Self::new(path(name))).collect())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
     /// Where the socket is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -4,6 +4,7 @@ mod caller;
 mod events;
 mod monitoring;
 mod neighbors;
+mod overview;
 mod routes;
 mod rpki;
 
@@ -27,6 +28,7 @@ use caller::Peer;
 
 use crate::events::EventsAfter;
 use crate::metrics::{self, SiteMetrics};
+use crate::overview as overview_of;
 use crate::rpki::Look;
 use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
 
@@ -46,6 +48,7 @@ pub(crate) enum Question {
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
     Metrics(oneshot::Sender<SiteMetrics>),
+    Overview(oneshot::Sender<Box<overview_of::Look>>),
     /// Something that an operator did: an event.
     Note {
         kind: &'static str,
@@ -125,6 +128,8 @@ pub(crate) async fn serve(
     let router = Router::new()
         .route("/v1/sites", get(sites))
         .route("/v1/services", get(services))
+        .route("/v1/status", get(overview::status))
+        .route("/v1/why", get(overview::why))
         .route("/v1/events", get(events::list))
         .route("/v1/events/stream", get(events::stream))
         .route("/v1/neighbors", get(neighbors::all))

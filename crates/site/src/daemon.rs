@@ -25,6 +25,7 @@ use crate::control::{self, Caller, Question};
 use crate::events::{EventLog, Happening};
 use crate::looking_glass;
 use crate::metrics::{self, CheckTimes, SiteMetrics};
+use crate::overview;
 use crate::rpki::OwnOrigins;
 use crate::state;
 use crate::status::{
@@ -541,6 +542,7 @@ impl Daemon {
             Question::Sites(sender) => drop(sender.send(self.sites())),
             Question::Services(sender) => drop(sender.send(self.services())),
             Question::Metrics(sender) => drop(sender.send(self.metrics())),
+            Question::Overview(sender) => drop(sender.send(Box::new(self.overview()))),
             Question::Rpki(sender) => {
                 drop(sender.send(self.origins.look(&self.announcer.announced())));
             }
@@ -556,6 +558,16 @@ impl Daemon {
                 self.events.record(what);
                 let _ = noted.send(());
             }
+        }
+    }
+
+    fn overview(&self) -> overview::Look {
+        let others = self.fleet.sites.iter().map(|site| site.name.clone());
+        overview::Look {
+            site: self.metrics(),
+            others: others.filter(|name| *name != self.site.name).collect(),
+            in_file: self.neighbors_in_file(),
+            events: self.events.list(),
         }
     }
 

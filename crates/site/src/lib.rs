@@ -11,6 +11,7 @@
 //! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
 //! | [`events`] | what happened |
+//! | [`overview`] | the site on one screen, and why a prefix is as it is |
 //! | [`state`] | where that and more is kept |
 
 #![allow(
@@ -30,6 +31,7 @@ pub mod events;
 mod guard;
 mod looking_glass;
 mod metrics;
+pub mod overview;
 pub mod rpki;
 pub mod state;
 pub mod status;

@@ -70,7 +70,7 @@ fn detail(event: &SiteEvent) -> String {
 }
 
 /// One event on a line of its own, in columns that the next may not know the width of.
-fn line_of(event: &SiteEvent) -> String {
+pub(super) fn line_of(event: &SiteEvent) -> String {
     let cause = event.cause.map(|cause| format!("after {cause}")).unwrap_or_default();
     let SiteEvent { number, kind, subject, .. } = event;
     let time = utc(event.unix_time);

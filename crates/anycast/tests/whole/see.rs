@@ -13,6 +13,7 @@ use crate::site::{Daemon, lab_without_fra};
 as_each_user! {
     events_name_their_causes_and_outlive_a_crash
     prometheus_is_told_what_is
+    one_screen_says_how_a_site_is_and_one_command_why
 }
 
 /// The events of a stream so far.
@@ -163,4 +164,90 @@ fn prometheus_is_told_what_is(user: User) {
         let dropped = sample(&metrics, "anycast_bgp_neighbor_dropped_total{neighbor=\"left\"}");
         if said.iter().sum::<f64>() < 1.0 && dropped >= 1.0 { Ok(()) } else { Err((said, dropped)) }
     });
+}
+
+fn one_screen_says_how_a_site_is_and_one_command_why(user: User) {
+    let desk = Desk::new(user);
+    let flag = desk.write("healthy", "");
+    let check = format!(
+        "builtin = \"whoami\"\n[[service.whoami.check]]\ntype = \"command\"\nname = \"flag\"\n\
+         command = [\"/usr/bin/test\", \"-e\", \"{flag}\"]\naddress = \"127.0.0.1\"\n\
+         interval = \"300ms\"\ntimeout = \"300ms\"\nrise = 1\nfall = 2\n",
+    );
+    desk.write("flagged.toml", FLEET.replace("builtin = \"whoami\"\n", &check));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let ask = |arguments: &[&str]| lab.exec("fra", &[&["anycast"], arguments].concat());
+    ask(&["status"]).failed_with(2, &["cannot reach a site"]);
+    let daemon = Daemon::start(&lab, "flagged.toml");
+    daemon.announces();
+
+    let well = until("all is well", SETTLED, || {
+        let status = ask(&["status"]);
+        if status.code == Some(0) { Ok(status.out) } else { Err(status) }
+    });
+    for words in [
+        "fra (Frankfurt) of test: running for ",
+        "2 of 2 BGP sessions up",
+        "other sites: nyc; not heard of",
+        "whoami",
+        "192.0.2.0/24       announced",
+        "  right            told       -      AS path 64500 64500",
+        "All is well.",
+    ] {
+        assert!(well.contains(words), "{words:?} is not in {well}");
+    }
+    let json = ask(&["status", "--json"]).json();
+    assert_eq!(json[0]["troubles"], serde_json::json!([]));
+    assert_eq!(json[0]["prefixes"][1]["neighbors"][0]["told"], true);
+    let why = ask(&["why", "192.0.2.1"]);
+    assert_eq!(why.code, Some(0), "{why:?}");
+    for words in [
+        "192.0.2.0/24 is announced, for ",
+        "; 2 of 2 neighbors were told",
+        "It stands for all of whoami",
+        "    check flag is up, ",
+        "  left   AS path 64500\n",
+        "check-passed",
+        "announce ",
+    ] {
+        assert!(why.out.contains(words), "{words:?} is not in {}", why.out);
+    }
+
+    assert_eq!(ask(&["neighbor", "left", "disable"]).code, Some(0));
+    let shown = ask(&["status"]);
+    assert_eq!(shown.code, Some(1), "{shown:?}");
+    assert!(shown.out.contains("neighbor left is disabled: disabled by an operator"), "{shown:?}");
+    let why = ask(&["why", "192.0.2.0/24"]).out;
+    assert!(why.contains("left   not told: no session: disabled by an operator"), "{why}");
+    assert_eq!(ask(&["neighbor", "left", "enable"]).code, Some(0));
+    daemon.announces();
+
+    std::fs::remove_file(&flag).expect("it was written");
+    lab.settles("what fails is withdrawn", &[("paris", "nyc"), ("toronto", "nyc")]);
+    let shown = ask(&["status"]);
+    assert_eq!(shown.code, Some(1), "{shown:?}");
+    for words in ["192.0.2.0/24       withdrawn", "service whoami is down: check flag"] {
+        assert!(shown.out.contains(words), "{words:?} is not in {}", shown.out);
+    }
+    let why = ask(&["why", "192.0.2.0/24"]);
+    assert_eq!(why.code, Some(1), "{why:?}");
+    for words in [
+        "192.0.2.0/24 is withdrawn, for ",
+        "; 0 of 2 neighbors were told",
+        "  services: ",
+        "  right  not told: ",
+        "check-failed       whoami/flag",
+        "service-down       whoami",
+        "withdraw           192.0.2.0/24",
+    ] {
+        assert!(why.out.contains(words), "{words:?} is not in {}", why.out);
+    }
+    let json = ask(&["why", "192.0.2.0/24", "--json"]);
+    let json: Value = serde_json::from_str(&json.out).expect("JSON");
+    let chain = json["chain"].as_array().expect("a list").iter().map(|event| &event["kind"]);
+    assert_eq!(chain.collect::<Vec<_>>(), ["check-failed", "service-down", "withdraw"]);
+    ask(&["why", "198.51.100.0/24"]).failed_with(2, &["no prefix of the fleet", "192.0.2.0/24"]);
+    assert!(ask(&["show", "damping"]).out.contains("Nothing fell lately."));
+    let floor = ask(&["show", "floor"]);
+    assert!(floor.out.contains("HELD") && floor.out.contains("stands alone"), "{floor:?}");
 }
