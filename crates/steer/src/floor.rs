@@ -65,6 +65,9 @@ pub struct Record {
     /// Whether an operator drains it.
     #[serde(default)]
     pub drained: bool,
+    /// The newest revision of the shared state that it had seen; 0: nobody may count on this.
+    #[serde(default)]
+    pub seen: u64,
 }
 
 /// Who may withdraw, or has withdrawn, a prefix.
@@ -81,6 +84,14 @@ pub struct FleetView {
     pub sites: BTreeMap<String, Record>,
     /// By prefix.
     pub ledgers: BTreeMap<IpNet, Ledger>,
+}
+
+impl Record {
+    /// Whether both tell the same, whenever they were written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.announces, &self.held, &self.sheds, self.drained)
+            == (&other.announces, &other.held, &other.sheds, other.drained)
+    }
 }
 
 impl FleetView {

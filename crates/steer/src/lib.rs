@@ -9,6 +9,7 @@
 //! | [`drain`] | an operator's drains and their stages |
 //! | [`shed`] | load shed by steps |
 //! | [`floor`] | how many sites must go on announcing, and who may stop |
+//! | [`clerk`] | a site's side of what the fleet's sites share: who is there, and permits |
 //! | [`steer`] | the state machine: everything above in, announcements and questions out |
 //! | [`status`] | the read-only view of it all |
 //! | [`time`] | time as a duration since the driver's start |
@@ -17,6 +18,7 @@
 //! [`Steer::handle_timeout`] at [`Steer::poll_timeout`], and after each drains
 //! [`Steer::poll_action`]. Every action has a cause, and none is given twice.
 
+pub mod clerk;
 pub mod drain;
 pub mod floor;
 pub mod manner;
@@ -31,6 +33,7 @@ pub mod time;
 pub mod verdict;
 mod wish;
 
+pub use clerk::Clerk;
 pub use drain::{Drain, Stage, Target};
 pub use floor::{Bound, FleetView, FloorSpec, Ledger, Member, Record, WhenAlone};
 pub use manner::Manner;

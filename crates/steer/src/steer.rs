@@ -513,6 +513,7 @@ impl Steer {
             held: which(|it| it.held.is_some()),
             sheds: which(|it| it.shedding.level > 0),
             drained: self.drains.iter().any(|it| it.drain.target == Target::Site),
+            seen: 0,
         }
     }
 
