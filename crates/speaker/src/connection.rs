@@ -16,10 +16,12 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::config::{Neighbor, Place};
-use crate::sockopt;
+use crate::{gtsm, sockopt};
 
 /// How long a TCP handshake may take before the attempt counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so long without an octet on a new connection it is worth a word.
+pub(crate) const FIRST_WORD: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to drain, so that a NOTIFICATION is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// Octets that may wait for the peer's window before the tables hold back further UPDATEs.
@@ -38,6 +40,8 @@ pub(crate) enum ConnectionEvent {
     Octets(Vec<u8>, OwnedSemaphorePermit),
     /// There is room again after [`ConnectionHandle::is_full`].
     Writable,
+    /// The peer has said nothing for [`FIRST_WORD`].
+    Silent,
     /// The peer closed, or the connection broke.
     Closed,
 }
@@ -111,6 +115,9 @@ async fn run(
     let (mut reader, mut writer) = stream.into_split();
     let read = async {
         let mut buffer = vec![0; CHUNK];
+        if tokio::time::timeout(FIRST_WORD, reader.readable()).await.is_err() {
+            report(ConnectionEvent::Silent).await;
+        }
         let permits = Arc::new(Semaphore::new(CHUNKS));
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -214,7 +221,10 @@ pub(crate) async fn dial(neighbor: &Neighbor, place: &dyn Place) -> io::Result<T
 /// # Errors
 /// What the kernel says.
 pub(crate) fn prepare_accepted(stream: &TcpStream, neighbor: &Neighbor) -> io::Result<()> {
-    set_ttl(&SockRef::from(stream), neighbor)
+    let socket = SockRef::from(stream);
+    set_ttl(&socket, neighbor)?;
+    gtsm::unguard(&socket);
+    Ok(())
 }
 
 /// The interfaces to which neighbors are bound, each once: each needs listening sockets of its own.
@@ -247,6 +257,8 @@ pub(crate) fn listen(
     for neighbor in neighbors.iter().filter(|n| n.address.is_ipv4() == address.is_ipv4()) {
         expect_neighbor(&SockRef::from(&socket), neighbor)?;
     }
+    let heard = neighbors.iter().copied();
+    gtsm::guard(&SockRef::from(&socket), address, interface, heard)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -315,14 +327,14 @@ fn prepare(socket: &Socket, neighbor: &Neighbor) -> io::Result<()> {
 
 /// A neighbor is reached with just the TTL that it needs; with GTSM with the highest.
 fn set_ttl(socket: &SockRef<'_>, neighbor: &Neighbor) -> io::Result<()> {
-    let hops = neighbor.multihop.unwrap_or(1);
-    let ttl = if neighbor.ttl_security { u8::MAX } else { hops };
+    let ttl = if neighbor.ttl_security { u8::MAX } else { neighbor.multihop.unwrap_or(1) };
     match neighbor.address {
         IpAddr::V4(_) => socket.set_ttl_v4(u32::from(ttl))?,
         IpAddr::V6(_) => socket.set_unicast_hops_v6(u32::from(ttl))?,
     }
     if neighbor.ttl_security {
-        sockopt::set_min_ttl(socket.as_fd(), neighbor.address, u8::MAX - (hops - 1))?;
+        let lowest = gtsm::lowest_ttl(neighbor);
+        sockopt::set_min_ttl(socket.as_fd(), neighbor.address, lowest)?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ use crate::kernel::Kernel;
 use crate::listeners::Listeners;
 use crate::monitor::{self, Sight};
 use crate::mrt::{Recorder, Updates};
-use crate::peer::{Peer, dial_error, peer_id};
+use crate::peer::{Peer, dial_error, peer_id, silence};
 use crate::peers::Peers;
 use crate::speaker::SpeakerEvent;
 
@@ -431,13 +431,8 @@ impl Driver {
                     Ok(stream) => self.connected(index, Connection::Dialled, stream),
                     Err(error) => {
                         let why = dial_error(&peer.neighbor, &error);
-                        let news = peer.unreachable.as_ref() != Some(&why);
-                        peer.unreachable = Some(why.clone());
                         peer.session.handle_dial_failed(now);
-                        if news {
-                            let name = peer.neighbor.name.clone();
-                            self.report(SpeakerEvent::NeighborUnreachable { name, why });
-                        }
+                        self.unreachable(index, why);
                     }
                 }
                 self.perform_actions(index);
@@ -453,6 +448,10 @@ impl Driver {
                         self.peers[index].session.handle_octets(now, connection, &octets);
                     }
                     ConnectionEvent::Writable => {}
+                    ConnectionEvent::Silent => {
+                        let why = silence(&self.peers[index].neighbor);
+                        self.unreachable(index, why);
+                    }
                     ConnectionEvent::Closed => {
                         *self.peers[index].slot(connection) = None;
                         self.peers[index].session.handle_closed(now, connection);

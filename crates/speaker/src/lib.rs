@@ -16,6 +16,7 @@ mod bmp;
 mod config;
 mod connection;
 mod driver;
+mod gtsm;
 mod handle;
 mod kernel;
 mod limits;

@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::config::{Neighbor, Place};
 use crate::connection;
 use crate::driver::Event;
+use crate::gtsm;
 use crate::speaker::BindError;
 
 /// The listening sockets of a speaker. Their tasks are in the set of whoever opens them.
@@ -99,6 +100,9 @@ impl Listeners {
         for listening in self.open.iter().filter(|it| it.hears(neighbor)) {
             connection::expect_neighbor(&SockRef::from(&*listening.socket), neighbor)
                 .map_err(|source| key(neighbor, source))?;
+            listening
+                .guard(others.iter().copied().chain([neighbor]))
+                .map_err(|source| BindError::Listen { address: listening.address, source })?;
         }
         let Some(interface) = neighbor.interface.as_deref() else { return Ok(()) };
         if self.open.iter().any(|it| it.via.as_deref() == Some(interface)) {
@@ -133,6 +137,8 @@ impl Listeners {
             for other in others.iter().filter(|it| it.address == neighbor.address) {
                 let _ = connection::expect_neighbor(&socket, other);
             }
+            // Less than what the kernel took before.
+            let _ = listening.guard(others.iter().copied());
         }
     }
 }
@@ -140,6 +146,12 @@ impl Listeners {
 impl Listening {
     fn hears(&self, neighbor: &Neighbor) -> bool {
         self.address.is_ipv4() == neighbor.address.is_ipv4()
+    }
+
+    /// Hears none of those with GTSM from too far.
+    fn guard<'a>(&self, neighbors: impl Iterator<Item = &'a Neighbor>) -> std::io::Result<()> {
+        let socket = SockRef::from(&*self.socket);
+        gtsm::guard(&socket, self.address, self.via.as_deref(), neighbors)
     }
 }
 

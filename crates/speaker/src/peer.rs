@@ -11,7 +11,7 @@ use anycast_bgp::time::Instant;
 use tokio::task::AbortHandle;
 
 use crate::config::{Config, Neighbor};
-use crate::connection::ConnectionHandle;
+use crate::connection::{ConnectionHandle, FIRST_WORD};
 use crate::limits::Held;
 
 /// One neighbor as the driver sees it.
@@ -194,9 +194,19 @@ impl Peer {
     }
 }
 
+/// What may be wrong where nothing that a neighbor with GTSM sends is heard.
+const TOO_FAR: &str = " (with ttl-security: is it without, or farther away than we think?)";
+
+/// That a neighbor to which there is a connection says nothing, in words.
+pub(crate) fn silence(neighbor: &Neighbor) -> String {
+    let hint = if neighbor.ttl_security { TOO_FAR } else { "" };
+    format!("connected, but it has said nothing for {} s{hint}", FIRST_WORD.as_secs())
+}
+
 /// Why a neighbor cannot be reached, in words.
 pub(crate) fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
     let hint = match (error.kind(), neighbor.password.is_some()) {
+        (io::ErrorKind::TimedOut, _) if neighbor.ttl_security => TOO_FAR,
         (io::ErrorKind::TimedOut, true) => " (a wrong address or MD5 password?)",
         (io::ErrorKind::TimedOut, false) => " (a wrong address, a filter, or MD5 asked for?)",
         (io::ErrorKind::ConnectionRefused, _) => " (no BGP daemon listens there)",

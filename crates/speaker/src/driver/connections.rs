@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::{Driver, Event};
 use crate::connection::{self, ConnectionHandle};
+use crate::speaker::SpeakerEvent;
 
 /// The least time between KEEPALIVEs that only ask for a sign of life.
 const KEEPALIVE_PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +30,16 @@ impl Driver {
             let _ = sender.send(Event::Dialled { peer: index, attempt, result }).await;
         });
         self.peers[index].dial = Some((attempt, task.abort_handle()));
+    }
+
+    /// Notes why a neighbor cannot be reached, and reports it if that is news.
+    pub(super) fn unreachable(&mut self, index: usize, why: String) {
+        let peer = &mut self.peers[index];
+        if peer.unreachable.as_ref() != Some(&why) {
+            peer.unreachable = Some(why.clone());
+            let name = peer.neighbor.name.clone();
+            self.report(SpeakerEvent::NeighborUnreachable { name, why });
+        }
     }
 
     pub(super) fn accepted(&mut self, stream: TcpStream, from: IpAddr, via: Option<&str>) {
