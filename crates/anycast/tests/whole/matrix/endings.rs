@@ -1,5 +1,7 @@
 //! How sessions end, and what both ends say of it.
 
+use std::sync::atomic::Ordering;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -86,6 +88,66 @@ pub(super) fn a_peer_with_too_many_of_our_prefixes_says_so() {
                 let (code, subcode, _) = notification(peer, session, "last_received");
                 (code, subcode) == (6, 1)
             });
+        }
+    });
+}
+
+/// Ours is the limit; it rests for two seconds, and goes on doing so as long as it sends too many.
+pub(super) fn a_peer_that_sends_too_many_prefixes_rests_and_comes_back() {
+    let mut knobs = Knobs::with("max-prefixes = { limit = 2, restart-after = \"2s\" }");
+    knobs.prefixes = 3;
+    Stand::new(knobs).beside(ALL, both_families, |peer| {
+        for session in &peer.sessions {
+            peer.until("we send a Cease", || {
+                let (code, subcode, _) = notification(peer, session, "last_sent");
+                (code, subcode) == (6, 1)
+            });
+            peer.until("it tells our Cease", || {
+                let text = peer.program.tells(peer, session);
+                let words = peer.program.too_many_prefixes();
+                text.to_lowercase().contains(words)
+            });
+            peer.until("it was let in again", || peer.counter(session, "established") > 1);
+        }
+        // The last prefix is away from now on: the session stays.
+        peer.kill();
+        peer.one_less.store(true, Ordering::Relaxed);
+        peer.start();
+        peer.meets();
+        for session in &peer.sessions {
+            let status = peer.status(session);
+            assert_eq!(status["received"], 2, "{status:#}");
+            assert_eq!(status["held"], Value::Null, "{status:#}");
+        }
+    });
+}
+
+/// GoBGP 3.10, ExaBGP 4.2 and OpenBGPD 7.7 have no BFD.
+pub(super) fn bfd_notices_a_frozen_peer_long_before_the_hold_time() {
+    let mut knobs = Knobs::with("bfd = { interval = \"200ms\", multiplier = 3 }");
+    knobs.bfd = Some(200);
+    Stand::new(knobs).beside(&only(&["bird", "frr"]), both_families, |peer| {
+        peer.meets();
+        let is_watched = |session| peer.status(session)["bfd"] == "Up";
+        for session in &peer.sessions {
+            peer.until("BFD is up", || is_watched(session));
+        }
+        peer.signal(Signal::SIGSTOP);
+        for session in &peer.sessions {
+            // The hold time is 90 s, and this is less.
+            peer.until("the session is down", || !peer.is_up(session));
+            let (code, subcode, _) = notification(peer, session, "last_sent");
+            assert_eq!((code, subcode), (6, 10), "BFD Down (RFC 9384)");
+            let status = peer.status(session);
+            assert!(
+                status["last_down"].as_str().is_some_and(|it| it.contains("BFD")),
+                "{status:#}"
+            );
+        }
+        peer.signal(Signal::SIGCONT);
+        peer.meets();
+        for session in &peer.sessions {
+            peer.until("BFD is up again", || is_watched(session));
         }
     });
 }

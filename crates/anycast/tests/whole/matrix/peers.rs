@@ -58,6 +58,11 @@ pub(super) trait Program: Sync {
     /// Ends the session with a message for the daemon's operator (RFC 9003).
     fn shuts_down(&self, peer: &Peer<'_>, session: &Session, message: &str);
 
+    /// Its words, in small letters, for a Cease of subcode 1.
+    fn too_many_prefixes(&self) -> &'static str {
+        "maximum number of prefixes reached"
+    }
+
     /// All that it says of the session: its state, capabilities, why it last ended.
     fn tells(&self, peer: &Peer<'_>, session: &Session) -> String;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::peers::{ALL, Community};
+use super::peers::{ALL, Community, only};
 use super::stand::{Knobs, OUR_ASN, OURS, Peer, Session, Stand, both_families};
 
 /// The words for what a peer shows of our route.
@@ -86,6 +86,34 @@ pub(super) fn routes_are_sent_again_when_either_end_asks() {
                 peer.counter(session, "updates_out") > before
             });
             assert_eq!(peer.counter(session, "dropped"), dropped);
+        }
+    });
+}
+
+/// BIRD and FRR have the capability (RFC 8654); the routes of either end carry so many communities
+/// that they fit no shorter message.
+pub(super) fn an_update_of_more_than_4096_octets_passes_both_ways() {
+    const CROWD: u16 = 1100;
+    let list: Vec<String> = (0..CROWD).map(|it| format!("\"{OUR_ASN}:{it}\"")).collect();
+    let mut knobs = Knobs::with(&format!("communities = [{}]", list.join(", ")));
+    knobs.crowd = CROWD;
+    Stand::new(knobs).beside(&only(&["bird", "frr"]), both_families, |peer| {
+        peer.meets();
+        for session in &peer.sessions {
+            let status = peer.status(session);
+            let in_force = &status["capabilities_in_words"]["in_force"];
+            let in_force = in_force.as_array().expect("a list");
+            assert!(in_force.contains(&"extended messages".into()), "{in_force:?}");
+            let route = peer.received(session, &peer.prefixes(session.v6)[0]).expect("it is there");
+            let found = route["communities"].as_array().expect("a list");
+            assert_eq!(found.len(), usize::from(CROWD));
+            let text = ours_as_seen(peer, session);
+            // BIRD has a comma there.
+            let theirs = text.matches(&format!("{OUR_ASN},")).count();
+            let theirs = theirs + text.matches(&format!("{OUR_ASN}:")).count();
+            // FRR shows no longer line; a message is taken whole or not at all.
+            let shown = if peer.program.name() == "frr" { 800 } else { usize::from(CROWD) };
+            assert!(theirs >= shown, "{theirs}: {text}");
         }
     });
 }

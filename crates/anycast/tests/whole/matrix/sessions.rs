@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::peers::{ALL, only};
-use super::stand::{Knobs, Peer, Stand, both_families, many};
+use super::stand::{Knobs, Peer, Stand, both_families, dropped_for_ttl, many};
 
 pub(super) fn sessions_over_ipv4_and_ipv6_exchange_routes() {
     Stand::new(Knobs::default()).beside(ALL, both_families, |peer| {
@@ -50,6 +50,22 @@ pub(super) fn with_ttl_security_at_both_ends_they_meet() {
         for session in &peer.sessions {
             assert_eq!(peer.status(session)["ttl_security"], true);
         }
+    });
+}
+
+/// The peers send with a TTL of 1, or of 64, as if routers were between.
+pub(super) fn what_comes_from_too_far_is_not_heard_and_we_say_so() {
+    let knobs = Knobs::with("ttl-security = true");
+    Stand::new(knobs).beside(ALL, both_families, |peer| {
+        for session in &peer.sessions {
+            peer.until("we say why", || {
+                let status = peer.status(session);
+                status["last_down"].as_str().is_some_and(|it| it.contains("ttl-security"))
+            });
+            let status = peer.status(session);
+            assert_eq!(status["counters"]["messages_in"], 0, "{status:#}");
+        }
+        assert!(dropped_for_ttl() > 0);
     });
 }
 

@@ -1,6 +1,8 @@
 //! What one test of the matrix runs on: the daemon in the test's network namespace, and each other
 //! implementation in one of its own, at the other end of a link.
 
+mod looks;
+
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +15,6 @@ use std::time::{Duration, Instant};
 use anycast_lab::peers::Run;
 use anycast_site::client::Client;
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::peers::Program;
@@ -21,8 +22,6 @@ use crate::program::{Desk, Process, User, finish, skip, until};
 
 /// Far more than anything takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often to look: each look is a process or a question of HTTP, of five threads.
-const LOOK: Duration = Duration::from_millis(50);
 pub(super) const OUR_ASN: u32 = 64500;
 /// What the site announces.
 pub(super) const OURS: [&str; 2] = ["192.0.2.0/24", "2001:db8:ac::/48"];
@@ -57,6 +56,7 @@ pub(super) fn run_in_namespace(name: &str) {
 
 /// How the two ends of a test's sessions are configured.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature of its own")]
 pub(super) struct Knobs {
     /// What the peer has as secret; ours is always `s3cret` if there is one.
     pub(super) password: Option<&'static str>,
@@ -75,6 +75,14 @@ pub(super) struct Knobs {
     pub(super) crowd: u16,
     /// How many prefixes the peer announces in each family.
     pub(super) prefixes: u8,
+    /// The peer offers ADD-PATH both ways, and has two paths to each of its prefixes.
+    pub(super) paths: bool,
+    /// The peer asks for its routes to be kept while it restarts, and would keep ours.
+    pub(super) restarts: bool,
+    /// The peer watches us by BFD, with three packets of so many milliseconds.
+    pub(super) bfd: Option<u16>,
+    /// Lines in our site.
+    pub(super) site: String,
     /// Lines in each of our neighbors.
     pub(super) ours: String,
     /// Lines at the end of our fleet file.
@@ -93,6 +101,10 @@ impl Default for Knobs {
             leaving: false,
             crowd: 0,
             prefixes: 1,
+            paths: false,
+            restarts: false,
+            bfd: None,
+            site: String::new(),
             ours: base(""),
             fleet: String::new(),
         }
@@ -132,6 +144,8 @@ pub(super) struct Peer<'s> {
     pub(super) asn: u32,
     /// Whether its identifier is to be below the daemon's at the next start.
     pub(super) below_us: AtomicBool,
+    /// Whether the last of its prefixes is missing at the next start.
+    pub(super) one_less: AtomicBool,
     pub(super) knobs: &'s Knobs,
     pub(super) sessions: Vec<Session>,
     /// Its own files.
@@ -261,6 +275,7 @@ impl Stand {
             program,
             asn: OUR_ASN + 1 + u32::try_from(index).expect("few"),
             below_us: AtomicBool::new(false),
+            one_less: AtomicBool::new(false),
             knobs: &self.knobs,
             sessions,
             folder,
@@ -290,8 +305,8 @@ impl Stand {
              [prefix.\"{}\"]\nservices = [\"any\"]\n\
              [service.any]\naddresses = [\"192.0.2.1\", \"2001:db8:ac::1\"]\n\
              [site.here]\ncity = \"Frankfurt\"\nrouter-id = \"192.0.2.200\"\n\
-             stop-wait = \"1ms\"\n",
-            OURS[0], OURS[1]
+             stop-wait = \"1ms\"\n{}",
+            OURS[0], OURS[1], knobs.site
         );
         self.desk.write("password", "s3cret\n");
         for peer in peers {
@@ -329,6 +344,21 @@ impl Stand {
         });
         *self.daemon.lock().expect("nobody panics with it") = Some(daemon);
     }
+
+    /// The daemon dies without a word.
+    pub(super) fn kill(&self) {
+        drop(self.daemon.lock().expect("nobody panics with it").take());
+    }
+
+    /// A file in the folder of the fleet file.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.desk.path(name)
+    }
+
+    /// What runs things beside the daemon.
+    pub(super) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
 }
 
 impl Drop for Stand {
@@ -347,6 +377,12 @@ fn counter(netstat: &str, name: &str) -> u64 {
         pair.get(1)?.split(' ').nth(at)?.parse().ok()
     });
     found.next().unwrap_or_else(|| panic!("{name} is not in {netstat}"))
+}
+
+/// How many segments came to our ends with a TTL that is too low.
+pub(super) fn dropped_for_ttl() -> u64 {
+    let ours = fs::read_to_string("/proc/net/netstat").expect("the kernel counts");
+    counter(&ours, "TCPMinTTLDrop")
 }
 
 /// A session over each of IPv4 and IPv6, for its own family.
@@ -419,7 +455,7 @@ impl Peer<'_> {
     }
 
     /// `ip` in its namespace.
-    fn ip(&self, arguments: &str) {
+    pub(super) fn ip(&self, arguments: &str) {
         let said = self.within(&["ip"], &arguments.split(' ').collect::<Vec<_>>());
         assert!(said.is_empty(), "ip {arguments}: {said}");
     }
@@ -456,7 +492,8 @@ impl Peer<'_> {
     /// The prefixes that it announces in the session's family.
     pub(super) fn prefixes(&self, v6: bool) -> Vec<String> {
         let index = self.index;
-        (0..self.knobs.prefixes)
+        let missing = u8::from(self.one_less.load(Ordering::Relaxed));
+        (0..self.knobs.prefixes - missing)
             .map(|number| {
                 if v6 {
                     format!("2001:db8:{}:{number:x}::/64", 10 + index)
@@ -520,87 +557,6 @@ impl Peer<'_> {
             let group = nix::unistd::Pid::from_raw(leader.id().try_into().expect("a pid"));
             nix::sys::signal::killpg(group, signal).expect("it lives");
         }
-    }
-
-    /// Waits until `holds`.
-    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        self.until_it_is(what, || if holds() { Ok(()) } else { Err("not yet") });
-    }
-
-    /// Waits until there is a value; what was seen instead is told if there never is.
-    pub(super) fn until_it_is<T>(
-        &self,
-        what: &str,
-        mut look: impl FnMut() -> Result<T, &'static str>,
-    ) -> T {
-        let begin = Instant::now();
-        loop {
-            match look() {
-                Ok(seen) => return seen,
-                Err(why) if begin.elapsed() > PATIENCE => panic!(
-                    "{}: not within {PATIENCE:?}: {what}: {why}\n{:#?}",
-                    self.program.name(),
-                    self.sessions.iter().map(|it| self.status(it)).collect::<Vec<_>>()
-                ),
-                Err(_) => std::thread::sleep(LOOK),
-            }
-        }
-    }
-
-    fn get(&self, target: &str) -> Value {
-        let answer = self.runtime.block_on(self.client.get(target));
-        answer.unwrap_or_else(|error| panic!("{target}: {error}"))
-    }
-
-    /// What the daemon says of the session.
-    pub(super) fn status(&self, session: &Session) -> Value {
-        self.get(&format!("/v1/neighbors/{}", session.name))
-    }
-
-    /// One of the session's counters at the daemon.
-    pub(super) fn counter(&self, session: &Session, name: &str) -> u64 {
-        self.status(session)["counters"][name].as_u64().expect("a number")
-    }
-
-    pub(super) fn is_up(&self, session: &Session) -> bool {
-        self.status(session)["state"] == "Established"
-    }
-
-    /// Gives the daemon an order about the session.
-    pub(super) fn order(&self, session: &Session, order: &Value) {
-        let target = format!("/v1/neighbors/{}", session.name);
-        let done = self.runtime.block_on(self.client.post_for_text(&target, order));
-        done.unwrap_or_else(|error| panic!("{order}: {error}"));
-    }
-
-    /// The route that the daemon has had of the session, before policy.
-    pub(super) fn received(&self, session: &Session, prefix: &str) -> Option<Value> {
-        let rows = self.get(&format!("/v1/routes?received={}&prefix={prefix}", session.name));
-        rows.as_array().expect("a list").first().cloned()
-    }
-
-    /// The routes that the daemon has to a prefix, after policy.
-    pub(super) fn routes(&self, prefix: &str) -> Vec<Value> {
-        self.get(&format!("/v1/routes?prefix={prefix}")).as_array().expect("a list").clone()
-    }
-
-    /// Waits until all sessions are up and each end has the other's routes.
-    pub(super) fn meets(&self) {
-        for session in &self.sessions {
-            self.exchanges(session);
-        }
-    }
-
-    /// Waits until the session is up and each end has the other's routes.
-    pub(super) fn exchanges(&self, session: &Session) {
-        self.until("the session is up", || self.is_up(session));
-        for prefix in self.prefixes(session.v6) {
-            self.until("the daemon has its route", || self.received(session, &prefix).is_some());
-        }
-        let ours = OURS[usize::from(session.v6)];
-        self.until("it has the daemon's route", || {
-            self.program.route(self, session, ours).is_some()
-        });
     }
 
     /// How many segments came to either end of the link signed with another secret.

@@ -89,6 +89,17 @@ fn own(peer: &Peer<'_>) -> String {
             let _ = write!(text, "route {prefix} unreachable; ");
         }
         text.push_str("}\n");
+        if peer.knobs.paths {
+            let _ =
+                write!(text, "protocol static more_{family} {{ {family} {{ preference 99; }}; ");
+            for prefix in peer.prefixes(v6) {
+                let _ = write!(text, "route {prefix} unreachable; ");
+            }
+            text.push_str("}\n");
+        }
+    }
+    if peer.knobs.bfd.is_some() {
+        text.push_str("protocol bfd { }\n");
     }
     text
 }
@@ -111,8 +122,15 @@ fn write_session(text: &mut String, peer: &Peer<'_>, session: &Session) {
     if let Some(role) = knobs.role {
         let _ = writeln!(text, "  local role {};", role.replace('-', "_"));
     }
+    if knobs.restarts {
+        text.push_str("  graceful restart on;\n  graceful restart time 60;\n");
+    }
+    if let Some(interval) = knobs.bfd {
+        let _ = writeln!(text, "  bfd {{ interval {interval} ms; multiplier 3; }};");
+    }
+    let paths = if knobs.paths { " add paths on;" } else { "" };
     let limit =
         knobs.limit.map_or(String::new(), |it| format!(" import limit {it} action disable;"));
     let family = if session.v6 { "ipv6" } else { "ipv4" };
-    let _ = write!(text, "  {family} {{ import all; export filter tell;{limit} }};\n}}\n");
+    let _ = write!(text, "  {family} {{ import all; export filter tell;{limit}{paths} }};\n}}\n");
 }

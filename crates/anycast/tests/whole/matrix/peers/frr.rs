@@ -1,4 +1,4 @@
-//! FRRouting: zebra, without which bgpd knows no next hop, and bgpd.
+//! FRRouting: zebra, without which bgpd knows no next hop, bgpd, and bfdd where it is wanted.
 
 use std::fmt::Write;
 
@@ -11,6 +11,7 @@ pub(super) struct Frr;
 
 const ZEBRA: &str = "/usr/lib/frr/zebra";
 const PROGRAM: &str = "/usr/lib/frr/bgpd";
+const BFD: &str = "/usr/lib/frr/bfdd";
 const CLIENT: &str = "/usr/bin/vtysh";
 
 impl Program for Frr {
@@ -19,7 +20,7 @@ impl Program for Frr {
     }
 
     fn tools(&self) -> &'static [&'static str] {
-        &[ZEBRA, PROGRAM, CLIENT]
+        &[ZEBRA, PROGRAM, BFD, CLIENT]
     }
 
     fn configure(&self, peer: &Peer<'_>) -> Vec<Command> {
@@ -33,10 +34,27 @@ impl Program for Frr {
             command.keep_user = true;
             command
         };
-        vec![
-            start(ZEBRA, "zebra", "hostname frr\n", zserv.clone()),
-            start(PROGRAM, "bgpd", &text(peer), peer.folder.join("bgpd.vty")),
-        ]
+        if peer.knobs.paths {
+            // A second path to each, besides that of `network`.
+            for (v6, option) in [(false, "-4"), (true, "-6")] {
+                for prefix in peer.prefixes(v6) {
+                    peer.ip(&format!("{option} route replace blackhole {prefix}"));
+                }
+            }
+        }
+        let mut commands = vec![start(ZEBRA, "zebra", "hostname frr\n", zserv.clone())];
+        if let Some(interval) = peer.knobs.bfd {
+            let text = format!(
+                "hostname frr\nbfd\n profile fast\n  detect-multiplier 3\n  \
+                 receive-interval {interval}\n  transmit-interval {interval}\n exit\nexit\n"
+            );
+            let mut bfd = start(BFD, "bfdd", &text, peer.folder.join("bfdd.vty"));
+            let socket = peer.folder.join("bfdd.sock");
+            bfd.argv.extend(["--bfdctl".to_owned(), shown(&socket).to_owned()]);
+            commands.push(bfd);
+        }
+        commands.push(start(PROGRAM, "bgpd", &text(peer), peer.folder.join("bgpd.vty")));
+        commands
     }
 
     fn route(&self, peer: &Peer<'_>, session: &Session, prefix: &str) -> Option<String> {
@@ -81,11 +99,20 @@ fn ask(peer: &Peer<'_>, question: &str) -> String {
 
 fn text(peer: &Peer<'_>) -> String {
     // bgpd takes a policy for absent until some seconds after it appeared: it comes first.
-    let mut text = "hostname frr\nlog stdout\nroute-map OUT permit 10\n".to_owned();
-    let communities = peer.communities().join(" ");
-    if !communities.is_empty() {
-        let _ = writeln!(text, " set community {communities} additive");
+    // It would send a route back to whom it has it from.
+    let mut text = "hostname frr\nlog stdout\nbgp as-path access-list OWN permit ^$\n\
+                    route-map OWN permit 10\n match as-path OWN\n"
+        .to_owned();
+    // Its lines hold some hundred words.
+    for (index, communities) in peer.communities().chunks(100).enumerate() {
+        let _ = writeln!(
+            text,
+            "route-map OUT permit {}\n set community {} additive\n on-match next",
+            10 + index,
+            communities.join(" ")
+        );
     }
+    text.push_str("route-map OUT permit 100\n");
     if let Some((large, target)) = peer.other_communities() {
         let _ = writeln!(text, " set large-community {large} additive");
         let _ = writeln!(text, " set extcommunity rt {target}");
@@ -98,6 +125,12 @@ fn text(peer: &Peer<'_>) -> String {
         peer.asn,
         peer.router_id()
     );
+    if peer.knobs.restarts {
+        text.push_str(
+            " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n \
+             bgp graceful-restart restart-time 60\n",
+        );
+    }
     for session in &peer.sessions {
         write_session(&mut text, peer, session);
     }
@@ -106,10 +139,17 @@ fn text(peer: &Peer<'_>) -> String {
         for prefix in peer.prefixes(v6) {
             let _ = writeln!(text, "  network {prefix} route-map OUT");
         }
+        if peer.knobs.paths {
+            text.push_str("  redistribute kernel route-map OUT\n");
+        }
         for session in peer.sessions.iter().filter(|session| session.v6 == v6) {
             let at = &session.ours;
             let _ = writeln!(text, "  neighbor {at} activate");
             // What it hears is not sent on, so that each session is for itself.
+            let _ = writeln!(text, "  neighbor {at} route-map OWN out");
+            if peer.knobs.paths {
+                let _ = writeln!(text, "  neighbor {at} addpath-tx-all-paths");
+            }
             if let Some(limit) = peer.knobs.limit {
                 let _ = writeln!(text, "  neighbor {at} maximum-prefix {limit}");
             }
@@ -138,5 +178,8 @@ fn write_session(text: &mut String, peer: &Peer<'_>, session: &Session) {
     }
     if let Some(role) = knobs.role {
         let _ = writeln!(text, " neighbor {at} local-role {role}");
+    }
+    if knobs.bfd.is_some() {
+        let _ = writeln!(text, " neighbor {at} bfd\n neighbor {at} bfd profile fast");
     }
 }

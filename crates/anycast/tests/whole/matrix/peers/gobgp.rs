@@ -34,10 +34,13 @@ impl Program for GoBgp {
         let argv = [PROGRAM, "-f", shown(&config), "--api-hosts", &target];
         let mut commands = vec![daemon(&[&argv[..], &more].concat(), Some(socket))];
         let communities = peer.communities().join(",");
+        let paths: &[&str] = if peer.knobs.paths { &["1", "2"] } else { &["0"] };
         for (v6, family) in [(false, "ipv4"), (true, "ipv6")] {
-            for prefix in peer.prefixes(v6) {
+            for (prefix, path) in
+                peer.prefixes(v6).iter().flat_map(|it| paths.iter().map(move |path| (it, path)))
+            {
                 let argv = [CLIENT, "--target", &target, "global", "rib", "add", "-a", family];
-                let mut argv = [&argv[..], &[&prefix]].concat();
+                let mut argv = [&argv[..], &[prefix, "identifier", path]].concat();
                 if !communities.is_empty() {
                     argv.extend(["community", &communities]);
                 }
@@ -115,6 +118,9 @@ fn write_session(text: &mut String, peer: &Peer<'_>, session: &Session) {
         text,
         "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}\"\n"
     );
+    if knobs.paths {
+        text.push_str("[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8\n");
+    }
     if let Some(limit) = knobs.limit {
         let _ = write!(text, "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = {limit}\n");
     }

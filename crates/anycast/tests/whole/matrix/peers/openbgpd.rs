@@ -72,6 +72,10 @@ impl Program for OpenBgpd {
         ask(peer, &["neighbor", &session.ours, "down", message]);
     }
 
+    fn too_many_prefixes(&self) -> &'static str {
+        "received max-prefix exceeded"
+    }
+
     fn tells(&self, peer: &Peer<'_>, session: &Session) -> String {
         ask(peer, &["show", "neighbor", &session.ours]) + &peer.log()
     }
