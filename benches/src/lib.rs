@@ -10,6 +10,7 @@
     reason = "measuring is reading clocks and starting processes"
 )]
 
+pub mod checkers;
 pub mod feeder;
 pub mod figures;
 pub mod full_table;
