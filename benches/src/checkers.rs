@@ -210,7 +210,7 @@ fn bird_of_healthchecker(prefixes: &Path) -> String {
     format!(
         "router id {};\ninclude \"{}\";\nprotocol device {{ }}\n\
          protocol static {{ ipv4; route {ADDRESS}/32 blackhole; }}\n\
-         protocol bgp router {{\n local {} as {};\n neighbor {} as {};\n \
+         protocol bgp to_router {{\n local {} as {};\n neighbor {} as {};\n \
          connect delay time 1;\n \
          ipv4 {{ import none; export where net ~ ACAST_PS_ADVERTISE; next hop self; }};\n}}\n",
         LINK[1],
@@ -239,7 +239,11 @@ pub fn router() -> String {
          export all; }}; }}\n{}{}",
         LINK[0],
         site("under_test", LINK, "all"),
-        site("next", NEXT, "filter { bgp_path.prepend(64500); bgp_path.prepend(64500); accept; }"),
+        site(
+            "next_site",
+            NEXT,
+            "filter { bgp_path.prepend(64500); bgp_path.prepend(64500); accept; }"
+        ),
     )
 }
 
@@ -249,7 +253,7 @@ pub fn next_site() -> String {
     format!(
         "router id {};\nprotocol device {{ }}\n\
          protocol static {{ ipv4; route {ADDRESS}/32 blackhole; }}\n\
-         protocol bgp router {{\n local {} as {};\n neighbor {} as {};\n connect delay time 1;\n \
+         protocol bgp to_router {{\n local {} as {};\n neighbor {} as {};\n connect delay time 1;\n \
          ipv4 {{ import none; export all; next hop self; }};\n}}\n",
         NEXT[1], NEXT[1], ASNS[1], NEXT[0], ASNS[0],
     )

@@ -33,7 +33,7 @@ const CONTENDERS: [Contender; 6] = [
 /// How long a program may take to withdraw, or to announce again.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A question that is not answered by then is lost.
-const LATE: Duration = Duration::from_millis(5);
+const LATE: Duration = Duration::from_millis(1);
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -81,12 +81,12 @@ fn build() -> Result<(), Failure> {
         ip(&format!("netns add {name}"))?;
         ip(&format!("link add dev {name} type veth peer name up netns {name}"))?;
         ip(&format!("addr add {near}/31 dev {name}"))?;
-        ip(&format!("link set {name} up"))?;
+        ip(&format!("link set dev {name} up"))?;
         for command in [
-            "link set lo up".to_owned(),
+            "link set dev lo up".to_owned(),
             format!("addr add {ADDRESS}/32 dev lo"),
             format!("addr add {far}/31 dev up"),
-            "link set up up".to_owned(),
+            "link set dev up up".to_owned(),
         ] {
             ip(&format!("-n {name} {command}"))?;
         }
