@@ -26,8 +26,19 @@ pub struct Contender {
     pub program: Program,
     /// As it comes, or as fast as it can.
     pub timers: Timers,
-    /// How often its service is killed.
+    /// What becomes of its service.
+    pub end: End,
+    /// How often.
     pub kills: usize,
+}
+
+/// How a service ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// By SIGKILL.
+    Killed,
+    /// By SIGSTOP: it is there, but does not answer.
+    Frozen,
 }
 
 /// The programs.

@@ -17,18 +17,31 @@ use std::time::{Duration, Instant};
 
 use anycast_benches::Failure;
 use anycast_benches::checkers::{
-    ADDRESS, Contender, LINK, NEXT, PORT, Program, Timers, inside, next_site, router, spawn,
+    ADDRESS, Contender, End, LINK, NEXT, PORT, Program, Timers, inside, next_site, router, spawn,
 };
 use anycast_benches::figures::{Samples, print, print_ratio};
 use anycast_benches::speakers::Folder;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-const CONTENDERS: [Contender; 6] = [
-    Contender { program: Program::Ours, timers: Timers::Default, kills: 100 },
-    Contender { program: Program::Ours, timers: Timers::Fast, kills: 100 },
-    Contender { program: Program::ExaBgp, timers: Timers::Fast, kills: 100 },
-    Contender { program: Program::Healthchecker, timers: Timers::Fast, kills: 100 },
-    Contender { program: Program::ExaBgp, timers: Timers::Default, kills: 5 },
-    Contender { program: Program::Healthchecker, timers: Timers::Default, kills: 5 },
+const CONTENDERS: [Contender; 7] = [
+    Contender { program: Program::Ours, timers: Timers::Default, end: End::Killed, kills: 100 },
+    Contender { program: Program::Ours, timers: Timers::Fast, end: End::Killed, kills: 100 },
+    Contender { program: Program::Ours, timers: Timers::Fast, end: End::Frozen, kills: 100 },
+    Contender { program: Program::ExaBgp, timers: Timers::Fast, end: End::Killed, kills: 100 },
+    Contender {
+        program: Program::Healthchecker,
+        timers: Timers::Fast,
+        end: End::Killed,
+        kills: 100,
+    },
+    Contender { program: Program::ExaBgp, timers: Timers::Default, end: End::Killed, kills: 5 },
+    Contender {
+        program: Program::Healthchecker,
+        timers: Timers::Default,
+        end: End::Killed,
+        kills: 5,
+    },
 ];
 /// How long a program may take to withdraw, or to announce again.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -150,7 +163,12 @@ struct Figures {
     answer: Samples,
 }
 
-fn one_kill(figures: &mut Figures, folder: &Path, service_a: &mut Child) -> Result<(), Failure> {
+fn one_end(
+    figures: &mut Figures,
+    how: End,
+    folder: &Path,
+    service_a: &mut Child,
+) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let killed = Instant::now();
     let route = {
@@ -162,7 +180,10 @@ fn one_kill(figures: &mut Figures, folder: &Path, service_a: &mut Child) -> Resu
             killed.elapsed()
         })
     };
-    end(service_a)?;
+    match how {
+        End::Killed => end(service_a)?,
+        End::Frozen => kill(Pid::from_raw(i32::try_from(service_a.id())?), Signal::SIGSTOP)?,
+    }
     let answered = loop {
         let asked = killed.elapsed();
         if ask()?.as_deref() == Some("b") {
@@ -176,6 +197,9 @@ fn one_kill(figures: &mut Figures, folder: &Path, service_a: &mut Child) -> Resu
     let route = route.join().map_err(|_| "the watcher of the route died")?;
     figures.route.add(route.as_secs_f64() * 1e3);
     figures.answer.add(answered.as_secs_f64() * 1e3);
+    if how == End::Frozen {
+        end(service_a)?;
+    }
     *service_a = service("a", folder)?;
     Ok(())
 }
@@ -190,7 +214,7 @@ fn contend(contender: Contender, folder: &Path, kills: usize) -> Result<Figures,
             // Not at the same phase of any timer every time.
             let phase = u64::try_from(kill * 37 % 100)?;
             std::thread::sleep(Duration::from_millis(300 + phase));
-            one_kill(&mut figures, folder, &mut service_a)?;
+            one_end(&mut figures, contender.end, folder, &mut service_a)?;
         }
         Ok::<(), Failure>(())
     })();
@@ -217,10 +241,10 @@ fn measure(most: usize) -> Result<(), Failure> {
     }
     processes.push(service("b", folder.path())?);
     wait_for("b")?;
-    println!("SIGKILL of a service that is checked by TCP; a question as soon as the last is lost");
+    println!("A service that is checked by TCP ends; a question as soon as the last one is lost");
     let mut ours: Option<Figures> = None;
     for contender in CONTENDERS {
-        let Contender { program, timers, kills } = contender;
+        let Contender { program, timers, end, kills } = contender;
         let how = match timers {
             Timers::Default => "as it comes",
             Timers::Fast => "ten checks a second, one failure",
@@ -230,9 +254,10 @@ fn measure(most: usize) -> Result<(), Failure> {
             continue;
         }
         let figures = contend(contender, folder.path(), kills.min(most))?;
-        println!("{}, {how}", program.name());
-        print("killed → route gone", &figures.route, "ms", 1);
-        print("killed → asked what the next site answers", &figures.answer, "ms", 1);
+        let what = if end == End::Frozen { "frozen" } else { "killed" };
+        println!("{}, {how}, {what}", program.name());
+        print("until the route is gone", &figures.route, "ms", 1);
+        print("until asked what the next site answers", &figures.answer, "ms", 1);
         match &ours {
             Some(ours) => {
                 print_ratio("route gone, over ours as it comes", &figures.route, &ours.route);
