@@ -124,11 +124,16 @@ impl Contender {
             Timers::Default => "",
             Timers::Fast => "interval = \"100ms\"\ntimeout = \"100ms\"\nfall = 1\nrise = 1\n",
         };
+        // The kernel takes connections for a frozen process too.
+        let check = match self.end {
+            End::Killed => "\"tcp\"",
+            End::Frozen => "\"udp\"\nsend = \"?\"\nexpect = \"a\"",
+        };
         let fleet = format!(
             "[fleet]\nname = \"bench\"\nasn = {}\n\
              [prefix.\"{ADDRESS}/32\"]\nservices = [\"it\"]\n\
              [service.it]\naddresses = [\"{ADDRESS}\"]\ndamping = false\n\
-             [[service.it.check]]\ntype = \"tcp\"\nport = {PORT}\n{timers}\
+             [[service.it.check]]\ntype = {check}\nport = {PORT}\n{timers}\
              [site.a]\nrouter-id = \"{}\"\nlisten = false\nkernel-routes = false\n\
              [site.a.neighbor.router]\naddress = \"{}\"\nlocal-address = \"{}\"\nasn = {}\n\
              export = \"fleet\"\n",
