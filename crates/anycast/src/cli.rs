@@ -1,10 +1,14 @@
 //! The command line.
 
+mod reload;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anycast_bgp::IpNet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
 #[derive(Debug, Parser)]
@@ -19,6 +23,7 @@ Start here:
   anycast run fleet.toml --site fra    the daemon of one site
   anycast status                       how a running site is
   anycast show neighbors               what it sees
+  anycast reload --confirm-within 60s  the changed file in force, or undone by itself
   anycast neighbor transit-a disable   ends a session until it is enabled again
 
 Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong."
@@ -34,6 +39,9 @@ pub(crate) enum Command {
     Run(RunArguments),
     Status(StatusArguments),
     Why(WhyArguments),
+    Reload(ReloadArguments),
+    Confirm(ConfirmArguments),
+    Rollback(RollbackArguments),
     Show(ShowArguments),
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),
@@ -67,7 +75,8 @@ pub(crate) struct CheckArguments {
 
 /// Runs one site: announces its prefixes by BGP while their services are healthy.
 ///
-/// On SIGTERM or SIGINT it withdraws first, waits (`stop-wait`), then stops serving.
+/// On SIGTERM or SIGINT it withdraws first, waits (`stop-wait`), then stops serving. On SIGHUP it
+/// reads the fleet file again, as by `anycast reload`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod lab;
 mod mrt;
+mod reload;
 mod run;
 mod show;
 mod table;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Status(arguments) => show::status::status(&arguments),
         Command::Why(arguments) => show::status::why(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Confirm(arguments) => reload::confirm(&arguments.target),
+        Command::Rollback(arguments) => reload::rollback(&arguments.target),
         Command::Show(arguments) => show::show(&arguments),
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),

@@ -12,8 +12,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
     // This very file, even if another has taken its name since: built-in services match the daemon.
     let program = "/proc/self/exe".into();
+    // However the working directory changes, and in messages to whoever is elsewhere.
+    let file = std::path::absolute(&arguments.fleet)
+        .map_err(|error| format!("cannot find {}: {error}", arguments.fleet.display()))?;
     let options = Options {
         fleet,
+        file,
         site: arguments.site.clone(),
         control: arguments.socket.clone(),
         state_dir: arguments.state_dir.clone(),

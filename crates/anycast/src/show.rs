@@ -107,6 +107,9 @@ fn sites(sites: &[SiteRow]) {
         rows.collect(),
     );
     println!("\n* this site; of the others only the fleet file is known here");
+    for warning in sites.iter().filter_map(|site| site.warning.as_ref()) {
+        println!("{warning}");
+    }
 }
 
 /// A field of a JSON row as text: no quotes, nothing for null, lists with spaces.

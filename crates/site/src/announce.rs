@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
+use anycast_bgp::policy::Policy;
 use anycast_bgp::{Attributes, IpNet};
 use anycast_fleet::{Fleet, Site, Told};
 use anycast_speaker::Handle;
@@ -23,6 +24,37 @@ pub(crate) struct Announcer {
 impl Announcer {
     pub(crate) fn new(speaker: Handle) -> Self {
         Self { speaker, told: BTreeMap::new(), in_policy: HashMap::new(), prepends: HashMap::new() }
+    }
+
+    pub(crate) const fn speaker(&self) -> &Handle {
+        &self.speaker
+    }
+
+    /// The fleet is another: who was told what is carried over by the neighbors' names, and each
+    /// that was there before is told by its new policy. Who is new is told nothing until the
+    /// steering says so.
+    pub(crate) fn adopt(&mut self, before: &Site, fleet: &Fleet, site: &Site) {
+        let then = |name: &String| before.neighbors.iter().position(|it| it.name == *name);
+        let places: Vec<Option<usize>> =
+            site.neighbors.iter().map(|neighbor| then(&neighbor.name)).collect();
+        for told in self.told.values_mut() {
+            let old = std::mem::take(told);
+            let carried = places.iter().map(|place| old.get((*place)?).cloned().flatten());
+            *told = carried.collect();
+        }
+        let stays = |name: &String| site.neighbor(name).is_some();
+        self.prepends.retain(|name, _| stays(name));
+        for index in 0..site.neighbors.len() {
+            self.set_policy(fleet, site, index);
+        }
+        self.in_policy.retain(|name, _| stays(name));
+    }
+
+    /// The export policy of the neighbor of this index.
+    pub(crate) fn policy(&self, fleet: &Fleet, site: &Site, index: usize) -> Policy {
+        let neighbor = &site.neighbors[index];
+        let more = self.prepends(&neighbor.name);
+        neighbor.steered_export_policy(fleet, site, more, &self.told_to(index))
     }
 
     /// The prefixes that any neighbor is told of.
@@ -86,11 +118,8 @@ impl Announcer {
     }
 
     fn set_policy(&mut self, fleet: &Fleet, site: &Site, index: usize) {
-        let neighbor = &site.neighbors[index];
-        let told = self.told_to(index);
-        let policy =
-            neighbor.steered_export_policy(fleet, site, self.prepends(&neighbor.name), &told);
-        self.speaker.set_export(&neighbor.name, policy);
-        self.in_policy.insert(neighbor.name.clone(), told);
+        let name = &site.neighbors[index].name;
+        self.speaker.set_export(name, self.policy(fleet, site, index));
+        self.in_policy.insert(name.clone(), self.told_to(index));
     }
 }

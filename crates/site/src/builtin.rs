@@ -25,14 +25,14 @@ pub const READY: &str = "ready";
 pub enum BuiltinEvent {
     /// Its sockets are open.
     Ready {
-        /// Its index in the fleet.
+        /// Its number.
         service: usize,
         /// The process.
         pid: u32,
     },
     /// Its process is no more.
     Gone {
-        /// Its index in the fleet.
+        /// Its number.
         service: usize,
         /// How it ended, in words.
         why: String,
@@ -40,7 +40,7 @@ pub enum BuiltinEvent {
 }
 
 /// The command line that serves one service, as the program understands it.
-fn arguments(fleet: &Fleet, site: &Site, service: &Service) -> Vec<OsString> {
+pub(crate) fn arguments(fleet: &Fleet, site: &Site, service: &Service) -> Vec<OsString> {
     let Some(Builtin::Whoami { dns_port, http_port }) = service.builtin else { return Vec::new() };
     let mut arguments: Vec<OsString> = ["whoami", "--fleet", &fleet.name, "--site", &site.name]
         .into_iter()
@@ -55,16 +55,15 @@ fn arguments(fleet: &Fleet, site: &Site, service: &Service) -> Vec<OsString> {
     arguments
 }
 
-/// Keeps the child of service number `index` running until `stop` says so; reports to `events`.
+/// Keeps the child of the service of this number running until `stop` says so; reports to
+/// `events`.
 pub(crate) async fn keep(
     program: PathBuf,
-    fleet: &Fleet,
-    site: &Site,
-    index: usize,
+    arguments: Vec<OsString>,
+    service: usize,
     events: mpsc::Sender<BuiltinEvent>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let arguments = arguments(fleet, site, &fleet.services[index]);
     let mut wait = RESTART_WAIT;
     loop {
         let started = tokio::time::Instant::now();
@@ -77,12 +76,12 @@ pub(crate) async fn keep(
             .spawn();
         let why = match spawned {
             Ok(child) => tokio::select! {
-                why = watch_child(child, index, &events) => why,
+                why = watch_child(child, service, &events) => why,
                 _ = stop.wait_for(|stop| *stop) => return,
             },
             Err(error) => format!("cannot be started: {error}"),
         };
-        if events.send(BuiltinEvent::Gone { service: index, why }).await.is_err() {
+        if events.send(BuiltinEvent::Gone { service, why }).await.is_err() {
             return;
         }
         if started.elapsed() >= STABLE_AFTER {

@@ -5,6 +5,7 @@ mod events;
 mod monitoring;
 mod neighbors;
 mod overview;
+mod reload;
 mod routes;
 mod rpki;
 
@@ -29,6 +30,7 @@ use caller::Peer;
 use crate::events::EventsAfter;
 use crate::metrics::{self, SiteMetrics};
 use crate::overview as overview_of;
+use crate::reload::{ReloadOrder, ReloadReport, ReloadStatus};
 use crate::rpki::Look;
 use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
 
@@ -45,6 +47,11 @@ pub(crate) enum Question {
     WatchEvents(oneshot::Sender<watch::Receiver<u64>>),
     Rpki(oneshot::Sender<Look>),
     Prepend(PrependOrder, Caller, oneshot::Sender<Result<(), String>>),
+    /// Read the fleet file again.
+    Reload(ReloadOrder, Caller, oneshot::Sender<ReloadReport>),
+    ReloadStatus(oneshot::Sender<ReloadStatus>),
+    Confirm(Caller, oneshot::Sender<Result<String, String>>),
+    RollBack(Caller, oneshot::Sender<Result<String, String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
     Metrics(oneshot::Sender<SiteMetrics>),
@@ -142,6 +149,9 @@ pub(crate) async fn serve(
         .route("/v1/rpki", get(rpki::report))
         .route("/v1/prepend", post(prepend))
         .route("/metrics", get(metrics))
+        .route("/v1/reload", get(reload::status).post(reload::reload))
+        .route("/v1/reload/confirm", post(reload::confirm))
+        .route("/v1/reload/rollback", post(reload::roll_back))
         .layer(axum::middleware::from_fn(caller::of_socket))
         .with_state(api);
     axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await

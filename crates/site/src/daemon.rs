@@ -2,6 +2,16 @@
 //!
 //! One task owns the steering and takes in everything that happens, one thing at a time; the
 //! checks, the built-in services, the speaker and the control socket are tasks around it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `around` | addresses, built-in services and the like, which change when the fleet does |
+//! | `reload` | the fleet file read again |
+//! | `slots` | numbers of services and checks that outlive a reload |
+
+mod around;
+mod reload;
+mod slots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -11,20 +21,19 @@ use std::time::Duration;
 
 use anycast_bgp::IpNet;
 use anycast_fleet::{Builtin, Fleet, Relation, Site};
-use anycast_speaker::{BindError, Handle, Speaker, SpeakerEvent};
+use anycast_speaker::{BindError, Speaker, SpeakerEvent};
 use anycast_steer::{Action, Change, Instant, Outcome, Steer, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
-use crate::address::{self, Added};
+use self::reload::{Reload, Revision};
+use crate::address;
 use crate::announce::Announcer;
-use crate::builtin::{self, BuiltinEvent};
+use crate::builtin::BuiltinEvent;
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
 use crate::events::{EventLog, Happening};
-use crate::looking_glass;
-use crate::metrics::{self, CheckTimes, SiteMetrics};
+use crate::metrics::{CheckTimes, SiteMetrics};
 use crate::overview;
 use crate::rpki::OwnOrigins;
 use crate::state;
@@ -34,6 +43,8 @@ use crate::status::{
 use crate::steering;
 use crate::translate;
 use crate::watch::{self as deaths, Deaths};
+use around::{Addresses, Around, Builtins, Server};
+use slots::Slots;
 
 /// How long the speaker may take at the end: a second for the NOTIFICATIONs, and what the kernel
 /// takes to remove a full table.
@@ -46,6 +57,8 @@ const CHECKERS: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The fleet.
     pub fleet: Fleet,
+    /// Where it was read from, to be read again.
+    pub file: PathBuf,
     /// Which of its sites this is.
     pub site: String,
     /// Where the control socket goes; `None`: [`control::default_socket`].
@@ -94,29 +107,22 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
 
     // Everything that can fail is opened before anything is announced.
     let path = options.control.unwrap_or_else(|| control::default_socket(&site.name));
     let (listener, _socket_file) = control::open(&path)
         .await
         .map_err(|source| Error::Control { path: path.clone(), source })?;
-    let glass = match site.looking_glass {
-        Some(address) => match looking_glass::open(address).await {
-            Ok(listener) => Some(listener),
-            Err(source) => return Err(Error::LookingGlass { address, source }),
-        },
-        None => None,
-    };
-    let meter = match site.metrics {
-        Some(address) => match metrics::open(address).await {
-            Ok(listener) => Some(listener),
-            Err(source) => return Err(Error::Metrics { address, source }),
-        },
-        None => None,
-    };
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
-    let speaker =
-        Speaker::bind(translate::speaker_config(&fleet, &site)?, Some(speaker_events)).await?;
+    let config = translate::speaker_config(&fleet, &site)?;
+    let revision = Revision::new(&fleet, &config.neighbors);
+    let speaker = Speaker::bind(config, Some(speaker_events)).await?;
+    let (question_sender, mut questions) = mpsc::channel(16);
+    let mut glass = Server::looking_glass(speaker.handle());
+    let glass_listener = glass.open(site.looking_glass).await?;
+    let mut meter = Server::metrics(question_sender.clone(), speaker.handle());
+    let meter_listener = meter.open(site.metrics).await?;
     if site.router {
         // Other machines of the site serve; this one passes on what they announce.
         fleet.services.clear();
@@ -128,38 +134,34 @@ pub async fn run(options: Options) -> Result<(), Error> {
     handle.set_stations(&site.name, translate::stations(&fleet));
     handle.set_updates(translate::updates(&fleet));
     let mut speaker_task = tokio::spawn(speaker.run());
-    let (question_sender, mut questions) = mpsc::channel(16);
-    let meter = meter.map(|listener| {
-        let (questions, speaker) = (question_sender.clone(), handle.clone());
-        tokio::spawn(metrics::serve(listener, metrics::Sources { questions, speaker }))
-    });
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
-    let glass = glass.map(|glass| tokio::spawn(looking_glass::serve(glass, handle.clone())));
+    glass.serve(site.looking_glass, glass_listener);
+    meter.serve(site.metrics, meter_listener);
 
     let asked = options.state_dir.as_deref();
     let events = EventLog::open(&state::folder(asked, site.state_dir.as_deref(), &site.name));
-    let (origins, mut from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
-    let mut daemon = Daemon::new(fleet, site, handle.clone(), origins, events);
-    daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
+    let (origins, from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
     let (check_events, mut from_checks) = mpsc::channel(256);
-    daemon.start_checks(&check_events);
+    let (reload, mut from_file) = Reload::new(options.file, revision);
+    let announcer = Announcer::new(handle.clone());
+    let mut daemon = Daemon::new(fleet, site, announcer, origins, events, check_events, reload);
+    daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
+    daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
-    let (stop_builtins, stop) = watch::channel(false);
-    let mut builtins = JoinSet::new();
+    let mut builtins = Builtins::new(options.program, builtin_events);
     for (index, service) in daemon.fleet.services.iter().enumerate() {
         if service.builtin.is_some() {
-            let (program, fleet) = (options.program.clone(), daemon.fleet.clone());
-            let (site, events, stop) = (daemon.site.clone(), builtin_events.clone(), stop.clone());
-            builtins.spawn(async move {
-                builtin::keep(program, &fleet, &site, index, events, stop).await;
-            });
+            let number = daemon.slots.service(index);
+            builtins.start(&daemon.fleet, &daemon.site, index, number, None);
         }
     }
-    let mut deaths = daemon.watch_deaths();
+    let mut around = Around::new(addresses, builtins, (glass, meter), from_rpki);
+    around.deaths = daemon.watch_deaths();
     daemon.steer_on(Trigger::Nothing);
 
     let mut look_after_checkers = tokio::time::interval(CHECKERS);
     let failure = loop {
+        let reload_due = daemon.next_reload_due(&around);
         tokio::select! {
             _ = terminate.recv() => {
                 daemon.stop("SIGTERM");
@@ -174,13 +176,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 let why = ended.map_or_else(|error| error.to_string(), |()| "it returned".into());
                 break Some(Error::Speaker(why));
             }
-            _ = look_after_checkers.tick() => daemon.replace_dead_checkers(&check_events),
+            _ = hang_up.recv() => daemon.hang_up(),
+            _ = look_after_checkers.tick() => daemon.replace_dead_checkers(),
             Some(event) = from_checks.recv() => daemon.handle_check(event),
-            Some(event) = from_builtins.recv() => daemon.handle_builtin(event, &check_events),
+            Some(event) = from_builtins.recv() => daemon.handle_builtin(event),
             Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
-            Some(event) = from_rpki.recv() => daemon.origins.handle(event, &mut daemon.events),
-            Some(question) = questions.recv() => daemon.answer(question),
-            death = next_death(&mut deaths) => daemon.handle_death(death),
+            Some(event) = around.from_rpki.recv() => daemon.origins.handle(event, &mut daemon.events),
+            Some(question) = questions.recv() => daemon.answer_any(question, &mut around).await,
+            Some(reading) = from_file.recv() => daemon.handle_reading(reading, &mut around).await,
+            death = around::next_death(&mut around.deaths) => daemon.handle_death(death),
+            () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
         }
     };
@@ -215,52 +220,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     }
     // Who asks or reports from here on is told that nobody listens, and does not wait.
     drop((questions, from_checks, from_builtins));
-    let _ = stop_builtins.send(true);
-    while builtins.join_next().await.is_some() {}
-    addresses.remove().await;
+    around.builtins.stop_all().await;
+    around.addresses.remove_all().await;
     daemon.events.close(&daemon.site.name);
     control.abort();
-    for server in [glass, meter].into_iter().flatten() {
-        server.abort();
-    }
+    around.glass.close();
+    around.meter.close();
     failure.map_or(Ok(()), Err)
-}
-
-async fn next_death(deaths: &mut Option<Deaths>) -> deaths::Event {
-    match deaths {
-        Some(deaths) => deaths.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The service addresses that this daemon put on the loopback interface.
-struct Addresses(Vec<IpAddr>);
-
-impl Addresses {
-    async fn add(fleet: &Fleet) -> Result<Self, Error> {
-        let mut ours = Self(Vec::new());
-        for service in &fleet.services {
-            for &address in &service.addresses {
-                match address::add(address).await {
-                    Ok(Added::New) => ours.0.push(address),
-                    Ok(Added::AlreadyThere) => {}
-                    Err(source) => {
-                        ours.remove().await;
-                        return Err(Error::Address { address, source });
-                    }
-                }
-            }
-        }
-        Ok(ours)
-    }
-
-    async fn remove(self) {
-        for address in self.0 {
-            if let Err(error) = address::remove(address).await {
-                tracing::warn!("cannot remove {address} from the loopback interface: {error}");
-            }
-        }
-    }
 }
 
 /// What the steering was told: what its actions follow from.
@@ -289,15 +255,20 @@ struct Daemon {
     established: usize,
     origins: OwnOrigins,
     check_times: CheckTimes,
+    check_events: mpsc::Sender<check::Event>,
+    slots: Slots,
+    reload: Reload,
 }
 
 impl Daemon {
     fn new(
         fleet: Fleet,
         site: Site,
-        speaker: Handle,
+        announcer: Announcer,
         origins: OwnOrigins,
         events: EventLog,
+        check_events: mpsc::Sender<check::Event>,
+        reload: Reload,
     ) -> Self {
         let steer = fleet.steer_at(&site);
         Self {
@@ -307,10 +278,13 @@ impl Daemon {
             started: tokio::time::Instant::now(),
             runners: HashMap::new(),
             pids: HashMap::new(),
-            announcer: Announcer::new(speaker),
+            announcer,
             established: 0,
             origins,
             check_times: CheckTimes::default(),
+            check_events,
+            slots: Slots::new(&fleet),
+            reload,
             fleet,
             site,
         }
@@ -337,32 +311,37 @@ impl Daemon {
     }
 
     /// Starts the checks of services that others serve; a built-in's start when it is ready.
-    fn start_checks(&mut self, events: &mpsc::Sender<check::Event>) {
+    fn start_checks(&mut self) {
         for index in 0..self.fleet.services.len() {
             if self.fleet.services[index].builtin.is_none() {
-                self.start_checks_of(index, events);
+                self.start_checks_of(index);
             }
         }
     }
 
-    fn start_checks_of(&mut self, index: usize, events: &mpsc::Sender<check::Event>) {
-        let service = &self.fleet.services[index];
-        for (number, check) in service.checks.iter().enumerate() {
-            let runner = Runner {
-                service: index,
-                check: number,
-                probe: translate::check(service, check),
-                interval: check.interval,
-                jitter: check.jitter,
-                rise: check.thresholds.rise,
-                fall: check.thresholds.fall,
-            };
-            self.runners.insert((index, number), runner.spawn(events.clone()));
+    fn start_checks_of(&mut self, index: usize) {
+        for number in 0..self.fleet.services[index].checks.len() {
+            self.start_check(index, number);
         }
     }
 
+    fn start_check(&mut self, index: usize, number: usize) {
+        let service = &self.fleet.services[index];
+        let check = &service.checks[number];
+        let runner = Runner {
+            service: self.slots.service(index),
+            check: self.slots.check(index, number),
+            probe: translate::check(service, check),
+            interval: check.interval,
+            jitter: check.jitter,
+            rise: check.thresholds.rise,
+            fall: check.thresholds.fall,
+        };
+        self.runners.insert((index, number), runner.spawn(self.check_events.clone()));
+    }
+
     /// If a checker dies, the announcement dies with it; another one may prove the service anew.
-    fn replace_dead_checkers(&mut self, events: &mpsc::Sender<check::Event>) {
+    fn replace_dead_checkers(&mut self) {
         let dead = self.runners.iter().filter(|(_, runner)| runner.is_dead());
         let services: BTreeSet<usize> = dead.map(|((service, _), _)| *service).collect();
         for service in services {
@@ -371,7 +350,7 @@ impl Daemon {
             let died = self.events.warn("checker-died", name, "");
             self.steer.handle_gone(self.now(), service, why);
             self.steer_on(Trigger::Event(died));
-            self.start_checks_of(service, events);
+            self.start_checks_of(service);
         }
     }
 
@@ -396,25 +375,29 @@ impl Daemon {
     }
 
     fn handle_check(&mut self, event: check::Event) {
-        let ours = self.fleet.services[event.service].builtin.is_some();
-        if ours && !self.pids.contains_key(&event.service) {
+        // One that a reload ended may have had its outcome on the way.
+        let Some((service, check)) = self.slots.check_of(event.check) else { return };
+        let ours = self.fleet.services[service].builtin.is_some();
+        if ours && !self.pids.contains_key(&service) {
             // Seen before its process died, told after.
             return;
         }
-        self.check_times.add(event.service, event.check, event.outcome.is_ok(), event.took);
+        self.check_times.add(service, check, event.outcome.is_ok(), event.took);
         let outcome = match event.outcome {
             Ok(()) => Outcome::Pass,
             Err(failure) => Outcome::Fail(failure.to_string()),
         };
-        let trigger =
-            Trigger::Check { service: event.service, check: event.check, outcome: outcome.clone() };
-        self.steer.handle_result(self.now(), event.service, event.check, outcome);
+        let trigger = Trigger::Check { service, check, outcome: outcome.clone() };
+        self.steer.handle_result(self.now(), service, check, outcome);
         self.steer_on(trigger);
     }
 
-    fn handle_builtin(&mut self, event: BuiltinEvent, checks: &mpsc::Sender<check::Event>) {
+    fn handle_builtin(&mut self, event: BuiltinEvent) {
+        let (BuiltinEvent::Ready { service, .. } | BuiltinEvent::Gone { service, .. }) = &event;
+        // One that a reload ends serves on for a while.
+        let Some(service) = self.slots.service_of(*service) else { return };
         let trigger = match event {
-            BuiltinEvent::Ready { service, pid } => {
+            BuiltinEvent::Ready { pid, .. } => {
                 self.pids.insert(service, pid);
                 let name = self.fleet.services[service].name.clone();
                 let started = self.events.add("service-started", &name, &format!("process {pid}"));
@@ -422,11 +405,11 @@ impl Daemon {
                 if self.runners.keys().any(|(of, _)| *of == service) {
                     self.poke(service);
                 } else {
-                    self.start_checks_of(service, checks);
+                    self.start_checks_of(service);
                 }
                 started
             }
-            BuiltinEvent::Gone { service, why } => {
+            BuiltinEvent::Gone { why, .. } => {
                 self.pids.remove(&service);
                 let name = &self.fleet.services[service].name;
                 let ended = self.events.add("service-ended", name, &why);
@@ -552,6 +535,11 @@ impl Daemon {
                 drop(sender.send(self.prepend(&order, &caller)));
             }
             Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
+            // The daemon is stopping.
+            Question::Reload(..)
+            | Question::ReloadStatus(_)
+            | Question::Confirm(..)
+            | Question::RollBack(..) => {}
             Question::Note { kind, subject, detail, by, noted } => {
                 let (subject, detail, by) = (&*subject, &*detail, by.name());
                 let what = Happening { kind, subject, detail, by, ..Happening::default() };
@@ -605,6 +593,7 @@ impl Daemon {
                     .then(|| self.announcer.announced().iter().map(IpNet::to_string).collect()),
                 established: this.then_some(self.established),
                 uptime_seconds: this.then(|| self.started.elapsed().as_secs_f64()),
+                warning: self.reload.status().warning().filter(|_| this),
             }
         };
         self.fleet.sites.iter().map(row).collect()

@@ -32,6 +32,7 @@ mod guard;
 mod looking_glass;
 mod metrics;
 pub mod overview;
+pub mod reload;
 pub mod rpki;
 pub mod state;
 pub mod status;

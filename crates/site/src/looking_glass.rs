@@ -16,7 +16,6 @@ mod shape;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anycast_speaker::Handle;
@@ -31,14 +30,6 @@ use crate::guard::Guarded;
 
 /// So many walk the table at a time; others wait for a while.
 const WALKS: usize = 2;
-
-/// Opens the socket.
-///
-/// # Errors
-/// It cannot be opened.
-pub(crate) async fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
 
 /// Answers until the task is dropped.
 pub(crate) async fn serve(listener: TcpListener, speaker: Handle) -> io::Result<()> {

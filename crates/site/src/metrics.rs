@@ -19,7 +19,6 @@ mod tests;
 mod text;
 
 use std::io;
-use std::net::SocketAddr;
 
 use anycast_speaker::Handle;
 use axum::Router;
@@ -37,14 +36,6 @@ use crate::guard::Guarded;
 
 /// The type of the text format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Opens the socket.
-///
-/// # Errors
-/// It cannot be opened.
-pub(crate) async fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
 
 /// Who is asked for the values.
 #[derive(Clone)]

@@ -79,19 +79,36 @@ impl OwnOrigins {
         site: &Site,
         speaker: Handle,
     ) -> (Self, mpsc::UnboundedReceiver<RpkiEvent>) {
-        let (sender, events) = mpsc::unbounded_channel();
-        let usable =
-            |rpki: &&anycast_fleet::Rpki| !rpki.caches.is_empty() || rpki.vrp_file.is_some();
-        let sources = site.rpki(fleet).filter(usable).map(|rpki| {
-            let (caches, file) = (rpki.caches.clone(), rpki.vrp_file.clone());
-            Rpki::start(RpkiConfig { caches, file, place: Arc::new(Here) }, speaker, sender)
-        });
-        let prefixes = fleet.prefixes.iter().map(|own| own.prefix);
-        let own = prefixes.flat_map(|prefix| {
-            let own = move |origin| Own { prefix, origin, is_invalid: false };
-            site.seen_origins(&prefix).into_iter().map(own)
-        });
-        (Self { sources, vrps: None, own: own.collect() }, events)
+        let (sources, events) = start_sources(fleet, site, speaker);
+        (Self { sources, vrps: None, own: own_origins(fleet, site) }, events)
+    }
+
+    /// Fetches VRPs from elsewhere from now on; those that there are count until others are there,
+    /// or until there is nowhere to get any.
+    pub(crate) fn restart(
+        &mut self,
+        fleet: &Fleet,
+        site: &Site,
+        speaker: &Handle,
+    ) -> mpsc::UnboundedReceiver<RpkiEvent> {
+        // The old ones first: they must not speak after the new ones.
+        self.sources = None;
+        let (sources, events) = start_sources(fleet, site, speaker.clone());
+        if sources.is_none() {
+            self.vrps = None;
+            speaker.set_vrps(None);
+        }
+        self.sources = sources;
+        events
+    }
+
+    /// The fleet is another: of the prefixes and origins in both, what was said stands.
+    pub(crate) fn adopt(&mut self, fleet: &Fleet, site: &Site) {
+        let old = std::mem::replace(&mut self.own, own_origins(fleet, site));
+        for own in &mut self.own {
+            let same = |it: &&Own| (it.prefix, it.origin) == (own.prefix, own.origin);
+            own.is_invalid = old.iter().find(same).is_some_and(|it| it.is_invalid);
+        }
     }
 
     pub(crate) fn handle(&mut self, event: RpkiEvent, log: &mut EventLog) {
@@ -170,6 +187,29 @@ impl OwnOrigins {
             prefixes: self.own.iter().map(row).collect(),
         }
     }
+}
+
+fn start_sources(
+    fleet: &Fleet,
+    site: &Site,
+    speaker: Handle,
+) -> (Option<Rpki>, mpsc::UnboundedReceiver<RpkiEvent>) {
+    let (sender, events) = mpsc::unbounded_channel();
+    let usable = |rpki: &&anycast_fleet::Rpki| !rpki.caches.is_empty() || rpki.vrp_file.is_some();
+    let sources = site.rpki(fleet).filter(usable).map(|rpki| {
+        let (caches, file) = (rpki.caches.clone(), rpki.vrp_file.clone());
+        Rpki::start(RpkiConfig { caches, file, place: Arc::new(Here) }, speaker, sender)
+    });
+    (sources, events)
+}
+
+fn own_origins(fleet: &Fleet, site: &Site) -> Vec<Own> {
+    let prefixes = fleet.prefixes.iter().map(|own| own.prefix);
+    let own = prefixes.flat_map(|prefix| {
+        let own = move |origin| Own { prefix, origin, is_invalid: false };
+        site.seen_origins(&prefix).into_iter().map(own)
+    });
+    own.collect()
 }
 
 fn warn(own: &Own, why: &str, cause: Option<u64>, log: &mut EventLog) {

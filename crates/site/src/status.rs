@@ -27,6 +27,9 @@ pub struct SiteRow {
     pub established: Option<usize>,
     /// Seconds since the daemon's start; of other sites `None`.
     pub uptime_seconds: Option<f64>,
+    /// What an operator should know: a reload waits for its confirmation, or was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// One row of `show services`.

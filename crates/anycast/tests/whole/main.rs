@@ -17,6 +17,7 @@ mod interop;
 mod lab;
 mod matrix;
 mod operator;
+mod reload;
 mod rpki;
 mod see;
 mod site;

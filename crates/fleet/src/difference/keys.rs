@@ -92,6 +92,7 @@ pub(super) const SITE: &[Key<Site>] = &[
     key!("multipath-across-as", false, multipath_across_as),
     key!("stop-wait", false, stop_wait),
     key!("looking-glass", false, looking_glass),
+    key!("metrics", false, metrics),
     key!("asn", true, asn),
     key!("router-id", true, router_id),
     key!("bgp-port", true, bgp_port),
@@ -99,6 +100,7 @@ pub(super) const SITE: &[Key<Site>] = &[
     key!("kernel-routes", true, kernel_routes),
     key!("router", true, router),
     key!("cluster-id", true, cluster_id),
+    key!("state-dir", true, state_dir),
     // Looked at by themselves.
     Key {
         name: "neighbor",

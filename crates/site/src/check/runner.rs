@@ -27,9 +27,9 @@ const CONFIRM_PAUSE: Duration = Duration::from_millis(1);
 /// A check to repeat.
 #[derive(Clone, Debug)]
 pub struct Runner {
-    /// The service's index, given back with each event.
+    /// The service's number, given back with each event.
     pub service: usize,
-    /// The check's index in the service, given back with each event.
+    /// The check's number, given back with each event.
     pub check: usize,
     /// The check.
     pub probe: Check,
@@ -46,9 +46,9 @@ pub struct Runner {
 /// One check's outcome.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {
-    /// The service's index.
+    /// The service's number.
     pub service: usize,
-    /// The check's index in the service.
+    /// The check's number.
     pub check: usize,
     /// The pass or why not.
     pub outcome: Result<(), Failure>,

@@ -1,6 +1,6 @@
 //! Two speakers and a looking glass on one of them, asked over HTTP and read as Alice-LG reads it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anycast_bgp::as_path::{Segment, SegmentKind};
@@ -106,7 +106,7 @@ async fn glass() -> SocketAddr {
     right.originate(net("198.51.100.0/24"), Attributes::new(IpAddr::V4(RIGHT)));
     for _ in 0..500 {
         if right.neighbors().await[0].received == 2 {
-            let listener = open("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             tokio::spawn(serve(listener, right));
             return address;
@@ -328,7 +328,7 @@ async fn a_walk_holds_its_place_until_its_reader_is_done_or_gone() {
         let prefix = IpNet::new(Ipv4Addr::from(0x0a00_0000 + number * 256).into(), 24).unwrap();
         alone.originate(prefix, Attributes::new(IpAddr::V4(RIGHT)));
     }
-    let listener = open("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let walks = Arc::new(Semaphore::new(WALKS));
     let glass = Glass { speaker: alone, started: 0.0, walks: Arc::clone(&walks) };

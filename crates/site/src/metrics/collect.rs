@@ -38,6 +38,12 @@ impl CheckTimes {
         }
         runs.took.add(took.as_secs_f64());
     }
+
+    /// The services and checks have other indices now, or none.
+    pub(crate) fn move_to(&mut self, to: impl Fn((usize, usize)) -> Option<(usize, usize)>) {
+        let moved = self.0.drain().filter_map(|(at, runs)| Some((to(at)?, runs)));
+        self.0 = moved.collect::<Vec<_>>().into_iter().collect();
+    }
 }
 
 /// What the daemon's loop knows.
