@@ -73,7 +73,11 @@ impl Bird<'_, '_> {
     /// Since when the session with fra is up, and how many UPDATEs of routes came on it.
     fn session(&self) -> (String, u32) {
         let all = self.ask("show protocols all");
-        let from_fra = all.split("\n\n").find(|it| it.contains("198.51.100.1"));
+        let is_fra = |line: &str| {
+            let address = line.trim().strip_prefix("Neighbor address:");
+            address.is_some_and(|it| it.trim() == "198.51.100.1")
+        };
+        let from_fra = all.split("\n\n").find(|it| it.lines().any(is_fra));
         let text = from_fra.unwrap_or_else(|| panic!("no session with fra: {all}"));
         let since = text.lines().next().expect("a line").to_owned();
         let updates = text.lines().filter_map(|line| line.trim().strip_prefix("Import updates:"));
@@ -215,9 +219,8 @@ fn a_file_that_is_wrong_changes_nothing(user: User) {
     // before anything is done.
     desk.write("mine.toml", with_left("password-file = \"none\""));
     anycast(&daemon, &["reload"]).failed_with(2, &["neighbor left", "password file"]);
-    let elsewhere =
-        FLEET.replace("[site.fra]\n", "[site.fra]\nlooking-glass = \"203.0.113.99:8080\"\n");
-    desk.write("mine.toml", elsewhere);
+    let glass = "[site.fra.looking-glass]\nlisten = \"203.0.113.99:8080\"\n";
+    desk.write("mine.toml", format!("{FLEET}\n{glass}"));
     anycast(&daemon, &["reload"]).failed_with(2, &["cannot listen for the looking glass"]);
 
     // An interface that is not there: the neighbor that came before it is put back.
@@ -308,7 +311,7 @@ fn services_come_and_go_and_a_check_that_changes_withdraws_nothing(user: User) {
         "    it hears 2001:db8:ad::/48: AS path 64500",
         "prefix 2001:db8:ad::/48 is added",
         "address 2001:db8:ad::1 is put on the loopback interface",
-        "check port of service whoami is removed",
+        "check port 192.0.2.1 of service whoami is removed",
     ] {
         assert!(words.contains(line), "{line}: {words}");
     }
