@@ -243,6 +243,7 @@ impl Difference {
             bmp: new.bmp.clone(),
             mrt: new.mrt.clone(),
             reject_invalid: new.reject_invalid,
+            damping: new.damping,
             ..old.clone()
         };
         if taken != *new {
@@ -335,7 +336,17 @@ impl Difference {
                             )
                         }),
                     ];
-                    let details = details.into_iter().flatten().collect();
+                    let rest = Prefix {
+                        services: after.services.clone(),
+                        require: after.require,
+                        weights: after.weights.clone(),
+                        degraded: after.degraded.clone(),
+                        shed: after.shed.clone(),
+                        damping: after.damping,
+                        ..before.clone()
+                    };
+                    let others = (rest != after).then(|| "its other rules differ".to_owned());
+                    let details = details.into_iter().flatten().chain(others).collect();
                     self.add(subject, Effect::Changed, details);
                 }
                 Some(_) => {}

@@ -172,6 +172,14 @@ fn each_edit_is_told_with_all_that_follows_and_nothing_else() {
             edit("addresses = [\"192.0.2.1\"]", "addresses = [\"192.0.2.1\"]\nbuiltin = 'whoami'"),
             vec!["service web changes; what the site runs for it is started anew"],
         ),
+        // How a prefix is steered.
+        (
+            edit(
+                "services = [\"web\"]",
+                "services = [\"web\"]\nrequire = 'any'\nweights = { web = 2 }",
+            ),
+            vec!["prefix 192.0.2.0/24 changes", "  require all → any", "  weights 1 → 2"],
+        ),
         // Elsewhere.
         (edit("asn = 64512", "asn = 64513"), vec!["site nyc changes; nothing to do here"]),
         (
