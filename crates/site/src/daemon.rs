@@ -114,15 +114,15 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (listener, _socket_file) = control::open(&path)
         .await
         .map_err(|source| Error::Control { path: path.clone(), source })?;
+    let glass_listener = around::listen(site.looking_glass, around::no_looking_glass).await?;
+    let meter_listener = around::listen(site.metrics, around::no_metrics).await?;
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let config = translate::speaker_config(&fleet, &site)?;
     let revision = Revision::new(&fleet, &config.neighbors);
     let speaker = Speaker::bind(config, Some(speaker_events)).await?;
     let (question_sender, mut questions) = mpsc::channel(16);
     let mut glass = Server::looking_glass(speaker.handle());
-    let glass_listener = glass.open(site.looking_glass).await?;
     let mut meter = Server::metrics(question_sender.clone(), speaker.handle());
-    let meter_listener = meter.open(site.metrics).await?;
     if site.router {
         // Other machines of the site serve; this one passes on what they announce.
         fleet.services.clear();
@@ -556,6 +556,7 @@ impl Daemon {
             others: others.filter(|name| *name != self.site.name).collect(),
             in_file: self.neighbors_in_file(),
             events: self.events.list(),
+            warning: self.reload.status().warning(),
         }
     }
 

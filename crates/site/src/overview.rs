@@ -150,13 +150,15 @@ pub(crate) struct Look {
     pub(crate) others: Vec<String>,
     pub(crate) in_file: HashMap<String, NeighborInFile>,
     pub(crate) events: Vec<SiteEvent>,
+    /// What is to be said of the fleet in force and the file.
+    pub(crate) warning: Option<String>,
 }
 
 /// The overview of a site.
 pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
     let neighbors = speaker.neighbors().await;
     let prefixes = prefixes(&look, &neighbors, speaker).await;
-    let Look { site, others, .. } = look;
+    let Look { site, others, warning, .. } = look;
     let (now, steering) = (site.now, &site.steering);
     let left = |until: Option<Instant>| until.map(|until| (until - now).as_secs_f64());
     let of_services =
@@ -191,6 +193,7 @@ pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
         troubles: Vec::new(),
     };
     overview.troubles = troubles(&overview);
+    overview.troubles.extend(warning);
     overview
 }
 

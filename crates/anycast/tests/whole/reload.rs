@@ -170,6 +170,8 @@ fn what_is_not_confirmed_is_undone_and_what_is_stays(user: User) {
     assert!(words.contains("undone in 4 s unless `anycast confirm`"), "{words}");
     let sites = daemon.show(&["sites"]).out;
     assert!(sites.contains("a reload waits for `anycast confirm`"), "{sites}");
+    let status = anycast(&daemon, &["status"]).out;
+    assert!(status.contains("a reload waits for `anycast confirm`"), "{status}");
     let again = anycast(&daemon, &["reload"]);
     again.failed_with(2, &["a reload waits for `anycast confirm`", "comes first"]);
     until("it is undone by itself", SETTLED, || match med() {

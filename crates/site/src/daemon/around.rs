@@ -211,6 +211,24 @@ impl Builtins {
     }
 }
 
+pub(super) const fn no_looking_glass(address: SocketAddr, source: io::Error) -> Error {
+    Error::LookingGlass { address, source }
+}
+
+pub(super) const fn no_metrics(address: SocketAddr, source: io::Error) -> Error {
+    Error::Metrics { address, source }
+}
+
+/// Opens the socket of a server, if there is to be one.
+pub(super) async fn listen(
+    wanted: Option<SocketAddr>,
+    refused: fn(SocketAddr, io::Error) -> Error,
+) -> Result<Option<TcpListener>, Error> {
+    let Some(address) = wanted else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).map_err(|source| refused(address, source))
+}
+
 /// A server of the site that may listen somewhere else, or not at all.
 pub(super) struct Server {
     start: Box<dyn Fn(TcpListener) -> AbortHandle + Send>,
@@ -223,8 +241,7 @@ impl Server {
         let start = move |listener| {
             tokio::spawn(looking_glass::serve(listener, speaker.clone())).abort_handle()
         };
-        let refused = |address, source| Error::LookingGlass { address, source };
-        Self { start: Box::new(start), refused, serving: None }
+        Self { start: Box::new(start), refused: no_looking_glass, serving: None }
     }
 
     pub(super) fn metrics(questions: mpsc::Sender<Question>, speaker: Handle) -> Self {
@@ -233,8 +250,7 @@ impl Server {
                 metrics::Sources { questions: questions.clone(), speaker: speaker.clone() };
             tokio::spawn(metrics::serve(listener, sources)).abort_handle()
         };
-        let refused = |address, source| Error::Metrics { address, source };
-        Self { start: Box::new(start), refused, serving: None }
+        Self { start: Box::new(start), refused: no_metrics, serving: None }
     }
 
     /// Opens the socket that is wanted, unless it is open; `None`: there is nothing to open.
@@ -242,11 +258,7 @@ impl Server {
         &self,
         wanted: Option<SocketAddr>,
     ) -> Result<Option<TcpListener>, Error> {
-        let Some(address) = wanted.filter(|it| Some(*it) != self.address()) else {
-            return Ok(None);
-        };
-        let listener = TcpListener::bind(address).await;
-        listener.map(Some).map_err(|source| (self.refused)(address, source))
+        listen(wanted.filter(|it| Some(*it) != self.address()), self.refused).await
     }
 
     fn address(&self) -> Option<SocketAddr> {
