@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use domain::base::iana::{Class, OptRcode, Rtype};
-use domain::base::{Message, MessageBuilder, Name, ParsedName};
+use domain::base::{Message, MessageBuilder, Name, NameBuilder, ParsedName};
 use domain::rdata::AllRecordData;
 
 use crate::reply::PAYLOAD_SIZE;
@@ -24,6 +24,9 @@ pub struct Query {
     pub nsid: bool,
     /// Whether to ask for recursion.
     pub recursion: bool,
+    /// Whether to ask for a word on authenticity: AD and, for signatures, DO (RFC 6840 §5.7,
+    /// RFC 3225).
+    pub authentic: bool,
 }
 
 /// What a server answered.
@@ -35,6 +38,8 @@ pub struct Response {
     pub truncated: bool,
     /// Whether the server is an authority for the name.
     pub authoritative: bool,
+    /// Whether the server has validated the answer and found it authentic (AD, RFC 4035 §3.2.3).
+    pub authentic: bool,
     /// The records of the answer section, in their order.
     pub answers: Vec<Answer>,
     /// The server's identifier, if it gave one.
@@ -83,7 +88,7 @@ pub enum BadQuery {
 impl Query {
     /// A query of class IN without extras.
     pub fn new(id: u16, name: Name<Vec<u8>>, qtype: Rtype) -> Self {
-        Self { id, name, qtype, class: Class::IN, nsid: false, recursion: false }
+        Self { id, name, qtype, class: Class::IN, nsid: false, recursion: false, authentic: false }
     }
 
     /// A query from what people write: a name, `TXT`, `CH`.
@@ -118,11 +123,24 @@ impl Query {
         Self { class: Class::CH, nsid: true, ..Self::new(id, name, Rtype::TXT) }
     }
 
+    /// The same query with one more label before the name.
+    ///
+    /// # Errors
+    /// If it is no label, or the name becomes too long.
+    pub fn below(&self, label: &str) -> Result<Self, BadQuery> {
+        let bad = || BadQuery::Name(format!("{label}.{}", self.name));
+        let mut name = NameBuilder::new_vec();
+        name.append_label(label.as_bytes()).map_err(|_| bad())?;
+        let name = name.append_origin(&self.name).map_err(|_| bad())?;
+        Ok(Self { name, ..self.clone() })
+    }
+
     /// The query's octets; over TCP the caller puts their length in front.
     pub fn emit(&self) -> Vec<u8> {
         let mut builder = MessageBuilder::new_vec();
         builder.header_mut().set_id(self.id);
         builder.header_mut().set_rd(self.recursion);
+        builder.header_mut().set_ad(self.authentic);
         let mut builder = builder.question();
         builder
             .push((&self.name, self.qtype, self.class))
@@ -131,6 +149,7 @@ impl Query {
         builder
             .opt(|opt| {
                 opt.set_udp_payload_size(PAYLOAD_SIZE);
+                opt.set_dnssec_ok(self.authentic);
                 if self.nsid { opt.client_nsid() } else { Ok(()) }
             })
             .expect("one option is shorter than any message may be");
@@ -174,7 +193,7 @@ impl Response {
             .and_then(|opt| opt.opt().nsid().map(|nsid| nsid.as_slice().to_vec()))
             .filter(|nsid| !nsid.is_empty());
         let (truncated, authoritative) = (header.tc(), header.aa());
-        Ok(Self { rcode, truncated, authoritative, answers, nsid })
+        Ok(Self { rcode, truncated, authoritative, authentic: header.ad(), answers, nsid })
     }
 
     /// The data of each answer.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anycast_bgp::rov::VrpTable;
 
+use crate::Service;
 use crate::problem::{Problem, Span};
-use crate::read::{Draft, RpkiDraft};
+use crate::read::{Draft, Placed, RpkiDraft};
 use crate::report::{Report, parse_with};
 
 /// The kernel's limit for a TCP MD5 key (`TCP_MD5SIG_MAXKEYLEN`).
@@ -79,6 +80,7 @@ fn read_and(
     Ok(parse_with(&path.display().to_string(), &source, |draft| {
         let mut problems = secrets(draft, folder);
         problems.extend(vrp_files(draft, folder));
+        problems.extend(ca_files(draft, folder));
         problems.extend(further(draft));
         problems
     }))
@@ -114,6 +116,24 @@ fn vrp_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
         Some(problem.help("Have a validator write its VRPs there as JSON."))
     };
     draft.rpki.iter().chain(of_sites).filter_map(missing).collect()
+}
+
+/// Files of certificate authorities that are not there. They too may be absent.
+fn ca_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
+    let missing = |service: &Placed<Service>| {
+        let mut files: Vec<_> =
+            service.value.checks.iter().filter_map(|check| check.probe.ca_file()).collect();
+        files.dedup();
+        let problems = files.into_iter().filter_map(|file| {
+            let path = folder.join(file);
+            let error = fs::File::open(&path).err()?;
+            let message = format!("`ca-file` {} cannot be used here: {error}", path.display());
+            let problem = Problem::warning("ca-file", service.at.name(), message);
+            Some(problem.help("Until it is there, the check fails."))
+        });
+        problems.collect::<Vec<_>>()
+    };
+    draft.services.iter().flat_map(missing).collect()
 }
 
 fn look_at_secret(path: &Path, span: Span) -> Option<Problem> {

@@ -3,6 +3,7 @@
 //! draft becomes a fleet only if there was none.
 
 mod check;
+mod http;
 mod limits;
 mod listen;
 mod monitoring;
@@ -141,11 +142,18 @@ impl Draft {
                 ..draft.site
             }
         };
+        let finish_service = |placed: Placed<Service>| {
+            let mut service = placed.value;
+            for tls in service.checks.iter_mut().filter_map(|check| check.probe.tls_mut()) {
+                tls.ca_file = tls.ca_file.take().map(|path| folder.join(path));
+            }
+            service
+        };
         Fleet {
             name: self.name,
             asn: self.asn,
             prefixes: self.prefixes.into_iter().map(|placed| placed.value).collect(),
-            services: self.services.into_iter().map(|placed| placed.value).collect(),
+            services: self.services.into_iter().map(finish_service).collect(),
             damping: self.damping,
             policies: self.policies.into_iter().map(|placed| placed.value).collect(),
             sites: self.sites.into_iter().map(finish_site).collect(),

@@ -90,8 +90,34 @@ pub fn port_or_off(value: &DeValue<'_>) -> Result<Option<u16>, Fault> {
 /// # Errors
 /// If it is none, or longer than a day.
 pub fn duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
-    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
     const HELP: &str = "Write a number and a unit: \"500ms\", \"1s\", \"2m\" or \"1h\".";
+    // A day is more than any of these may mean, and keeps sums of them far from overflow.
+    let duration = with_unit(value, &UNITS[..4], HELP)?;
+    if duration > Duration::from_secs(86_400) {
+        return Err(Fault::value("is longer than a day", "Write at most \"24h\"."));
+    }
+    Ok(duration)
+}
+
+/// The same, or in days: `7d`; not zero.
+pub fn long_duration(most: Duration) -> impl Fn(&DeValue<'_>) -> Result<Duration, Fault> {
+    const HELP: &str = "Write a number and a unit: \"36h\" or \"7d\".";
+    move |value| {
+        let duration = with_unit(value, &UNITS, HELP)?;
+        let days = most.as_secs() / 86_400;
+        if duration > most || duration.is_zero() {
+            let message = format!("must be more than nothing and at most {days} days");
+            return Err(Fault::value(message, HELP));
+        }
+        Ok(duration)
+    }
+}
+
+/// In milliseconds.
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+fn with_unit(value: &DeValue<'_>, units: &[(&str, u64)], help: &str) -> Result<Duration, Fault> {
     let missing_unit = |number: &str| Fault {
         code: "missing-unit",
         message: "has no unit".to_owned(),
@@ -109,16 +135,13 @@ pub fn duration(value: &DeValue<'_>) -> Result<Duration, Fault> {
     if number == text && !text.is_empty() {
         return Err(missing_unit(number));
     }
-    let millis = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .and_then(|(_, millis)| number.parse::<u64>().ok()?.checked_mul(*millis));
-    // A day is more than any of these may mean, and keeps sums of them far from overflow.
-    match millis {
-        Some(millis) if millis <= 24 * 3_600_000 => Ok(Duration::from_millis(millis)),
-        Some(_) => Err(Fault::value("is longer than a day", "Write at most \"24h\".")),
-        None => Err(Fault::value(format!("must be a duration, not {text:?}"), HELP)),
-    }
+    let Some((_, millis)) = units.iter().find(|(name, _)| *name == unit && !number.is_empty())
+    else {
+        return Err(Fault::value(format!("must be a duration, not {text:?}"), help));
+    };
+    // More than fits is far more than anybody means.
+    let number = number.parse::<u64>().unwrap_or(u64::MAX);
+    Ok(Duration::from_millis(number.saturating_mul(*millis)))
 }
 
 /// A duration that is not zero.

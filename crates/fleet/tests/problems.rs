@@ -1394,7 +1394,7 @@ fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
         .flat_map(|(_, _, expected)| expected.iter().map(|(_, code, _)| *code))
         .collect();
     // Those need a disk: see secrets.rs and rpki.rs.
-    shown.extend(["password-file", "password-exposed", "vrp-file", "rpki-invalid"]);
+    shown.extend(["ca-file", "password-file", "password-exposed", "vrp-file", "rpki-invalid"]);
     assert_eq!(listed, shown);
 }
 

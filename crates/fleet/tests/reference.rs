@@ -47,6 +47,7 @@ zzzzzzzzzzzz = 1
 check = [
     { type = 'tcp', zzzzzzzzzzzz = 1 },
     { type = 'http', zzzzzzzzzzzz = 1 },
+    { type = 'https', zzzzzzzzzzzz = 1 },
     { type = 'dns', zzzzzzzzzzzz = 1 },
     { type = 'command', zzzzzzzzzzzz = 1 },
     { type = 'udp', zzzzzzzzzzzz = 1 },

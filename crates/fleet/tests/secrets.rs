@@ -86,3 +86,28 @@ fn a_file_that_is_no_text_is_refused_with_the_reason() {
     assert!(matches!(error, ReadError::NotText { offset: 7, .. }), "{error}");
     assert!(matches!(read(Path::new("/dev/zero")), Err(ReadError::TooLarge { .. })));
 }
+
+#[test]
+fn a_file_of_authorities_that_is_not_there_is_a_warning() {
+    let folder = Folder::new("ca-file");
+    let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");
+    let source = fs::read_to_string(minimal).unwrap();
+    let check = "builtin = \"whoami\"\ncheck = [{ type = \"https\", ca-file = \"ca.pem\" }]";
+    let source = source.replacen("builtin = \"whoami\"", check, 1);
+    let path = folder.write("fleet.toml", source.as_bytes(), 0o644);
+    let codes = || {
+        let report = read(&path).unwrap();
+        let problems = report.problems.iter();
+        let of_it = problems.filter(|problem| problem.code == "ca-file");
+        of_it.map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+    let messages = codes();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("ca.pem") && messages[0].contains("No such file"), "{messages:?}");
+    folder.write("ca.pem", b"", 0o644);
+    assert_eq!(codes(), [""; 0]);
+    let fleet = read(&path).unwrap().fleet.unwrap();
+    let anycast_fleet::Probe::Http(http) = &fleet.services[0].checks[0].probe else { panic!() };
+    let tls = http.tls.as_ref().unwrap();
+    assert_eq!(tls.ca_file, Some(folder.0.join("ca.pem")), "beside the fleet file");
+}

@@ -9,6 +9,7 @@ use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,13 @@ use tokio::net::TcpStream;
 mod command;
 mod dns;
 pub mod file;
-mod http;
+pub mod http;
 mod icmp;
 mod inotify;
 pub mod process;
 mod runner;
 mod sys;
+pub mod tls;
 mod udp;
 pub mod unit;
 
@@ -56,15 +58,8 @@ pub enum Kind {
     },
     /// An echo request is answered.
     Icmp,
-    /// An HTTP/1.1 GET is answered with the status.
-    Http {
-        /// The request target; starts with `/`.
-        path: String,
-        /// The Host header; `None`: the target.
-        host: Option<String>,
-        /// The only status that passes.
-        status: u16,
-    },
+    /// An HTTP/1.1 request is answered as it should be.
+    Http(Arc<http::Target>),
     /// A DNS query is answered with the response code and, if asked for, the data.
     Dns {
         /// The question; each check takes an id of its own.
@@ -75,6 +70,8 @@ pub enum Kind {
         rcode: Rcode,
         /// Text that the data of one answer must contain.
         expect: Option<String>,
+        /// Whether each check puts a label of its own before the name, so that no cache can answer.
+        cache_busting: bool,
     },
     /// A program exits with 0. It finds the target in `ANYCAST_ADDRESS` and, unless the port
     /// is 0, `ANYCAST_PORT`.
@@ -108,7 +105,7 @@ pub enum Failure {
         /// What came.
         got: u16,
         /// What would have passed.
-        want: u16,
+        want: Vec<RangeInclusive<u16>>,
     },
     /// An answer that is no HTTP.
     NotHttp(String),
@@ -126,6 +123,8 @@ pub enum Failure {
         /// What would have passed.
         want: String,
     },
+    /// An answer that is otherwise not what it should be: in words.
+    Answer(String),
     /// An answer that is no DNS message.
     NotDns,
     /// The command ended with another code than 0.
@@ -154,8 +153,15 @@ impl fmt::Display for Failure {
             Self::Refused => write!(f, "connection refused"),
             Self::Timeout(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
             Self::Closed => write!(f, "connection closed without an answer"),
-            Self::Network(why) | Self::Local(why) => write!(f, "{why}"),
-            Self::Status { got, want } => write!(f, "status {got}, expected {want}"),
+            Self::Network(why) | Self::Local(why) | Self::Answer(why) => write!(f, "{why}"),
+            Self::Status { got, want } => {
+                let want = want.iter().map(|range| match (range.start(), range.end()) {
+                    (first, last) if first == last => first.to_string(),
+                    (first, last) => format!("{first}-{last}"),
+                });
+                let want = want.collect::<Vec<_>>().join(" or ");
+                write!(f, "status {got}, expected {want}")
+            }
             Self::NotHttp(why) => write!(f, "not an HTTP answer: {why}"),
             Self::Rcode { got, want } => write!(f, "response code {got}, expected {want}"),
             Self::Unexpected { got, want } if got.is_empty() => {
@@ -197,13 +203,11 @@ pub async fn run(check: &Check) -> Result<(), Failure> {
             Kind::Tcp => TcpStream::connect(target).await.map(drop).map_err(Failure::from),
             Kind::Udp { send, expect } => udp::check(*target, send, expect.as_deref()).await,
             Kind::Icmp => icmp::check(target.ip()).await,
-            Kind::Http { path, host, status } => {
-                http::check(*target, path, host.as_deref(), *status).await
-            }
-            Kind::Dns { query, transport, rcode, expect } => {
-                let query = Query { id: (random() & 0xffff) as u16, ..query.clone() };
+            Kind::Http(asked) => http::check(*target, asked).await,
+            Kind::Dns { query, transport, rcode, expect, cache_busting } => {
+                let query = dns::of_its_own(query, *cache_busting);
                 let response = dns::ask(*target, &query, *transport).await?;
-                dns::judge(&response, *rcode, expect.as_deref())
+                dns::judge(&response, &query, *rcode, expect.as_deref())
             }
             Kind::Command { argv, env } => command::check(argv, env, *target).await,
             Kind::Process(target) => process::check(target).await,
@@ -223,7 +227,7 @@ async fn watch(kind: &Kind, changed: &(dyn Fn() + Sync)) -> Infallible {
         Kind::File(target) => file::watch(target, changed).await,
         Kind::Tcp
         | Kind::Udp { .. }
-        | Kind::Http { .. }
+        | Kind::Http(_)
         | Kind::Dns { .. }
         | Kind::Icmp
         | Kind::Command { .. } => pending().await,

@@ -14,7 +14,8 @@ use anycast_speaker::{
     Updates,
 };
 
-use crate::check::{Check, Kind, file, process, unit};
+use crate::check::tls::Tls;
+use crate::check::{Check, Kind, file, http, process, unit};
 use crate::daemon::Error;
 use crate::watch::{Protocol, Socket};
 
@@ -172,18 +173,29 @@ pub(crate) fn check(service: &Service, check: &anycast_fleet::Check) -> Check {
     let kind = match &check.probe {
         Probe::Tcp { .. } => Kind::Tcp,
         Probe::Udp { send, expect, .. } => Kind::Udp { send: send.clone(), expect: expect.clone() },
-        Probe::Http { path, host, status, .. } => {
-            Kind::Http { path: path.clone(), host: host.clone(), status: *status }
-        }
-        Probe::Dns { query, qtype, class, transport, rcode, expect, .. } => {
+        Probe::Http(http) => Kind::Http(Arc::new(http_target(http))),
+        Probe::Dns {
+            query,
+            qtype,
+            class,
+            transport,
+            rcode,
+            expect,
+            recursion,
+            authentic,
+            cache_busting,
+            ..
+        } => {
             let query = Query::from_codes(0, query, qtype.0, *class as u16)
                 .expect("a checked fleet's names are names");
+            let query = Query { recursion: *recursion, authentic: *authentic, ..query };
             let transport = match transport {
                 anycast_fleet::Transport::Udp => Transport::Udp,
                 anycast_fleet::Transport::Tcp => Transport::Tcp,
             };
             let rcode = Rcode::masked_from_int(rcode.0.into());
-            Kind::Dns { query, transport, rcode, expect: expect.clone() }
+            let (expect, cache_busting) = (expect.clone(), *cache_busting);
+            Kind::Dns { query, transport, rcode, expect, cache_busting }
         }
         Probe::Icmp => Kind::Icmp,
         Probe::Command { argv } => {
@@ -201,6 +213,19 @@ pub(crate) fn check(service: &Service, check: &anycast_fleet::Check) -> Check {
     let address = check.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let port = check.probe.port().map_or(0, |(_, port)| port);
     Check { kind, target: SocketAddr::new(address, port), timeout: check.timeout }
+}
+
+fn http_target(asked: &anycast_fleet::check::Http) -> http::Target {
+    let anycast_fleet::check::Http { method, path, host, statuses, header, body, tls, .. } = asked;
+    http::Target {
+        method: *method,
+        path: path.clone(),
+        host: host.clone(),
+        statuses: statuses.clone(),
+        header: header.clone(),
+        body: body.clone(),
+        tls: tls.as_ref().map(|tls| Tls::new(tls, host.as_deref())),
+    }
 }
 
 /// The listening sockets whose death means that something happened to the service.

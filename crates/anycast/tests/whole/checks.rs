@@ -4,14 +4,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::lab::FLEET;
-use crate::program::{Desk, Lab, SETTLED, User, as_each_user, until};
+use crate::program::{Desk, Lab, SETTLED, User, as_each_user, installed, until};
 use crate::site::{Daemon, lab_without_fra};
 
 as_each_user! {
     each_kind_of_check_withdraws_and_announces
+    a_certificate_that_ends_too_soon_is_not_announced
 }
 
 /// An address that only the test puts on the loopback interface.
@@ -90,7 +92,9 @@ fn each_kind_of_check_withdraws_and_announces(user: User) {
     fs::create_dir(&folder).expect("the desk is ours");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("it is ours too");
     let builtin = "builtin = \"whoami\"\n";
-    desk.write("checks.toml", FLEET.replace(builtin, &format!("{builtin}{}", checks(&desk))));
+    // It falls more often than a service may that is trusted.
+    let service = format!("{builtin}damping = false\n{}", checks(&desk));
+    desk.write("checks.toml", FLEET.replace(builtin, &service));
     let Some(lab) = lab_without_fra(&desk) else { return };
     let [flag, pid, full] =
         ["flag", "pid", "full"].map(|name| state(&desk, name).display().to_string());
@@ -148,4 +152,50 @@ fn each_kind_of_check_withdraws_and_announces(user: User) {
         in_a_shell(&lab, &format!("kill -KILL $(cat {})", state(&desk, file).display()));
     }
     assert!(fs::metadata(state(&desk, "flag")).is_ok());
+}
+
+/// Makes a certificate for so many days and serves it, until the file `pid` is asked to end.
+fn https_server(folder: &str, days: u32) -> String {
+    format!(
+        "cd {folder} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+         -keyout key.pem -out cert.pem -days {days} -subj /CN=www.example.net \
+         -addext subjectAltName=DNS:www.example.net -addext basicConstraints=CA:FALSE 2>&1 && \
+         {{ openssl s_server -accept 127.0.0.1:4433 -cert cert.pem -key key.pem -www \
+         >/dev/null 2>&1 & echo $! >pid; }}"
+    )
+}
+
+fn a_certificate_that_ends_too_soon_is_not_announced(user: User) {
+    if !installed(&["openssl"]) {
+        return;
+    }
+    let desk = Desk::new(user);
+    let folder = desk.path("state");
+    fs::create_dir(&folder).expect("the desk is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("it is ours too");
+    let folder = folder.display().to_string();
+    let check = format!(
+        "builtin = \"whoami\"\n[[service.whoami.check]]\ntype = \"https\"\n\
+         address = \"127.0.0.1\"\nport = 4433\nhost = \"www.example.net\"\n\
+         ca-file = \"{folder}/cert.pem\"\ntls-expires-in = \"7d\"\nbody-pattern = \"[Cc]ipher\"\n\
+         interval = \"400ms\"\ntimeout = \"400ms\"\nrise = 1\n"
+    );
+    desk.write("https.toml", FLEET.replace("builtin = \"whoami\"\n", &check));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    in_a_shell(&lab, &https_server(&folder, 3));
+    let daemon = Daemon::start(&lab, "https.toml");
+    until("the check has looked at the certificate", SETTLED, || {
+        let services = daemon.show(&["services", "--json"]);
+        if services.out.contains("expected at least 7 days") { Ok(()) } else { Err(services) }
+    });
+    assert_eq!(lab.catchment()["paris"].as_deref(), Some("nyc"), "nothing is announced");
+    daemon.process.signal(Signal::SIGTERM);
+    assert_eq!(daemon.process.wait().code(), Some(0), "{}", daemon.process.words());
+
+    in_a_shell(&lab, &format!("kill -KILL $(cat {folder}/pid)"));
+    in_a_shell(&lab, &https_server(&folder, 30));
+    let daemon = Daemon::start(&lab, "https.toml");
+    daemon.announces();
+    in_a_shell(&lab, &format!("kill -KILL $(cat {folder}/pid)"));
+    lab.settles("the server is gone", &[("paris", "nyc"), ("toronto", "nyc")]);
 }

@@ -7,6 +7,7 @@ use anycast_steer::Thresholds;
 use toml::de::DeValue;
 
 use super::bad_name;
+use super::http::plain_http;
 use super::probe::{KEYS_OF, KINDS, Kind, OF_ADDRESSES, read_probe};
 use crate::iana::{Class, Rcode, RecordType};
 use crate::problem::Problem;
@@ -56,9 +57,7 @@ pub(super) fn read_checks(
 fn builtin_checks(Builtin::Whoami { dns_port, http_port }: Builtin, on: &[IpAddr]) -> Vec<Check> {
     let (name, probe) = match (dns_port, http_port) {
         (Some(port), _) => ("dns", id_server(port)),
-        (None, Some(port)) => {
-            ("http", Probe::Http { port, path: "/".to_owned(), host: None, status: 200 })
-        }
+        (None, Some(port)) => ("http", Probe::Http(Box::new(plain_http(port)))),
         (None, None) => return Vec::new(),
     };
     let check = |address: &IpAddr| Check {
@@ -83,6 +82,9 @@ fn id_server(port: u16) -> Probe {
         transport: Transport::Udp,
         rcode: Rcode::NOERROR,
         expect: None,
+        recursion: false,
+        authentic: false,
+        cache_busting: false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
+use super::http;
 use crate::iana::{Class, Rcode, RecordType};
 use crate::problem::{Problem, suggestion};
 use crate::section::{Fault, Section};
@@ -11,10 +12,15 @@ use crate::value;
 use crate::{Probe, Transport};
 
 const DNS_PORT: u16 = 53;
-const HTTP_PORT: u16 = 80;
 
 /// More than fits in a datagram of the Internet without fragments.
 const LONGEST_PAYLOAD: usize = 1200;
+
+/// The longest domain name in text, with its final dot (RFC 1035 §2.3.4).
+const LONGEST_NAME: usize = 254;
+
+/// What a random label before a name takes, with its dot.
+const RANDOM_LABEL: usize = 17;
 
 /// The longest name that the kernel keeps of what a process runs (TASK_COMM_LEN without NUL).
 const LONGEST_COMM: usize = 15;
@@ -25,6 +31,7 @@ pub(super) enum Kind {
     Tcp,
     Udp,
     Http,
+    Https,
     Dns,
     Icmp,
     Command,
@@ -37,6 +44,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("tcp", Kind::Tcp),
     ("udp", Kind::Udp),
     ("http", Kind::Http),
+    ("https", Kind::Https),
     ("dns", Kind::Dns),
     ("icmp", Kind::Icmp),
     ("command", Kind::Command),
@@ -46,24 +54,35 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
 ];
 
 /// The kinds that probe each address; the others look at something of the host.
-pub(super) const OF_ADDRESSES: [Kind; 6] =
-    [Kind::Tcp, Kind::Udp, Kind::Http, Kind::Dns, Kind::Icmp, Kind::Command];
+pub(super) const OF_ADDRESSES: [Kind; 7] =
+    [Kind::Tcp, Kind::Udp, Kind::Http, Kind::Https, Kind::Dns, Kind::Icmp, Kind::Command];
 
 /// Keys that only some kinds of checks have.
-pub(super) const KEYS_OF: [(&str, &[&str]); 20] = [
-    ("address", &["tcp", "udp", "http", "dns", "icmp", "command"]),
-    ("port", &["tcp", "udp", "http", "dns"]),
+pub(super) const KEYS_OF: [(&str, &[&str]); 31] = [
+    ("address", &["tcp", "udp", "http", "https", "dns", "icmp", "command"]),
+    ("port", &["tcp", "udp", "http", "https", "dns"]),
     ("send", &["udp"]),
     ("send-hex", &["udp"]),
-    ("path", &["http", "file"]),
-    ("host", &["http"]),
-    ("status", &["http"]),
+    ("path", &["http", "https", "file"]),
+    ("host", &["http", "https"]),
+    ("method", &["http", "https"]),
+    ("status", &["http", "https"]),
+    ("header", &["http", "https"]),
+    ("body", &["http", "https"]),
+    ("body-pattern", &["http", "https"]),
+    ("server-name", &["https"]),
+    ("verify", &["https"]),
+    ("ca-file", &["https"]),
+    ("tls-expires-in", &["https"]),
     ("query", &["dns"]),
     ("qtype", &["dns"]),
     ("class", &["dns"]),
     ("transport", &["dns"]),
     ("rcode", &["dns"]),
     ("expect", &["udp", "dns"]),
+    ("recursion", &["dns"]),
+    ("ad", &["dns"]),
+    ("cache-busting", &["dns"]),
     ("expect-hex", &["udp"]),
     ("command", &["command"]),
     ("pid-file", &["process"]),
@@ -77,12 +96,9 @@ pub(super) fn read_probe(kind: Kind, section: &mut Section<'_>) -> Option<Probe>
     match kind {
         Kind::Tcp => Some(Probe::Tcp { port: section.require("port", "443", value::port)? }),
         Kind::Udp => read_udp(section),
-        Kind::Http => Some(Probe::Http {
-            port: section.get("port", value::port).unwrap_or(HTTP_PORT),
-            path: section.get("path", path).unwrap_or_else(|| "/".to_owned()),
-            host: section.get("host", host),
-            status: section.get("status", value::number(100..=599)).unwrap_or(200),
-        }),
+        Kind::Http | Kind::Https => {
+            Some(Probe::Http(Box::new(http::read(section, kind == Kind::Https))))
+        }
         Kind::Dns => read_dns(section),
         Kind::Icmp => Some(Probe::Icmp),
         Kind::Command => read_command(section),
@@ -173,14 +189,28 @@ fn read_dns(section: &mut Section<'_>) -> Option<Probe> {
     let transport = section.get("transport", value::word(transports));
     let rcode = section.get("rcode", rcode);
     let expect = section.get("expect", value::text);
+    let authentic = section.get("ad", value::boolean).unwrap_or_default();
+    // Only who resolves can call an answer authentic (RFC 6840 §5.8).
+    let recursion = section.get("recursion", value::boolean).unwrap_or(authentic);
+    let cache_busting = section.get("cache-busting", value::boolean).unwrap_or_default();
+    let query = query?;
+    if cache_busting && query.len() + RANDOM_LABEL > LONGEST_NAME {
+        let span = section.places().of("query");
+        let message = "`query` is too long for another label before it";
+        let help = format!("A name has at most {LONGEST_NAME} characters with its dots.");
+        section.problem(Problem::error("bad-value", span, message).help(help));
+    }
     Some(Probe::Dns {
         port,
-        query: query?,
+        query,
         qtype: qtype.unwrap_or(RecordType(1)),
         class: class.unwrap_or(Class::In),
         transport: transport.unwrap_or(Transport::Udp),
         rcode: rcode.unwrap_or(Rcode::NOERROR),
         expect,
+        recursion,
+        authentic,
+        cache_busting,
     })
 }
 
@@ -270,25 +300,6 @@ fn argument(value: &DeValue<'_>) -> Result<String, Fault> {
         return Err(Fault::value("has a NUL in it", "No argument can hold one."));
     }
     Ok(text.to_owned())
-}
-
-fn path(value: &DeValue<'_>) -> Result<String, Fault> {
-    let path = value::text(value)?;
-    if path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic()) {
-        return Ok(path);
-    }
-    Err(Fault::value(
-        format!("must be a path, not {path:?}"),
-        "Start it with `/`, without spaces: \"/healthz\".",
-    ))
-}
-
-fn host(value: &DeValue<'_>) -> Result<String, Fault> {
-    let host = value::text(value)?;
-    if host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c)) {
-        return Ok(host);
-    }
-    Err(Fault::value(format!("must be a host name, not {host:?}"), "Write \"www.example.net\"."))
 }
 
 fn record_type(value: &DeValue<'_>) -> Result<RecordType, Fault> {

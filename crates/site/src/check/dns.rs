@@ -7,7 +7,7 @@ use anycast_dns::{Rcode, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Failure, udp};
+use super::{Failure, random, udp};
 
 pub(super) async fn ask(
     target: SocketAddr,
@@ -41,13 +41,29 @@ pub(super) async fn ask(
     }
 }
 
+/// The query with an id that others cannot foresee and, if asked for, a name that nobody has asked
+/// for before.
+pub(super) fn of_its_own(query: &Query, cache_busting: bool) -> Query {
+    let id = (random() & 0xffff) as u16;
+    let busting = cache_busting.then(|| query.below(&format!("{:016x}", random())));
+    match busting {
+        Some(Ok(other)) => Query { id, ..other },
+        // The fleet file is held to names that are short enough.
+        Some(Err(_)) | None => Query { id, ..query.clone() },
+    }
+}
+
 pub(super) fn judge(
     response: &Response,
+    query: &Query,
     rcode: Rcode,
     expect: Option<&str>,
 ) -> Result<(), Failure> {
     if response.rcode != rcode {
         return Err(Failure::Rcode { got: response.rcode, want: rcode });
+    }
+    if query.authentic && !response.authentic {
+        return Err(Failure::Answer("the answer is not authentic (no AD)".to_owned()));
     }
     match expect {
         Some(want) if !response.texts().any(|text| text.contains(want)) => {

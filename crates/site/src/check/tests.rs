@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use anycast_fleet::check::{Body, Method, Pattern};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -13,14 +14,27 @@ fn check(kind: Kind, target: SocketAddr, millis: u64) -> Check {
     Check { kind, target, timeout: MILLIS(millis) }
 }
 
+/// A GET that is answered with 200.
+pub(super) fn get(path: &str) -> http::Target {
+    http::Target {
+        method: Method::Get,
+        path: path.to_owned(),
+        host: None,
+        statuses: vec![200..=200],
+        header: None,
+        body: None,
+        tls: None,
+    }
+}
+
 fn http_check(target: SocketAddr) -> Check {
-    let kind = Kind::Http { path: "/health".into(), host: None, status: 200 };
-    check(kind, target, 200)
+    check(Kind::Http(Arc::new(get("/health"))), target, 200)
 }
 
 fn dns_kind(transport: Transport, expect: Option<&str>) -> Kind {
     let query = Query::from_text(0, "id.server", "TXT", "CH").unwrap();
-    Kind::Dns { query, transport, rcode: Rcode::NOERROR, expect: expect.map(str::to_owned) }
+    let expect = expect.map(str::to_owned);
+    Kind::Dns { query, transport, rcode: Rcode::NOERROR, expect, cache_busting: false }
 }
 
 fn command(argv: &[&str]) -> Check {
@@ -143,15 +157,129 @@ async fn http_passes_with_the_status_alone() {
 }
 
 #[tokio::test]
+async fn http_passes_with_the_status_header_and_body_that_are_asked_for() {
+    let ok = "HTTP/1.1 204 Fine\r\nServer: example/1\r\nServer: other\r\n\r\n";
+    let hello = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nhello, w\u{f6}rld";
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+    let header = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+    let text = |text: &str| Some(Body::Text(text.to_owned()));
+    let pattern = |text: &str| Some(Body::Pattern(Pattern::new(text).unwrap()));
+    for (answer, asked, want) in [
+        (ok, http::Target { statuses: vec![200..=299], ..get("/") }, "pass"),
+        (ok, http::Target { statuses: vec![200..=200, 204..=204], ..get("/") }, "pass"),
+        (
+            ok,
+            http::Target { statuses: vec![200..=203, 301..=301], ..get("/") },
+            "status 204, expected 200-203 or 301",
+        ),
+        (hello, http::Target { header: header("content-length", ""), ..get("/") }, "pass"),
+        (hello, http::Target { header: header("Server", ""), ..get("/") }, "no header Server"),
+        (
+            ok,
+            http::Target {
+                statuses: vec![204..=204],
+                header: header("server", "other"),
+                ..get("/")
+            },
+            "pass",
+        ),
+        (
+            ok,
+            http::Target { statuses: vec![204..=204], header: header("server", "nsd"), ..get("/") },
+            "header server is 'example/1, other', expected 'nsd'",
+        ),
+        (hello, http::Target { body: text("hello"), ..get("/") }, "pass"),
+        (hello, http::Target { body: pattern("^hel+o, w[^ ]*d$"), ..get("/") }, "pass"),
+        (chunked, http::Target { body: text("hello"), ..get("/") }, "pass"),
+        (
+            hello,
+            http::Target { body: text("bye"), ..get("/") },
+            "'bye' is not in the body (13 octets)",
+        ),
+        (
+            hello,
+            http::Target { body: pattern("^world"), ..get("/") },
+            "nothing in the body (13 octets) matches ^world",
+        ),
+        (
+            cut,
+            http::Target { body: text("hello"), ..get("/") },
+            "connection closed without an answer",
+        ),
+        (ok, http::Target { method: Method::Head, statuses: vec![204..=204], ..get("/") }, "pass"),
+    ] {
+        let target = server(Some(answer)).await;
+        let what = format!("{asked:?}");
+        assert_eq!(words(&check(Kind::Http(Arc::new(asked)), target, 1000)).await, want, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_read_no_further_than_a_mebibyte() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 2048]).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while stream.write_all(&[b'x'; 8192]).await.is_ok() {}
+    });
+    let asked = http::Target { body: Some(Body::Text("y".to_owned())), ..get("/") };
+    assert_eq!(
+        words(&check(Kind::Http(Arc::new(asked)), target, 5000)).await,
+        "'y' is not in the body (1048576 octets)"
+    );
+}
+
+#[tokio::test]
+async fn dns_asks_for_names_of_its_own_and_for_authenticity() {
+    // Says back which name it was asked for, and is authentic if the query's first label has no
+    // digit in it.
+    let server = udp_server(|query| {
+        let mut answer = query.to_vec();
+        answer[2] |= 0x80;
+        // RD and AD of the query are what the reply has too: AD is the bit 0x20.
+        if query[12] == 16 {
+            answer[3] &= !0x20;
+        }
+        // Without the OPT record.
+        let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+        answer.truncate(end);
+        answer[11] = 0;
+        vec![answer]
+    })
+    .await;
+    let query = Query::from_text(0, "name.example", "A", "IN").unwrap();
+    let kind = |authentic, cache_busting| Kind::Dns {
+        query: Query { authentic, ..query.clone() },
+        transport: Transport::Udp,
+        rcode: Rcode::NOERROR,
+        expect: None,
+        cache_busting,
+    };
+    for (authentic, cache_busting, want) in [
+        (false, false, "pass"),
+        (true, false, "pass"),
+        (false, true, "pass"),
+        (true, true, "the answer is not authentic (no AD)"),
+    ] {
+        let outcome = words(&check(kind(authentic, cache_busting), server, 1000)).await;
+        assert_eq!(outcome, want, "{authentic} {cache_busting}");
+    }
+    let names: Vec<_> = (0..2).map(|_| dns::of_its_own(&query, true).name.to_string()).collect();
+    assert!(names[0] != names[1] && names[0].ends_with(".name.example"), "{names:?}");
+    assert_eq!(names[0].len(), "name.example".len() + 17);
+}
+
+#[tokio::test]
 async fn http_asks_for_the_path_at_the_host() {
     for (host, want) in [(None, None), (Some("www.example.net"), Some("www.example.net"))] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = listener.local_addr().unwrap();
-        let kind = Kind::Http {
-            path: "/health?full=1".into(),
-            host: host.map(str::to_owned),
-            status: 200,
-        };
+        let asked = http::Target { host: host.map(str::to_owned), ..get("/health?full=1") };
+        let kind = Kind::Http(Arc::new(asked));
         let check = check(kind, target, 1000);
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();

@@ -153,7 +153,7 @@ async fn a_dead_service_is_confirmed_in_milliseconds_once_poked() {
 async fn a_poke_abandons_a_check_that_hangs() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
-    let kind = Kind::Http { path: "/".into(), host: None, status: 200 };
+    let kind = Kind::Http(Arc::new(super::super::tests::get("/")));
     let (sender, mut events) = mpsc::channel(64);
     let handle = runner(kind, target, Duration::from_secs(60)).spawn(sender);
 
@@ -177,7 +177,7 @@ async fn a_poke_abandons_a_check_that_hangs() {
 #[tokio::test]
 async fn pokes_without_end_do_not_keep_the_outcome_away() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let kind = Kind::Http { path: "/".into(), host: None, status: 200 };
+    let kind = Kind::Http(Arc::new(super::super::tests::get("/")));
     let (sender, mut events) = mpsc::channel(64);
     let mut runner = runner(kind, listener.local_addr().unwrap(), Duration::from_secs(60));
     runner.probe.timeout = MILLIS(100);
