@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anycast_bgp::IpNet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::drain::{DrainArguments, UndrainArguments};
 pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
@@ -25,6 +26,7 @@ Start here:
   anycast show neighbors               what it sees
   anycast reload --confirm-within 60s  the changed file in force, or undone by itself
   anycast neighbor transit-a disable   ends a session until it is enabled again
+  anycast drain --for 2h               leads traffic away from a site, then withdraws
 
 Exit codes: 0 all is well; 1 an expectation did not hold; 2 something is wrong."
 )]
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Show(ShowArguments),
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),
+    Drain(DrainArguments),
+    Undrain(UndrainArguments),
     Mrt(MrtArguments),
     Lab(LabArguments),
     Whoami(WhoamiArguments),
@@ -81,6 +85,7 @@ pub(crate) struct CheckArguments {
 #[command(after_help = "\
 Examples:
   anycast run fleet.toml --site fra
+  anycast run fleet.toml --site fra --drained      maintenance: announce nothing yet
   ANYCAST_LOG=debug anycast run fleet.toml --site fra
 
 It needs CAP_NET_ADMIN (addresses and routes) and CAP_NET_BIND_SERVICE (port 179).")]
@@ -98,6 +103,9 @@ pub(crate) struct RunArguments {
     /// else /var/lib/anycast; if not root, $XDG_STATE_HOME/anycast].
     #[arg(long, value_name = "PATH", env = "ANYCAST_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Start drained: announce nothing until `anycast undrain`.
+    #[arg(long)]
+    pub(crate) drained: bool,
 }
 
 /// Shows how a running site is, on one screen: services, what each neighbor is told of each prefix
@@ -195,6 +203,8 @@ Examples:
     Damping,
     /// What is announced only because the fleet would fall below its floor.
     Floor,
+    /// What is drained: how far it is, until when, by whom and why.
+    Drains,
     /// Who may originate which prefix: caches, our own prefixes, received routes by state.
     Rpki,
     Events(EventsArguments),

@@ -8,6 +8,7 @@
 
 mod check;
 mod cli;
+mod drain;
 mod lab;
 mod mrt;
 mod reload;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         Command::Show(arguments) => show::show(&arguments),
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),
+        Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Undrain(arguments) => drain::undrain(&arguments),
         Command::Mrt(arguments) => mrt::mrt(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Whoami(arguments) => whoami::whoami(&arguments),

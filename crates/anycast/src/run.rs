@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
         site: arguments.site.clone(),
         control: arguments.socket.clone(),
         state_dir: arguments.state_dir.clone(),
+        drained: arguments.drained,
         program,
     };
     runtime()?.block_on(daemon::run(options)).map_err(|error| error.to_string())?;

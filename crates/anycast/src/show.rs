@@ -12,10 +12,11 @@ use std::process::ExitCode;
 
 use anycast_site::client::{Client, ClientError};
 use anycast_site::control::default_socket;
-use anycast_site::status::{PrependOrder, ServicesReport, SiteRow};
+use anycast_site::status::{DrainRow, PrependOrder, ServicesReport, SiteRow};
 use serde_json::Value;
 
 use crate::cli::{PrependArguments, ShowArguments, Shown, TargetArguments};
+use crate::drain;
 use crate::run::runtime;
 use crate::table::{self, span};
 
@@ -52,6 +53,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Services => "/v1/services".to_owned(),
         Shown::Damping => return status::damping(arguments.json, client).await,
         Shown::Floor => return status::floor(arguments.json, client).await,
+        Shown::Drains => "/v1/drains".to_owned(),
         Shown::Rpki => "/v1/rpki".to_owned(),
         Shown::Events(wanted) => return events::fetch(wanted, arguments.json, client).await,
     };
@@ -71,6 +73,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Bfd => bfd(&client.get::<Vec<Value>>(&target).await?),
         Shown::Routes(_) | Shown::Events(_) | Shown::Damping | Shown::Floor => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
+        Shown::Drains => drain::table(&client.get::<Vec<DrainRow>>(&target).await?),
         Shown::Rpki => print!("{}", rpki::text(&client.get(&target).await?)),
     }
     Ok(())
@@ -93,7 +96,7 @@ fn sites(sites: &[SiteRow]) {
             if site.this { format!("{} *", site.name) } else { site.name.clone() },
             site.city.clone().unwrap_or_default(),
             site.asn.to_string(),
-            site.state.clone().unwrap_or_default(),
+            drain::with_stage(site.state.as_deref().unwrap_or_default(), site.drain.as_deref()),
             site.uptime_seconds.map(span).unwrap_or_default(),
             match site.established {
                 Some(up) => format!("{up}/{}", site.neighbors),
@@ -178,7 +181,7 @@ fn services(report: &ServicesReport) {
         let addresses = service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
         let first = vec![
             service.name.clone(),
-            service.state.clone(),
+            drain::with_stage(&service.state, service.drain.as_deref()),
             span(service.since_seconds),
             service.served_by.clone(),
             service.pid.map(|pid| pid.to_string()).unwrap_or_default(),

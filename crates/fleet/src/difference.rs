@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use anycast_steer::Damping;
+use anycast_steer::{Damping, Leaving};
 use ipnet::IpNet;
 
 use crate::{Fleet, Neighbor, Prefix, Service, Site};
@@ -244,8 +244,15 @@ impl Difference {
             mrt: new.mrt.clone(),
             reject_invalid: new.reject_invalid,
             damping: new.damping,
+            leaving: new.leaving.clone(),
             ..old.clone()
         };
+        let (before, after) = (&old.leaving, &new.leaving);
+        if before != after {
+            let words = |it: &Leaving| format!("{} for at most {:?}", it.manner, it.wait);
+            let details = vec![format!("drain: {} → {}", words(before), words(after))];
+            self.add(Subject::Site, Effect::Changed, details);
+        }
         if taken != *new {
             self.refused.push("a setting of the whole fleet differs".to_owned());
         }

@@ -11,7 +11,7 @@ use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::policy::{Policy, Rule};
 use anycast_bgp::retention::Limits as StaleLimits;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
-use anycast_steer::{Damping, Require, Response, ShedSpec};
+use anycast_steer::{Damping, Leaving, Require, Response, ShedSpec};
 use ipnet::IpNet;
 
 use crate::Check;
@@ -33,6 +33,8 @@ pub struct Fleet {
     pub policies: Vec<NamedPolicy>,
     /// At least one.
     pub sites: Vec<Site>,
+    /// How what is drained is announced before it is withdrawn, and for how long.
+    pub leaving: Leaving,
     /// Where sites get the RPKI's word from, unless a site has its own sources.
     pub rpki: Option<Rpki>,
     /// Monitoring stations that each site tells what it sees.
@@ -172,6 +174,8 @@ pub struct Site {
     pub multipath_across_as: bool,
     /// Between withdrawing and the end of serving.
     pub stop_wait: Duration,
+    /// Whether its daemon starts drained: announces nothing until an operator says so.
+    pub start_drained: bool,
     /// Where it keeps what outlives its daemon; `None`: where the system keeps such.
     pub state_dir: Option<PathBuf>,
     /// Where its looking glass listens; `None`: it has none.

@@ -3,6 +3,7 @@
 //! draft becomes a fleet only if there was none.
 
 mod check;
+mod drain;
 mod http;
 mod limits;
 mod listen;
@@ -20,7 +21,7 @@ mod transport;
 use std::path::Path;
 
 use anycast_bgp::Asn;
-use anycast_steer::Damping;
+use anycast_steer::{Damping, Leaving};
 pub(crate) use listen::Listeners;
 pub(crate) use monitoring::MrtDraft;
 pub(crate) use policy::References;
@@ -61,6 +62,7 @@ pub(crate) struct Draft {
     /// Those whose address and port could be read.
     pub(crate) bmp: Vec<Placed<BmpStation>>,
     pub(crate) mrt: Option<MrtDraft>,
+    pub(crate) leaving: Leaving,
 }
 
 /// A site whose neighbors still know their places.
@@ -100,6 +102,7 @@ impl Draft {
         let bmp = named(&mut root, "bmp", monitoring::read_station);
         let mrt = root.table("mrt").map(monitoring::read_mrt);
         let damping = root.table("damping").map(response::read_damping).unwrap_or_default();
+        let leaving = root.table("drain").map(drain::read).unwrap_or_default();
         root.finish();
         Self {
             name,
@@ -116,6 +119,7 @@ impl Draft {
             rpki,
             bmp: bmp.into_iter().flatten().collect(),
             mrt,
+            leaving,
         }
     }
 
@@ -161,6 +165,7 @@ impl Draft {
             rpki: self.rpki.map(|rpki| rpki.into_rpki(folder)),
             bmp: self.bmp.into_iter().map(|placed| placed.value).collect(),
             mrt: self.mrt.and_then(|mrt| mrt.into_mrt(folder)),
+            leaving: self.leaving,
         }
     }
 }

@@ -50,6 +50,7 @@ impl Fleet {
             prefixes: prefixes.collect(),
             neighbors: site.neighbors.iter().map(|neighbor| neighbor.name.clone()).collect(),
             members: members.map(|site| Member { name: site.name.clone(), region: None }).collect(),
+            leaving: self.leaving.clone(),
             site: site.name.clone(),
             loads,
             ..Spec::default()

@@ -136,6 +136,15 @@ fn each_edit_is_told_with_all_that_follows_and_nothing_else() {
             ],
         ),
         (with("bfd = true"), vec![changed, "  bfd none → 300ms × 3"]),
+        // How it is left.
+        (
+            edit("[service.web]", "[drain]\nwait = '5s'\nprepend = 1\n[service.web]"),
+            vec![
+                "this site changes",
+                "  drain: with 3 prepends and community 65535:0 for at most 60s → with 1 prepend \
+                 and community 65535:0 for at most 5s",
+            ],
+        ),
         // What the session is made of.
         (with("hold-time = '30s'"), vec![reset, "  hold-time 90s → 30s"]),
         (with("password-file = 's'"), vec![reset, "  password-file none → s"]),

@@ -1167,6 +1167,29 @@ const RPKI: &[Row] = &[
         ],
     ),
     (
+        "a drain leads traffic away by something, for a while, unless it waits for nothing",
+        &[(
+            DNS,
+            "builtin = \"whoami\"\n[drain]\nwait = '1d'\nprepend = 51\n\
+             communities = ['65535:0', 'graceful-shutdown']",
+        )],
+        &[
+            (E, "bad-value", "'1d'"),
+            (E, "bad-value", "51"),
+            (W, "listed-twice", "'graceful-shutdown'"),
+        ],
+    ),
+    (
+        "a drain that leads nowhere is warned of",
+        &[(DNS, "builtin = \"whoami\"\n[drain]\nprepend = 0\ncommunities = []")],
+        &[(W, "drain-leads-nowhere", "drain")],
+    ),
+    (
+        "a drain that waits for nothing needs nothing",
+        &[(DNS, "builtin = \"whoami\"\n[drain]\nwait = '0s'\nprepend = 0\ncommunities = []")],
+        &[],
+    ),
+    (
         "files of updates have a name that tells the time, and end some day",
         &[(DNS, "builtin = \"whoami\"\n[mrt]\nupdates = 'x.mrt'\nrotate = '1500ms'")],
         &[(W, "mrt-one-file", "'x.mrt'"), (E, "bad-value", "'1500ms'")],

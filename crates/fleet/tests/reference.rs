@@ -62,6 +62,8 @@ zzzzzzzzzzzz = 1
 zzzzzzzzzzzz = 1
 [mrt]
 zzzzzzzzzzzz = 1
+[drain]
+zzzzzzzzzzzz = 1
 [prefix-list.l]
 zzzzzzzzzzzz = 1
 [policy.p]

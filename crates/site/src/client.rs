@@ -143,6 +143,19 @@ impl Client {
         self.request(Method::POST, target, body.into()).await
     }
 
+    /// Posts `order` as JSON; the answer's JSON.
+    ///
+    /// # Errors
+    /// The site cannot be reached, refuses or answers something else.
+    pub async fn post_for<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        order: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let text = self.post_for_text(target, order).await?;
+        serde_json::from_str(&text).map_err(|error| ClientError::Garbled(error.to_string()))
+    }
+
     /// Gets `target` (a path with its query) and hands on the answer line by line as it comes,
     /// each without its end: an answer of any length.
     ///

@@ -1,6 +1,7 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
 
 mod caller;
+mod drains;
 mod events;
 mod monitoring;
 mod neighbors;
@@ -32,7 +33,9 @@ use crate::metrics::{self, SiteMetrics};
 use crate::overview as overview_of;
 use crate::reload::{ReloadOrder, ReloadReport, ReloadStatus};
 use crate::rpki::Look;
-use crate::status::{NeighborInFile, PrependOrder, ServicesReport, SiteRow};
+use crate::status::{
+    DrainOrder, DrainRow, NeighborInFile, PrependOrder, ServicesReport, SiteRow, UndrainOrder,
+};
 
 /// So many may follow the events at a time.
 const STREAMS: usize = 32;
@@ -52,6 +55,10 @@ pub(crate) enum Question {
     ReloadStatus(oneshot::Sender<ReloadStatus>),
     Confirm(Caller, oneshot::Sender<Result<String, String>>),
     RollBack(Caller, oneshot::Sender<Result<String, String>>),
+    /// What is drained.
+    Drains(oneshot::Sender<Vec<DrainRow>>),
+    Drain(DrainOrder, Caller, oneshot::Sender<Result<DrainRow, String>>),
+    Undrain(UndrainOrder, Caller, oneshot::Sender<Result<Vec<String>, String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
     Metrics(oneshot::Sender<SiteMetrics>),
@@ -148,6 +155,9 @@ pub(crate) async fn serve(
         .route("/v1/explain", get(routes::explain))
         .route("/v1/rpki", get(rpki::report))
         .route("/v1/prepend", post(prepend))
+        .route("/v1/drains", get(drains::list))
+        .route("/v1/drain", post(drains::drain))
+        .route("/v1/undrain", post(drains::undrain))
         .route("/metrics", get(metrics))
         .route("/v1/reload", get(reload::status).post(reload::reload))
         .route("/v1/reload/confirm", post(reload::confirm))

@@ -6,10 +6,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
+//! | `drains` | what operators drain |
 //! | `reload` | the fleet file read again |
 //! | `slots` | numbers of services and checks that outlive a reload |
 
 mod around;
+mod drains;
 mod reload;
 mod slots;
 
@@ -22,7 +24,7 @@ use std::time::Duration;
 use anycast_bgp::IpNet;
 use anycast_fleet::{Builtin, Fleet, Relation, Site};
 use anycast_speaker::{BindError, Speaker, SpeakerEvent};
-use anycast_steer::{Action, Change, Instant, Outcome, Steer, Verdict};
+use anycast_steer::{Action, Change, Instant, Outcome, Steer, Target, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -32,6 +34,7 @@ use crate::announce::Announcer;
 use crate::builtin::BuiltinEvent;
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
+use crate::drain::Drains;
 use crate::events::{EventLog, Happening};
 use crate::metrics::{CheckTimes, SiteMetrics};
 use crate::overview;
@@ -65,6 +68,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// Where to keep what outlives the daemon; `None`: see [`state::folder`].
     pub state_dir: Option<PathBuf>,
+    /// Whether it starts drained, whatever the file says.
+    pub drained: bool,
     /// This program, to run built-in services with.
     pub program: PathBuf,
 }
@@ -139,13 +144,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
     meter.serve(site.metrics, meter_listener);
 
     let asked = options.state_dir.as_deref();
-    let events = EventLog::open(&state::folder(asked, site.state_dir.as_deref(), &site.name));
+    let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
+    let events = EventLog::open(&folder);
     let (origins, from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
     let (check_events, mut from_checks) = mpsc::channel(256);
     let (reload, mut from_file) = Reload::new(options.file, revision);
     let announcer = Announcer::new(handle.clone());
     let mut daemon = Daemon::new(fleet, site, announcer, origins, events, check_events, reload);
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
+    // Before anything can be announced.
+    daemon.take_up_drains(&folder, options.drained);
     daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
     let mut builtins = Builtins::new(options.program, builtin_events);
@@ -258,6 +266,7 @@ struct Daemon {
     check_events: mpsc::Sender<check::Event>,
     slots: Slots,
     reload: Reload,
+    drains: Drains,
 }
 
 impl Daemon {
@@ -285,6 +294,7 @@ impl Daemon {
             check_events,
             slots: Slots::new(&fleet),
             reload,
+            drains: Drains::default(),
             fleet,
             site,
         }
@@ -481,6 +491,7 @@ impl Daemon {
         let mut cause: Option<u64> = None;
         let mut trigger = Some(trigger);
         let mut news = BTreeMap::new();
+        let mut drains_changed = false;
         while let Some(action) = self.steer.poll_action() {
             if let Some(trigger) = trigger.take() {
                 cause = self.event_of(&trigger);
@@ -501,6 +512,8 @@ impl Daemon {
                     news.insert(prefix, told);
                 }
                 other => {
+                    drains_changed |=
+                        matches!(other, Action::Drain { .. } | Action::Undrain { .. });
                     let number = steering::record(&other, &self.fleet, &mut self.events, cause);
                     cause = number.or(cause);
                 }
@@ -508,6 +521,9 @@ impl Daemon {
         }
         if !news.is_empty() {
             self.announcer.tell(&self.fleet, &self.site, news);
+        }
+        if drains_changed {
+            self.keep_drains();
         }
     }
 
@@ -533,6 +549,13 @@ impl Daemon {
             Question::WatchEvents(sender) => drop(sender.send(self.events.watch())),
             Question::Prepend(order, caller, sender) => {
                 drop(sender.send(self.prepend(&order, &caller)));
+            }
+            Question::Drains(sender) => drop(sender.send(self.drain_rows())),
+            Question::Drain(order, caller, sender) => {
+                drop(sender.send(self.drain(&order, &caller)));
+            }
+            Question::Undrain(order, caller, sender) => {
+                drop(sender.send(self.undrain(&order, &caller)));
             }
             Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
             // The daemon is stopping.
@@ -590,6 +613,7 @@ impl Daemon {
                 neighbors: site.neighbors.len(),
                 this,
                 state: this.then(|| self.state.to_owned()),
+                drain: this.then(|| self.drain_stage(|it| *it == Target::Site)).flatten(),
                 announced: this
                     .then(|| self.announcer.announced().iter().map(IpNet::to_string).collect()),
                 established: this.then_some(self.established),
@@ -622,6 +646,8 @@ impl Daemon {
                 pid: self.pids.get(&index).copied(),
                 state: words(service.verdict).to_owned(),
                 since_seconds: (now - service.since).as_secs_f64(),
+                drain: self
+                    .drain_stage(|it| matches!(it, Target::Service(name) if *name == spec.name)),
                 why: service.why,
                 checks: checks.collect(),
             }
@@ -657,6 +683,11 @@ impl Daemon {
                 import: neighbor.import.to_string(),
                 export: neighbor.export.to_string(),
                 prepend: neighbor.prepend.saturating_add(more),
+                drain: self.drain_stage(|it| match it {
+                    Target::Site => true,
+                    Target::Neighbor(name) => *name == neighbor.name,
+                    Target::Service(_) => false,
+                }),
             };
             (neighbor.name.clone(), file)
         };

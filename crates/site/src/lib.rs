@@ -10,6 +10,7 @@
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
 //! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
+//! | [`drain`] | drains as operators order them, and over restarts |
 //! | [`events`] | what happened |
 //! | [`overview`] | the site on one screen, and why a prefix is as it is |
 //! | [`state`] | where that and more is kept |
@@ -27,6 +28,7 @@ pub mod check;
 pub mod client;
 pub mod control;
 pub mod daemon;
+pub mod drain;
 pub mod events;
 mod guard;
 mod looking_glass;

@@ -6,6 +6,8 @@ use anycast_bgp::Asn;
 pub use anycast_speaker::{NeighborOrder, NeighborStatus, NotificationRow};
 use serde::{Deserialize, Serialize};
 
+pub use crate::drain::{DrainOrder, DrainRow, UndrainOrder};
+
 /// One row of `show sites`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SiteRow {
@@ -21,6 +23,10 @@ pub struct SiteRow {
     pub this: bool,
     /// `starting`, `running` or `stopping`; of other sites `None`.
     pub state: Option<String>,
+    /// How far a drain of the site is: `leaving`, `withdrawing` or `drained`; `None`: there is
+    /// none, or it is another site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// Prefixes announced now; of other sites `None`.
     pub announced: Option<Vec<String>>,
     /// Sessions that are Established; of other sites `None`.
@@ -47,6 +53,9 @@ pub struct ServiceRow {
     pub state: String,
     /// Seconds since it is so.
     pub since_seconds: f64,
+    /// How far a drain of it is: `leaving`, `withdrawing` or `drained`; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// Why it is not up.
     pub why: Option<String>,
     /// Its checks.
@@ -131,4 +140,8 @@ pub struct NeighborInFile {
     pub export: String,
     /// How often our ASN is prepended beyond the usual once, an operator's order included.
     pub prepend: u8,
+    /// How far a drain of it or of the site is: `leaving`, `withdrawing` or `drained`; `None`:
+    /// there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
 }

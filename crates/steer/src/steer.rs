@@ -155,7 +155,25 @@ impl Steer {
     /// # Errors
     /// If two services share a name or a prefix stands for one that does not exist.
     pub fn new(spec: Spec) -> Result<Self, SpecError> {
+        Self::drained(spec, Vec::new())
+    }
+
+    /// The same while operators' drains go on from before the start: what they are about is not
+    /// announced at all. A drain of what does not exist ends.
+    ///
+    /// # Errors
+    /// As [`Steer::new`].
+    pub fn drained(spec: Spec, drains: Vec<Drain>) -> Result<Self, SpecError> {
         let mut steer = Self::unproven(spec)?;
+        for drain in drains {
+            if steer.has(&drain.target) {
+                let begun = Draining::new(drain, Stage::Withdrawing, Instant::START);
+                steer.drains.push(begun);
+            } else {
+                let why = "it is not in the fleet file".to_owned();
+                steer.actions.push_back(Action::Undrain { target: drain.target, why });
+            }
+        }
         for service in 0..steer.services.len() {
             steer.judge(Instant::START, service);
         }

@@ -8,8 +8,14 @@ use serde_json::Value;
 
 use super::{client, encoded, text};
 use crate::cli::{ClearHow, NeighborArguments, NeighborCommand};
+use crate::drain::with_stage;
 use crate::run::runtime;
 use crate::table::{self, span};
+
+fn state(row: &Value) -> String {
+    let state = if row["enabled"] == false { "disabled".to_owned() } else { text(row, "state") };
+    with_stage(&state, row["file"]["drain"].as_str())
+}
 
 pub(super) fn table(neighbors: &[Value]) {
     let rows = neighbors.iter().map(|row| {
@@ -17,7 +23,7 @@ pub(super) fn table(neighbors: &[Value]) {
             text(row, "name"),
             text(row, "address"),
             text(row, "asn"),
-            if row["enabled"] == false { "disabled".to_owned() } else { text(row, "state") },
+            state(row),
             text(row, "bfd"),
             span(row["since_seconds"].as_f64().unwrap_or_default()),
             match row["stale"].as_u64() {
@@ -59,6 +65,9 @@ pub(super) fn block(row: &NeighborRow) -> String {
         let told =
             if message.is_empty() { "without a message".to_owned() } else { quoted(message) };
         line("disabled", format!("{told}, until it is enabled or the daemon starts again"));
+    }
+    if let Some(stage) = &file.drain {
+        line("drain", format!("{stage}; `anycast show drains` says more"));
     }
     line("address", ends(row));
     line("AS", format!("{} (ours: {})", session.asn, session.local_asn));

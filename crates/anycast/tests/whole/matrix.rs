@@ -4,6 +4,7 @@
 //! Every test starts itself again in a network namespace of its own, runs the daemon there, and
 //! each implementation in a namespace of its own behind a link ([`stand`]).
 
+mod drains;
 mod endings;
 mod paths;
 mod peers;
@@ -51,6 +52,8 @@ inside! {
     restarts:
         who_restarts_is_waited_for_and_we_never_are
         an_end_for_good_is_a_hard_reset_and_its_message_is_read;
+    drains:
+        a_drained_neighbor_hears_the_last_choice_then_nothing_then_all_again;
     endings:
         a_shutdown_message_is_read_at_both_ends
         a_frozen_peer_is_dropped_at_the_hold_time_and_comes_back

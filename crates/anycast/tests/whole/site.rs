@@ -30,12 +30,18 @@ pub(crate) struct Daemon<'l, 'd> {
 impl<'l, 'd> Daemon<'l, 'd> {
     /// Starts the daemon of fra with this fleet file.
     pub(crate) fn start(lab: &'l Lab<'d>, fleet: &str) -> Self {
+        Self::start_with(lab, fleet, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(lab: &'l Lab<'d>, fleet: &str, more: &[&str]) -> Self {
         let fleet = lab.desk.path(fleet);
         let fleet = fleet.to_str().expect("a path of letters");
         let socket = ["--socket", "/run/anycast/fra.sock"];
         // What the lab's own daemon has left is none of its business.
         let state = ["--state-dir", "/run/anycast/test"];
-        let command = [&["anycast", "run", fleet, "--site", "fra"], &socket[..], &state].concat();
+        let command =
+            [&["anycast", "run", fleet, "--site", "fra"], &socket[..], &state, more].concat();
         Self { lab, process: Process::start(lab.in_node("fra", &command)) }
     }
 

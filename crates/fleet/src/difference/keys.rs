@@ -91,6 +91,7 @@ pub(super) const SITE: &[Key<Site>] = &[
     key!("multipath", false, multipath),
     key!("multipath-across-as", false, multipath_across_as),
     key!("stop-wait", false, stop_wait),
+    key!("start-drained", false, start_drained),
     key!("looking-glass", false, looking_glass),
     key!("metrics", false, metrics),
     key!("asn", true, asn),

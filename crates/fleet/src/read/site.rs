@@ -70,6 +70,7 @@ pub(super) fn read<'a>(
     let multipath = section.get("multipath", value::number(1..=MULTIPATH_MOST)).unwrap_or(1);
     let multipath_across_as = section.get("multipath-across-as", value::boolean).unwrap_or(false);
     let stop_wait = section.get("stop-wait", value::duration).unwrap_or(STOP_WAIT);
+    let start_drained = section.get("start-drained", value::boolean).unwrap_or(false);
     let state_dir = section.get("state-dir", value::text).map(PathBuf::from);
     let listeners = listeners::read(&mut section);
     let neighbors = named(&mut section, "neighbor", |name, section| {
@@ -98,6 +99,7 @@ pub(super) fn read<'a>(
         multipath,
         multipath_across_as,
         stop_wait,
+        start_drained,
         state_dir,
         looking_glass: None,
         metrics: None,

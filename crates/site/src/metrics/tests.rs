@@ -136,6 +136,7 @@ fn site() -> SiteMetrics {
         pid: None,
         state: "up".to_owned(),
         since_seconds: 3.5,
+        drain: None,
         why: None,
         checks: vec![CheckRow {
             name: "http".to_owned(),

@@ -86,6 +86,29 @@ fn a_drain_before_anything_is_announced_keeps_it_so() {
 }
 
 #[test]
+fn what_was_drained_before_the_start_is_not_announced_for_a_moment() {
+    // Without checks it is up at once.
+    let spec = spec(vec![service("dns", &[])], vec![prefix(V4, &["dns"], Require::All)]);
+    let until = Drain { until: Some(at(100)), ..order(Target::Site) };
+    let gone = order(Target::Service("no-more".to_owned()));
+    let mut steer = Steer::drained(spec, vec![until, gone]).unwrap();
+    assert_eq!(
+        drain(&mut steer),
+        [
+            "undrain service no-more: it is not in the fleet file",
+            "up 0",
+            "site drained: nothing is announced any more",
+        ]
+    );
+    assert_eq!(steer.poll_timeout(), Some(at(100)));
+    steer.handle_timeout(at(100));
+    assert_eq!(
+        drain(&mut steer),
+        ["undrain site: its time is over".to_owned(), format!("announce {V4}")]
+    );
+}
+
+#[test]
 fn a_neighbor_is_drained_alone() {
     let mut steer = announced(|_| ());
     steer.handle_drain(at(10), order(Target::Neighbor("two".to_owned()))).unwrap();

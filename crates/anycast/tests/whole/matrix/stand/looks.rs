@@ -56,9 +56,13 @@ impl Peer<'_> {
 
     /// Gives the daemon an order about the session.
     pub(in crate::matrix) fn order(&self, session: &Session, order: &Value) {
-        let target = format!("/v1/neighbors/{}", session.name);
-        let done = self.runtime.block_on(self.client.post_for_text(&target, order));
-        done.unwrap_or_else(|error| panic!("{order}: {error}"));
+        self.post(&format!("/v1/neighbors/{}", session.name), order);
+    }
+
+    /// Gives the daemon an order.
+    pub(in crate::matrix) fn post(&self, target: &str, order: &Value) {
+        let done = self.runtime.block_on(self.client.post_for_text(target, order));
+        done.unwrap_or_else(|error| panic!("{target} {order}: {error}"));
     }
 
     /// The route that the daemon has had of the session, before policy.
