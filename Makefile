@@ -16,6 +16,7 @@ help:
 	@echo 'make test     everything that CI checks'
 	@echo 'make check    the same without installing anything'
 	@echo 'make fuzz     fuzz each parser for a minute'
+	@echo 'make simulate a million hours of fleets under random faults, in virtual time'
 	@echo 'make bench    the benchmarks, side by side with peers'
 	@echo 'make build    the release binary, target/release/anycast'
 
@@ -60,6 +61,11 @@ fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	cd fuzz && for target in $$(cargo fuzz list); do \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=60 || exit 1; done
+
+# About 45 hours a fleet.
+.PHONY: simulate
+simulate:
+	$(CARGO) run --release --locked -p anycast-simulation --bin simulate -- --seed 1 --seeds 22000
 
 .PHONY: bench
 bench: build

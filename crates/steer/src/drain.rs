@@ -85,6 +85,11 @@ impl Draining {
 }
 
 impl Stage {
+    /// Whether traffic has had its time to go.
+    pub(crate) const fn is_left(self) -> bool {
+        matches!(self, Self::Withdrawing | Self::Drained)
+    }
+
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {

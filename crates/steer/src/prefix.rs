@@ -61,9 +61,9 @@ impl Prefix {
         });
         Ok(Self {
             services: services.collect::<Result<_, _>>()?,
-            // Not announced, and whether its ledger says so is not known: it is released once
-            // it is announced.
-            permit: if spec.floor.is_some() { Permit::Granted } else { Permit::None },
+            // Not announced, and whether its ledger says so is not known, floor or not: it is
+            // released once it is announced.
+            permit: Permit::Granted,
             spec,
             told: vec![None; neighbors],
             since: Instant::START,

@@ -326,7 +326,7 @@ impl Steer {
         let index = self.drains.iter().position(|it| it.drain.target == target);
         let index = index.expect("it is there or was just put there");
         let leaving = matches!(self.drains[index].stage, Stage::Leaving { .. });
-        if leaving && (straight || !self.is_told(&self.drains[index])) {
+        if leaving && (straight || !self.is_told(&self.drains[index], |_| true)) {
             let why = if straight { "at once" } else { "nothing is announced" };
             self.advance(index, Stage::Withdrawing, why);
         } else if leaving {
@@ -758,21 +758,23 @@ impl Steer {
     /// withdrawing should something be again.
     fn advance_drains(&mut self) {
         for index in 0..self.drains.len() {
-            if self.drains[index].stage == Stage::Withdrawing && !self.is_told(&self.drains[index])
-            {
+            let draining = &self.drains[index];
+            if draining.stage == Stage::Withdrawing && !self.is_told(draining, |_| true) {
                 self.advance(index, Stage::Drained, "nothing is announced any more");
+            } else if draining.stage == Stage::Drained && self.is_told(draining, Stage::is_left) {
+                self.advance(index, Stage::Withdrawing, "it is still needed");
             }
         }
     }
 
-    /// Whether anything that the drain is about is announced.
-    fn is_told(&self, draining: &Draining) -> bool {
+    /// Whether anything is announced that the drain is about, at a stage that counts.
+    fn is_told(&self, draining: &Draining, counts: impl Fn(Stage) -> bool) -> bool {
         let whom = match &draining.drain.target {
             Target::Neighbor(name) => self.spec.neighbors.iter().position(|it| it == name),
             Target::Site | Target::Service(_) => None,
         };
         self.prefixes.iter().any(|prefix| {
-            self.stage_for(prefix, draining).is_some()
+            self.stage_for(prefix, draining).is_some_and(&counts)
                 && match whom {
                     Some(index) => prefix.told[index].is_some(),
                     None => prefix.announced(),

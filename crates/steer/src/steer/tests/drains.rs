@@ -154,6 +154,33 @@ fn a_service_is_drained_from_prefixes_that_cannot_do_without_it() {
     assert!(said[1].starts_with(&format!("withdraw {V4}")), "{said:?}");
 }
 
+/// Whoever reads that a service is drained will stop it.
+#[test]
+fn a_drained_service_that_its_prefix_comes_to_need_again_is_drained_no_longer() {
+    let services = vec![service("a", &[]), service("b", &[])];
+    let mut prefix = prefix(V4, &["a", "b"], Require::Any);
+    prefix.floor = Some(FloorSpec {
+        fleet: Bound { min_sites: 1, max_withdrawn: None },
+        region: None,
+        when_alone: WhenAlone::Hold,
+    });
+    let mut steer = Steer::new(spec(services, vec![prefix])).unwrap();
+    drain(&mut steer);
+    steer.handle_drain(at(10), order(Target::Service("a".to_owned()))).unwrap();
+    assert_eq!(
+        drain(&mut steer).last().unwrap(),
+        "service a drained: nothing is announced any more"
+    );
+    steer.handle_gone(at(20), 1, "exited with 1".to_owned());
+    assert_eq!(drain(&mut steer).last().unwrap(), "service a withdrawing: it is still needed");
+    assert_eq!(steer.status(at(20)).drains[0].stage, Stage::Withdrawing);
+    steer.handle_back(at(30), 1);
+    assert_eq!(
+        drain(&mut steer).last().unwrap(),
+        "service a drained: nothing is announced any more"
+    );
+}
+
 #[test]
 fn what_does_not_exist_is_not_drained() {
     let mut steer = announced(|_| ());

@@ -182,3 +182,23 @@ fn a_drain_is_held_too_unless_it_is_forced_and_stopping_asks_nobody() {
     assert_eq!(drain(&mut steer), [format!("withdraw {V4}: the site is stopping")]);
     assert_eq!(replay(&mut steer, &[Gone(0), Back(0), Pass(0, 0), Pass(0, 0)]).len(), 2);
 }
+
+#[test]
+fn a_permit_taken_before_a_reload_is_given_back_though_the_floor_is_gone_from_the_file() {
+    for removed_between in [false, true] {
+        let mut steer = announced(|spec| fleet(spec, 1));
+        replay(&mut steer, &[Gone(0)]);
+        steer.handle_permit(at(3), &net(V4), Answer::Granted);
+        let mut without = steer.spec.clone();
+        without.prefixes = vec![prefix(V4, &["dns"], Require::All)];
+        if removed_between {
+            steer.replace(at(4), Spec { prefixes: Vec::new(), ..without.clone() }).unwrap();
+        }
+        steer.replace(at(4), without).unwrap();
+        drain(&mut steer);
+        assert_eq!(
+            replay(&mut steer, &[Pass(0, 0), Pass(0, 0)]),
+            ["up 0".to_owned(), format!("announce {V4}"), format!("release {V4}")]
+        );
+    }
+}

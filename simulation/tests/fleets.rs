@@ -1,0 +1,90 @@
+//! Ten thousand fleet-hours in each test run, and whether what would be wrong is found.
+
+use anycast_simulation::{Options, Plan, Report, Sabotage, minimise, run};
+
+/// As many fleets as it takes for `hours` fleet-hours, from `seed` on.
+fn simulate(seed: u64, hours: u64) {
+    let mut total = Report::default();
+    for seed in seed.. {
+        let plan = Plan::new(seed, Options::default());
+        let outcome = run(&plan, false);
+        if let Some(failure) = outcome.failure {
+            panic!(
+                "seed {seed}: {failure}\nits story: cargo run -p anycast-simulation --bin simulate \
+                 -- --seed {seed} --trace"
+            );
+        }
+        total += outcome.report;
+        if total.fleet_minutes >= hours * 60 {
+            println!("from seed {}: {total:#?}", seed + 1);
+            break;
+        }
+    }
+    // Something has happened in these hours.
+    assert!(total.faults > hours && total.permits > 0 && total.sessions > 0, "{total:?}");
+}
+
+#[test]
+fn what_must_always_be_true_is_in_the_first_2500_fleet_hours() {
+    simulate(1, 2_500);
+}
+
+#[test]
+fn what_must_always_be_true_is_in_the_second_2500_fleet_hours() {
+    simulate(10_001, 2_500);
+}
+
+#[test]
+fn what_must_always_be_true_is_in_the_third_2500_fleet_hours() {
+    simulate(20_001, 2_500);
+}
+
+#[test]
+fn what_must_always_be_true_is_in_the_fourth_2500_fleet_hours() {
+    simulate(30_001, 2_500);
+}
+
+#[test]
+fn a_seed_gives_the_same_story_each_time() {
+    let options = Options { sites: Some(4), hours: Some(3) };
+    for seed in 1..4 {
+        let plan = Plan::new(seed, options);
+        let (one, other) = (run(&plan, true), run(&plan, true));
+        assert_eq!(one.report, other.report);
+        assert!(one.story.len() > 20);
+        assert_eq!(one.story, other.story);
+    }
+}
+
+/// The judge is no use if it finds nothing: what is wrong with a daemon comes to light in one of
+/// a few fleets, in these words.
+#[test]
+fn daemons_that_do_wrong_are_found_out() {
+    let table = [
+        (Sabotage::ForgetsToWithdraw, "and was told None"),
+        (Sabotage::GrantsEverything, "withdrawn without a permit"),
+        (Sabotage::KeepsPermits, "its name is in the ledger"),
+        (Sabotage::HidesFailures, "plainly; its services are dead for long"),
+        (Sabotage::StopsAtOnce, "stops while a neighbor holds"),
+    ];
+    for (sabotage, words) in table {
+        let found = (1..20).find_map(|seed| {
+            let options = Options { sites: Some(4), hours: Some(4) };
+            let mut plan = Plan::new(seed, options);
+            plan.sabotage = Some(sabotage);
+            run(&plan, false).failure
+        });
+        let found = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
+        assert!(found.what.contains(words), "{sabotage:?}: {found}");
+    }
+}
+
+#[test]
+fn a_failure_is_reduced_to_the_faults_that_it_takes() {
+    let mut plan = Plan::new(3, Options { sites: Some(3), hours: Some(3) });
+    plan.sabotage = Some(Sabotage::HidesFailures);
+    assert!(plan.faults.len() > 5);
+    let least = minimise(&plan);
+    assert_eq!(least.faults.len(), 1, "{:?}", least.faults);
+    assert!(run(&least, false).failure.is_some());
+}
