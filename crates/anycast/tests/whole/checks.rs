@@ -14,6 +14,7 @@ use crate::site::{Daemon, lab_without_fra};
 as_each_user! {
     each_kind_of_check_withdraws_and_announces
     a_certificate_that_ends_too_soon_is_not_announced
+    a_check_in_flight_does_not_wait_for_one_who_is_dead
 }
 
 /// An address that only the test puts on the loopback interface.
@@ -198,4 +199,42 @@ fn a_certificate_that_ends_too_soon_is_not_announced(user: User) {
     daemon.announces();
     in_a_shell(&lab, &format!("kill -KILL $(cat {folder}/pid)"));
     lab.settles("the server is gone", &[("paris", "nyc"), ("toronto", "nyc")]);
+}
+
+fn a_check_in_flight_does_not_wait_for_one_who_is_dead(user: User) {
+    let desk = Desk::new(user);
+    let folder = desk.path("state");
+    fs::create_dir(&folder).expect("the desk is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("it is ours too");
+    // The test would give up long before the check does.
+    let check = "builtin = \"whoami\"\n[[service.whoami.check]]\ntype = \"dns\"\n\
+                 address = \"127.0.0.1\"\nport = 1053\nquery = \"id.server\"\nqtype = \"TXT\"\n\
+                 class = \"CH\"\ninterval = \"10m\"\ntimeout = \"10m\"\nrise = 1\nfall = 1\n";
+    desk.write("patient.toml", FLEET.replace("builtin = \"whoami\"\n", check));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let (kill, start) = server(&desk, "dns.pid", 1053, 0);
+    in_a_shell(&lab, &start);
+    let pid = state(&desk, "dns.pid").display().to_string();
+    until("the server answers", SETTLED, || {
+        let listening = lab.exec("fra", &["cat", "/proc/net/udp"]).out;
+        // 127.0.0.1:1053
+        if listening.contains("0100007F:041D") { Ok(()) } else { Err(listening) }
+    });
+    in_a_shell(&lab, &format!("kill -STOP $(cat {pid})"));
+    let daemon = Daemon::start(&lab, "patient.toml");
+    until("it has started to check", SETTLED, || {
+        let events = daemon.show(&["events", "--json"]).out;
+        if events.contains("service-started") { Ok(()) } else { Err(events) }
+    });
+    let failure =
+        || row(&daemon.show(&["services", "--json"]).json(), "dns")["last_failure"].clone();
+    assert_eq!(failure(), Value::Null, "no outcome yet");
+    in_a_shell(&lab, &kill);
+    until("the check has noticed", SETTLED, || {
+        if failure() == "connection refused" { Ok(()) } else { Err(failure()) }
+    });
+    in_a_shell(&lab, &start);
+    daemon.announces();
+    in_a_shell(&lab, &format!("kill -KILL $(cat {pid})"));
+    lab.settles("what dies between two checks is withdrawn too", &[("paris", "nyc")]);
 }
