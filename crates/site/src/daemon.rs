@@ -34,9 +34,11 @@ use crate::announce::Announcer;
 use crate::builtin::BuiltinEvent;
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
+use crate::dead_man::{BEAT, DeadMan};
 use crate::drain::Drains;
 use crate::events::{EventLog, Happening};
 use crate::metrics::{CheckTimes, SiteMetrics};
+use crate::notify::Notifier;
 use crate::overview;
 use crate::rpki::OwnOrigins;
 use crate::state;
@@ -96,6 +98,8 @@ pub enum Error {
     Metrics { address: SocketAddr, source: io::Error },
     #[error("cannot catch signals: {0}")]
     Signals(io::Error),
+    #[error("cannot start a thread to watch over the steering: {0}")]
+    DeadMan(io::Error),
     #[error("the BGP speaker has ended by itself: {0}")]
     Speaker(String),
 }
@@ -167,6 +171,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     around.deaths = daemon.watch_deaths();
     daemon.steer_on(Trigger::Nothing);
 
+    let notifier = Notifier::of_environment();
+    let dead_man = DeadMan::start(handle.clone(), notifier.clone()).map_err(Error::DeadMan)?;
+    // By the loop itself: what says that it lives must not live by itself.
+    let beat = notifier.watchdog_interval().map_or(BEAT, |interval| interval.min(BEAT));
+    let mut beat = tokio::time::interval(beat);
+    let mut last_line: Option<String> = None;
+
     let mut look_after_checkers = tokio::time::interval(CHECKERS);
     let failure = loop {
         let reload_due = daemon.next_reload_due(&around);
@@ -184,6 +195,17 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 let why = ended.map_or_else(|error| error.to_string(), |()| "it returned".into());
                 break Some(Error::Speaker(why));
             }
+            _ = beat.tick() => {
+                dead_man.beat();
+                let line = daemon.in_a_line();
+                match last_line.as_ref() {
+                    None => notifier.ready(&line),
+                    Some(last) if *last != line => notifier.status(&line),
+                    Some(_) => {}
+                }
+                last_line = Some(line);
+                notifier.alive();
+            }
             _ = hang_up.recv() => daemon.hang_up(),
             _ = look_after_checkers.tick() => daemon.replace_dead_checkers(),
             Some(event) = from_checks.recv() => daemon.handle_check(event),
@@ -191,13 +213,19 @@ pub async fn run(options: Options) -> Result<(), Error> {
             Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
             Some(event) = around.from_rpki.recv() => daemon.origins.handle(event, &mut daemon.events),
             Some(question) = questions.recv() => daemon.answer_any(question, &mut around).await,
-            Some(reading) = from_file.recv() => daemon.handle_reading(reading, &mut around).await,
+            Some(reading) = from_file.recv() => {
+                notifier.reloading();
+                daemon.handle_reading(reading, &mut around).await;
+                notifier.ready(&daemon.in_a_line());
+            }
             death = around::next_death(&mut around.deaths) => daemon.handle_death(death),
             () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
         }
     };
 
+    drop(dead_man);
+    notifier.stopping("withdraws, waits, then stops serving");
     if failure.is_none() {
         // Withdraw first, then stop serving; a second signal cuts the waiting short.
         let serving_on = async {
@@ -206,6 +234,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             loop {
                 tokio::select! {
                     () = &mut until => break,
+                    _ = beat.tick() => notifier.alive(),
                     Some(question) = questions.recv() => daemon.answer(question),
                     Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
                     // Nothing is announced again, whatever becomes of the services.
@@ -570,6 +599,15 @@ impl Daemon {
                 let _ = noted.send(());
             }
         }
+    }
+
+    /// How the site is, for `systemctl status`.
+    fn in_a_line(&self) -> String {
+        let (up, of) = (self.established, self.site.neighbors.len());
+        let (announced, all) = (self.announcer.announced().len(), self.fleet.prefixes.len());
+        let warning = self.reload.status().warning();
+        let warning = warning.map(|words| format!("; {words}")).unwrap_or_default();
+        format!("{up} of {of} sessions, {announced} of {all} prefixes announced{warning}")
     }
 
     fn overview(&self) -> overview::Look {

@@ -299,3 +299,51 @@ async fn a_neighbor_of_an_interface_gets_a_listening_socket_and_takes_it_along()
     us.add_neighbor(Neighbor { interface: None, ..waits }).await.unwrap();
     until("it comes over the socket of all", async || is_up(&us, "it").await).await;
 }
+
+/// What a neighbor of ours sees when our process is killed: the kernel resets the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_routes_of_a_neighbor_that_was_killed_go_with_its_connection() {
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let port = free_port();
+        let listener = TcpListener::bind((QUIET, port)).unwrap();
+        let route = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let open = Message::Open(Open {
+                asn: Asn(64502),
+                hold_time: Duration::from_secs(90),
+                router_id: QUIET,
+                capabilities: Capabilities {
+                    families: Some(vec![Family::Ipv4Unicast]),
+                    four_octet_asn: true,
+                    ..Capabilities::default()
+                },
+            });
+            let mut attributes = Attributes::new(IpAddr::V4(QUIET));
+            attributes.as_path = anycast_bgp::AsPath::sequence(&[64502]);
+            let context = Context { four_octet_asn: true, ..Context::default() };
+            let prefix = net("192.0.2.0/24");
+            let update = anycast_bgp::message::Update::announce(Arc::new(attributes), vec![prefix]);
+            stream.write_all(&open.emit(&Context::default())).unwrap();
+            stream.write_all(&Message::Keepalive.emit(&Context::default())).unwrap();
+            stream.write_all(&update.emit(&context).concat()).unwrap();
+            stream
+        });
+        let us = start(US, OUR_ASN, port, vec![neighbor("it", QUIET, port, 64502)]).await;
+        until("its route is there", async || us.best(net("192.0.2.0/24")).await.is_some()).await;
+        let stream = socket2::Socket::from(route.join().unwrap());
+        // As the kernel does with what a killed process leaves unread.
+        stream.set_linger(Some(Duration::ZERO)).unwrap();
+        let killed = std::time::Instant::now();
+        drop(stream);
+        while us.best(net("192.0.2.0/24")).await.is_some() {
+            assert!(killed.elapsed() < Duration::from_secs(5));
+        }
+        took.push(killed.elapsed());
+        us.shutdown("");
+    }
+    took.sort();
+    println!("from reset to withdrawal: median {:?}, worst {:?}", took[10], took[19]);
+    // Two milliseconds are meant; this machine may be busy with anything.
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}

@@ -12,6 +12,7 @@ mod program;
 mod bfd;
 mod check;
 mod checks;
+mod dead_man;
 mod drain;
 mod hostile;
 mod interop;
