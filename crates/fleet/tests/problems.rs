@@ -1314,7 +1314,31 @@ const NEIGHBORS: &[Row] = &[
             ),
             (FRA, "city = \"Frankfurt\"\nrouter-id = '192.0.2.9'"),
         ],
-        &[(E, "link-local", "\"fe80::1\""), (E, "link-local", "\"fe80::2\"")],
+        &[(E, "link-local", "\"fe80::1\"")],
+    ),
+    (
+        "link-local ends with their link",
+        &[
+            ("\"198.51.100.0\"", "\"fe80::1\""),
+            (
+                A_LOCAL,
+                "local-address = \"fe80::2\"\ninterface = 'eth0'\nfamilies = ['ipv4']\nnext-hop-v4 = '198.51.100.1'",
+            ),
+            (FRA, "city = \"Frankfurt\"\nrouter-id = '192.0.2.9'"),
+        ],
+        &[],
+    ),
+    (
+        "a link-local end beyond a router, from an address that is none",
+        &[
+            ("\"198.51.100.0\"", "\"fe80::1\""),
+            (
+                A_LOCAL,
+                "local-address = \"2001:db8::2\"\ninterface = 'eth0'\nmultihop = 2\nfamilies = ['ipv4']\nnext-hop-v4 = '198.51.100.1'",
+            ),
+            (FRA, "city = \"Frankfurt\"\nrouter-id = '192.0.2.9'"),
+        ],
+        &[(E, "link-local", "\"2001:db8::2\""), (E, "link-local", "2")],
     ),
     (
         "a delay longer than the neighbor waits",

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::config::{Bfd, Neighbor, Place};
+use crate::scope;
 use engine::{Command, Loop, Served};
 use socket::{Receiver, Sender};
 
@@ -211,9 +212,12 @@ impl Served {
             multihop,
             seed,
         });
-        let to = SocketAddr::new(neighbor.address, session.destination_port());
-        let sender = Sender::open(to, neighbor.local_address, seed, place)
-            .map_err(|source| OpenError { address: to, source })?;
+        let port = session.destination_port();
+        let failed =
+            |source| OpenError { address: SocketAddr::new(neighbor.address, port), source };
+        let interface = scope::of(neighbor, place).map_err(failed)?;
+        let to = scope::end(neighbor.address, port, interface);
+        let sender = Sender::open(to, neighbor.local_address, seed, place).map_err(failed)?;
         let min_ttl = match neighbor.multihop {
             None => Some(anycast_bfd::udp::GTSM_TTL),
             // RFC 5082 §3, if the operator wants it; RFC 5883 §5 does not ask for it.
@@ -226,6 +230,7 @@ impl Served {
             name: neighbor.name.clone(),
             address: neighbor.address,
             local_address: neighbor.local_address,
+            interface,
             multihop,
             min_ttl,
             session,

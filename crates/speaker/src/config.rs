@@ -12,6 +12,8 @@ pub use anycast_bgp::rib::Limits;
 pub use anycast_bgp::session::Offer;
 use anycast_bgp::{Asn, Family, IpNet, Role};
 
+use crate::scope;
+
 /// One speaker.
 #[derive(Clone)]
 pub struct Config {
@@ -53,7 +55,7 @@ impl Config {
 pub struct Neighbor {
     /// What the operator calls it; unique within the speaker.
     pub name: String,
-    /// Its address.
+    /// Its address; with a link-local one it needs an `interface` too.
     pub address: IpAddr,
     /// The port to dial.
     pub port: u16,
@@ -150,9 +152,10 @@ impl Neighbor {
 }
 
 impl Neighbor {
-    /// What follows from the other settings: an iBGP neighbor may be anywhere.
+    /// What follows from the other settings: an iBGP neighbor may be anywhere, but one with a
+    /// link-local address.
     pub(crate) fn fill_in(&mut self, local_asn: Asn) {
-        if self.asn == local_asn {
+        if self.asn == local_asn && !scope::is_link_local(self.address) {
             self.multihop.get_or_insert(u8::MAX);
         }
     }

@@ -35,6 +35,7 @@ use crate::monitor::{self, Sight};
 use crate::mrt::{Recorder, Updates};
 use crate::peer::{Peer, dial_error, peer_id, silence};
 use crate::peers::Peers;
+use crate::scope;
 use crate::speaker::SpeakerEvent;
 
 /// Events waiting for the driver; a full queue makes the connections' tasks wait.
@@ -370,7 +371,9 @@ impl Driver {
             },
         };
         let neighbor = &peer.neighbor;
-        let direct = neighbor.multihop.is_none() && neighbor.asn != self.config.local_asn;
+        let link_local = scope::is_link_local(neighbor.address);
+        let direct =
+            neighbor.multihop.is_none() && (link_local || neighbor.asn != self.config.local_asn);
         // On loopback there are no links.
         let on_link = if direct && !local.is_loopback() {
             self.own_addresses.get(now, self.config.place.as_ref())
@@ -379,9 +382,11 @@ impl Driver {
         };
         if let (Some(kernel), true) = (&self.kernel, direct) {
             let lookup = kernel.interface_towards(neighbor.address);
+            let known = scope::of(neighbor, self.config.place.as_ref()).ok().flatten();
             let sender = self.event_sender.clone();
             tokio::spawn(async move {
-                if let Some(interface) = lookup.await {
+                let found = if known.is_some() { known } else { lookup.await };
+                if let Some(interface) = found {
                     let event = Event::Interface { peer: index, connection: id, index: interface };
                     let _ = sender.send(event).await;
                 }

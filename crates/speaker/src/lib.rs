@@ -27,6 +27,7 @@ mod peer;
 mod peers;
 mod rpki;
 mod sched;
+mod scope;
 mod sockopt;
 mod speaker;
 

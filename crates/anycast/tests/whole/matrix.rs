@@ -37,6 +37,7 @@ macro_rules! inside {
 inside! {
     sessions:
         sessions_over_ipv4_and_ipv6_exchange_routes
+        sessions_over_link_local_addresses_exchange_routes
         the_same_md5_password_meets_and_another_does_not
         with_ttl_security_at_both_ends_they_meet
         what_comes_from_too_far_is_not_heard_and_we_say_so

@@ -70,7 +70,15 @@ fn no_other_has_its_address(
     problems: &Problems,
 ) {
     let address = neighbor.value.address;
-    if let Some(other) = earlier.iter().find(|other| other.value.address == address) {
+    // A link-local address is another one on another link.
+    let link = |of: &Neighbor| match of.address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => of.interface.clone(),
+        _ => None,
+    };
+    let same = |other: &&Placed<Neighbor>| {
+        other.value.address == address && link(&other.value) == link(&neighbor.value)
+    };
+    if let Some(other) = earlier.iter().find(same) {
         let message = format!(
             "neighbors `{}` and `{}` have the same address",
             other.value.name, neighbor.value.name

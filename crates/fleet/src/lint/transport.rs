@@ -1,6 +1,6 @@
 //! Rules about what a session runs over.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::Neighbor;
 use crate::problem::{Problem, Problems};
@@ -8,7 +8,7 @@ use crate::read::Placed;
 
 pub(super) fn lint(neighbor: &Placed<Neighbor>, problems: &Problems) {
     one_kind_of_secret(neighbor, problems);
-    addresses_are_not_of_one_link(neighbor, problems);
+    a_link_is_named_with_its_addresses(neighbor, problems);
     the_delay_is_shorter_than_patience(neighbor, problems);
     a_warning_comes_before_the_limit(neighbor, problems);
 }
@@ -26,18 +26,37 @@ fn one_kind_of_secret(neighbor: &Placed<Neighbor>, problems: &Problems) {
     }
 }
 
-fn addresses_are_not_of_one_link(neighbor: &Placed<Neighbor>, problems: &Problems) {
+/// A link-local address is an address only together with its link, and is never routed.
+fn a_link_is_named_with_its_addresses(neighbor: &Placed<Neighbor>, problems: &Problems) {
     let Placed { value, at } = neighbor;
-    let ends = [("address", Some(value.address)), ("local-address", value.local_address)];
-    for (key, address) in ends {
-        let Some(IpAddr::V6(address)) = address else { continue };
-        if address.is_unicast_link_local() {
-            let message = format!("{address} is a link-local address");
-            problems.add(
-                Problem::error("link-local", at.of(key), message)
-                    .help("Sessions between link-local addresses are not there yet: use a global or unique local one (fd00::/8)."),
-            );
+    let link_local =
+        |address| matches!(address, IpAddr::V6(it) if Ipv6Addr::is_unicast_link_local(&it));
+    let other = |key, message: String, help: &str| {
+        problems.add(Problem::error("link-local", at.of(key), message).help(help));
+    };
+    if !link_local(value.address) {
+        if let Some(local) = value.local_address.filter(|local| link_local(*local)) {
+            let message = format!("{local} is a link-local address, and {} is not", value.address);
+            let help = "Both ends of a session are link-local, or neither is.";
+            other("local-address", message, help);
         }
+        return;
+    }
+    if value.interface.is_none() {
+        let message = format!("it is not said on which link {} is", value.address);
+        let help =
+            "A link-local address is there on every link: add `interface`, such as \"eth0\".";
+        other("address", message, help);
+    }
+    if let Some(local) = value.local_address.filter(|local| local.is_ipv6() && !link_local(*local))
+    {
+        let message = format!("{} is a link-local address, and {local} is not", value.address);
+        let help = "Leave `local-address` out, or write this end's own link-local address.";
+        other("local-address", message, help);
+    }
+    if at.has("multihop") {
+        let message = format!("{} cannot be behind a router", value.address);
+        other("multihop", message, "Link-local packets are never forwarded: remove `multihop`.");
     }
 }
 

@@ -178,8 +178,10 @@ fn read_neighbor(name: String, mut section: Section<'_>, own: Asn) -> Option<Pla
     let next_hop_self = section.get("next-hop-self", value::boolean).unwrap_or(true);
     let client = section.get("route-reflector-client", value::boolean).unwrap_or(false);
 
-    // iBGP peers need not be on a common link, and nothing limits how far they are.
-    let far = asn == Some(own) && !ttl_security;
+    // iBGP peers need not be on a common link, unless their addresses are of one, and nothing
+    // limits how far they are.
+    let on_link = matches!(address, Some(IpAddr::V6(it)) if it.is_unicast_link_local());
+    let far = asn == Some(own) && !ttl_security && !on_link;
     let neighbor = address.zip(asn).map(|(address, asn)| Neighbor {
         name,
         address,

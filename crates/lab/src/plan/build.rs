@@ -126,6 +126,11 @@ impl<'a> Builder<'a> {
                     });
                     continue;
                 }
+                if matches!(neighbor.address, IpAddr::V6(it) if it.is_unicast_link_local()) {
+                    let (site, address) = (tenant.name.clone(), neighbor.address);
+                    self.errors.push(PlanError::LinkLocal { site, address });
+                    continue;
+                }
                 if self.world.systems.iter().all(|system| system.asn != neighbor.asn) {
                     let places = missing.entry(neighbor.asn).or_default();
                     if places.iter().all(|place| place.city != tenant.place.city) {

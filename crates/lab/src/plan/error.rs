@@ -52,6 +52,17 @@ pub enum PlanError {
         /// The neighbor.
         address: IpAddr,
     },
+    /// A site has a neighbor whose address is of one link alone.
+    #[error(
+        "site `{site}` has neighbor {address} on a link of its own (link-local): the lab's links have \
+         other addresses, so rehearse it without that neighbor"
+    )]
+    LinkLocal {
+        /// The site.
+        site: String,
+        /// The neighbor.
+        address: IpAddr,
+    },
     /// A site is nowhere.
     #[error(
         "nothing is known of where site `{0}` is: give it a `city`, or `latitude` and `longitude`"

@@ -34,6 +34,8 @@ pub(super) struct Served {
     pub(super) name: String,
     pub(super) address: IpAddr,
     pub(super) local_address: Option<IpAddr>,
+    /// The index of the interface of a link-local address.
+    pub(super) interface: Option<u32>,
     pub(super) multihop: bool,
     /// What arrives with less comes from further than the neighbor is.
     pub(super) min_ttl: Option<u8>,
@@ -155,7 +157,11 @@ impl<R: Fn(usize, Event)> Loop<R> {
                 && match names {
                     Some(name) => served.session.local_discriminator() == name,
                     // Only the first packets are known by their addresses (RFC 5880 §6.3).
-                    None => served.address == arrived.from && receiver.hears(served.local_address),
+                    None => {
+                        served.address == arrived.from
+                            && served.interface.is_none_or(|it| arrived.interface == it)
+                            && receiver.hears(served.local_address, served.interface)
+                    }
                 }
         });
         let Some(served) = found else { return };

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{OpenError, Served};
 use crate::config::Place;
+use crate::scope;
 
 /// More than any packet that is taken; a longer one shows by its length.
 const ROOM: usize = 64;
@@ -29,6 +30,8 @@ pub(super) struct Arrived {
     octets: [u8; ROOM],
     length: usize,
     pub(super) from: IpAddr,
+    /// The index of the interface that a link-local `from` is of, else 0.
+    pub(super) interface: u32,
     /// TTL or hop limit.
     pub(super) ttl: Option<u8>,
 }
@@ -47,7 +50,7 @@ fn listening_addresses(sessions: &[Served]) -> BTreeSet<SocketAddr> {
         .iter()
         .map(|served| {
             let local = served.local_address.unwrap_or(any_address(served.address));
-            SocketAddr::new(local, port(served))
+            scope::end(local, port(served), served.interface)
         })
         .collect();
     // A socket for every address hears what others would, and cannot be opened beside them.
@@ -113,8 +116,9 @@ impl Receiver {
     }
 
     /// Whether packets to this address of ours arrive here.
-    pub(super) fn hears(&self, local: Option<IpAddr>) -> bool {
-        self.address.ip().is_unspecified() || local == Some(self.address.ip())
+    pub(super) fn hears(&self, local: Option<IpAddr>, interface: Option<u32>) -> bool {
+        let here = |local| scope::end(local, self.address.port(), interface) == self.address;
+        self.address.ip().is_unspecified() || local.is_some_and(here)
     }
 
     /// The next datagram that waits, if there is one.
@@ -141,12 +145,13 @@ impl Receiver {
             }
             _ => None,
         });
-        let from = message.address.and_then(|address| {
-            let v4 = address.as_sockaddr_in().map(|from| IpAddr::V4(from.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|from| IpAddr::V6(from.ip())))
+        let (from, interface) = message.address.and_then(|address| {
+            let v4 = address.as_sockaddr_in().map(|from| (IpAddr::V4(from.ip()), 0));
+            let v6 = address.as_sockaddr_in6();
+            v4.or_else(|| v6.map(|from| (IpAddr::V6(from.ip()), from.scope_id())))
         })?;
         let length = message.bytes;
-        Some(Arrived { octets, length, from, ttl })
+        Some(Arrived { octets, length, from, interface, ttl })
     }
 }
 
@@ -183,11 +188,15 @@ impl Sender {
             }
         }
         let local = local.unwrap_or(any_address(to.ip()));
+        let interface = match to {
+            SocketAddr::V6(to) if to.scope_id() != 0 => Some(to.scope_id()),
+            _ => None,
+        };
         let mut result = Err(io::ErrorKind::AddrInUse.into());
         let ports = SOURCE_PORTS.len();
         let first = usize::try_from(seed >> 48).unwrap_or_default() % ports;
         for port in SOURCE_PORTS.cycle().skip(first).take(ports) {
-            result = socket.bind(&SocketAddr::new(local, port).into());
+            result = socket.bind(&scope::end(local, port, interface).into());
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 _ => break,

@@ -1,12 +1,13 @@
 //! How sessions come up.
 
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::peers::{ALL, only};
-use super::stand::{Knobs, Peer, Stand, both_families, dropped_for_ttl, many};
+use super::stand::{Knobs, Peer, Stand, both_families, dropped_for_ttl, link_local, many};
 
 pub(super) fn sessions_over_ipv4_and_ipv6_exchange_routes() {
     Stand::new(Knobs::default()).beside(ALL, both_families, |peer| {
@@ -20,6 +21,30 @@ pub(super) fn sessions_over_ipv4_and_ipv6_exchange_routes() {
             assert_eq!(route["as_path"], peer.asn.to_string());
             assert_eq!(route["next_hop"], session.theirs.as_str());
         }
+    });
+}
+
+/// Every peer has the same address, each on its own link, and nothing else to be reached by. With
+/// GTSM and BFD, which know a neighbor by its address too.
+pub(super) fn sessions_over_link_local_addresses_exchange_routes() {
+    let mut knobs = Knobs::with("bfd = { interval = \"200ms\" }");
+    knobs.bfd = Some(200);
+    knobs.gtsm = true;
+    Stand::new(knobs).beside(&only(&["bird", "frr"]), link_local, |peer| {
+        peer.meets();
+        let session = &peer.sessions[0];
+        // FRR takes who has ttl-security for one over several hops, and speaks RFC 5883.
+        if peer.program.name() == "bird" {
+            peer.until("BFD is up", || peer.status(session)["bfd"] == "Up");
+        }
+        let prefix = &peer.prefixes(true)[0];
+        let way = format!("via fe80::2 dev to-{}", peer.program.name());
+        peer.until("its route is in the kernel", || {
+            let show = ["-6", "route", "show", prefix];
+            let output = Command::new("ip").args(show).output().expect("ip is installed");
+            String::from_utf8_lossy(&output.stdout).contains(&way)
+        });
+        assert_eq!(peer.status(session)["local_address"], "fe80::1");
     });
 }
 

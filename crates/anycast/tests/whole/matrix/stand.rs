@@ -173,6 +173,13 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {output:?}");
 }
 
+impl Session {
+    /// Whether its addresses are of the link alone.
+    pub(super) fn is_link_local(&self) -> bool {
+        self.ours.starts_with("fe80:")
+    }
+}
+
 impl Stand {
     pub(super) fn new(knobs: Knobs) -> Self {
         ip("link set lo up");
@@ -323,6 +330,9 @@ impl Stand {
                     knobs.hold_time,
                     knobs.ours,
                 );
+                if session.is_link_local() {
+                    let _ = writeln!(fleet, "interface = \"to-{}\"", peer.program.name());
+                }
                 if knobs.password.is_some() {
                     fleet += "password-file = \"password\"\n";
                 }
@@ -400,6 +410,12 @@ pub(super) fn both_families(index: usize) -> Vec<Session> {
             Session { name, v6, ours: end(1), theirs: end(2), len: 28 }
         })
         .to_vec()
+}
+
+/// A session over link-local addresses, on every link the same.
+pub(super) fn link_local(index: usize) -> Vec<Session> {
+    let (ours, theirs) = ("fe80::1".to_owned(), "fe80::2".to_owned());
+    vec![Session { name: format!("s{index}_link"), v6: true, ours, theirs, len: 64 }]
 }
 
 /// So many sessions over IPv4.

@@ -113,6 +113,9 @@ fn write_session(text: &mut String, peer: &Peer<'_>, session: &Session) {
          error wait time 1, 1;\n  enable extended messages on;\n",
         session.name, session.theirs, peer.asn, session.ours, knobs.hold_time,
     );
+    if session.is_link_local() {
+        text.push_str("  interface \"up0\";\n");
+    }
     if let Some(password) = knobs.password {
         let _ = writeln!(text, "  password \"{password}\";");
     }

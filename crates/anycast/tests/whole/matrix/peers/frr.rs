@@ -163,10 +163,14 @@ fn write_session(text: &mut String, peer: &Peer<'_>, session: &Session) {
     let (at, knobs) = (&session.ours, peer.knobs);
     let _ = write!(
         text,
-        " neighbor {at} remote-as {OUR_ASN}\n neighbor {at} update-source {}\n \
+        " neighbor {at} remote-as {OUR_ASN}\n neighbor {at} {}\n \
          neighbor {at} advertisement-interval 0\n neighbor {at} timers {} {}\n \
          neighbor {at} timers connect 1\n",
-        session.theirs,
+        if session.is_link_local() {
+            "interface up0".to_owned()
+        } else {
+            format!("update-source {}", session.theirs)
+        },
         knobs.hold_time / 3,
         knobs.hold_time,
     );
