@@ -222,9 +222,16 @@ async fn right_side() {
 #[ignore = "run by a_process_without_time_for_anything_else_keeps_bfd_up"]
 async fn busy() {
     ip("link set lo up");
-    let left = start(64501, neighbor("right", LEFT, RIGHT, 64502)).await;
-    let right = start(64502, neighbor("left", RIGHT, LEFT, 64501)).await;
-    until("Up", async || is_up(&left).await && is_up(&right).await).await;
+    // Other processes may be busy too, and without CAP_SYS_NICE they are as good as we are.
+    let patient = |neighbor: Neighbor| {
+        let bfd = neighbor.bfd.map(|bfd| Bfd { interval: Duration::from_millis(200), ..bfd });
+        Neighbor { bfd, ..neighbor }
+    };
+    let left = start(64501, patient(neighbor("right", LEFT, RIGHT, 64502))).await;
+    let right = start(64502, patient(neighbor("left", RIGHT, LEFT, 64501))).await;
+    // Both at the operators' interval: the slow start is over.
+    let fast = async |handle| status(handle).await.detection_ms == Some(600.0);
+    until("Up", async || fast(&left).await && fast(&right).await).await;
 
     // Each thread of the runtime, and as many more as there are processors.
     let stop = Arc::new(AtomicBool::new(false));
@@ -254,7 +261,7 @@ async fn busy() {
     for handle in [&left, &right] {
         let status = status(handle).await;
         assert_eq!((status.ups, status.downs), (1, 0), "{status:?}");
-        assert!(status.packets_in > 90, "five seconds of packets: {status:?}");
+        assert!(status.packets_in > 20, "five seconds of packets: {status:?}");
     }
 }
 
