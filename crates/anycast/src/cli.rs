@@ -87,6 +87,7 @@ Examples:
   anycast run fleet.toml --site fra
   anycast run fleet.toml --site fra --drained      maintenance: announce nothing yet
   ANYCAST_LOG=debug anycast run fleet.toml --site fra
+  anycast run fleet.toml --site fra --log-format json
 
 It needs CAP_NET_ADMIN (addresses and routes) and CAP_NET_BIND_SERVICE (port 179).")]
 pub(crate) struct RunArguments {
@@ -106,6 +107,21 @@ pub(crate) struct RunArguments {
     /// Start drained: announce nothing until `anycast undrain`.
     #[arg(long)]
     pub(crate) drained: bool,
+    /// How logs are written [default: to journald if systemd has led standard error there, else
+    /// text on standard error].
+    #[arg(long, value_name = "FORMAT", env = "ANYCAST_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people, on standard error.
+    Text,
+    /// A JSON object a line, on standard error.
+    Json,
+    /// journald's own protocol, with fields.
+    Journald,
 }
 
 /// Shows how a running site is, on one screen: services, what each neighbor is told of each prefix
@@ -155,7 +171,8 @@ Examples:
   anycast show neighbors
   anycast show neighbors transit-a
   anycast show routes 192.0.2.0/24 --explain
-  anycast show services --site fra --json")]
+  anycast show services --site fra --json
+  anycast show events --api https://fra.example.net:8443 --token-file fra.token")]
 pub(crate) struct ShowArguments {
     /// What to show.
     #[command(subcommand)]
@@ -176,6 +193,21 @@ pub(crate) struct TargetArguments {
     /// Its control socket.
     #[arg(long, value_name = "PATH", env = "ANYCAST_SOCKET", global = true)]
     pub(crate) socket: Option<PathBuf>,
+    /// Its API over TCP, like https://fra.example.net:8443; goes before --site and --socket.
+    #[arg(long, value_name = "URL", env = "ANYCAST_API", global = true)]
+    pub(crate) api: Option<String>,
+    /// With --api: holds the token that is shown.
+    #[arg(long, value_name = "FILE", env = "ANYCAST_TOKEN_FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// With --api: the authorities that may vouch for the site, in PEM [default: the system's].
+    #[arg(long, value_name = "FILE", env = "ANYCAST_CA", global = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// With --api: the certificate that is shown, in PEM; with --certificate-key.
+    #[arg(long, value_name = "FILE", env = "ANYCAST_CERTIFICATE", global = true)]
+    pub(crate) certificate: Option<PathBuf>,
+    /// With --api: the certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE", env = "ANYCAST_CERTIFICATE_KEY", global = true)]
+    pub(crate) certificate_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

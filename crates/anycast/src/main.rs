@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod drain;
 mod lab;
+mod logging;
 mod mrt;
 mod reload;
 mod run;

@@ -6,9 +6,10 @@ use anycast_site::daemon::{self, Options};
 
 use crate::check::read_fleet;
 use crate::cli::RunArguments;
+use crate::logging;
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
-    log_to_stderr("info");
+    logging::start("info", arguments.log_format)?;
     let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
     // This very file, even if another has taken its name since: built-in services match the daemon.
     let program = "/proc/self/exe".into();
@@ -34,17 +35,4 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))
-}
-
-/// Logs go to standard error; `ANYCAST_LOG` takes what tracing's EnvFilter takes, in place of
-/// `usual`.
-pub(crate) fn log_to_stderr(usual: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ANYCAST_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
 }

@@ -10,7 +10,7 @@ pub(crate) mod status;
 
 use std::process::ExitCode;
 
-use anycast_site::client::{Client, ClientError};
+use anycast_site::client::{Client, ClientError, Credentials, Remote};
 use anycast_site::control::default_socket;
 use anycast_site::status::{DrainRow, PrependOrder, ServicesReport, SiteRow};
 use serde_json::Value;
@@ -21,6 +21,15 @@ use crate::run::runtime;
 use crate::table::{self, span};
 
 pub(crate) fn client(target: &TargetArguments) -> Result<Client, ClientError> {
+    if let Some(url) = &target.api {
+        let credentials = Credentials {
+            token: target.token_file.as_deref(),
+            ca: target.ca.as_deref(),
+            certificate: target.certificate.as_deref(),
+            key: target.certificate_key.as_deref(),
+        };
+        return Ok(Client::remote(Remote::new(url, &credentials).map_err(ClientError::Unusable)?));
+    }
     match (&target.site, &target.socket) {
         (Some(site), _) => Ok(Client::new(default_socket(site))),
         (None, Some(path)) => Ok(Client::new(path.clone())),
@@ -30,8 +39,8 @@ pub(crate) fn client(target: &TargetArguments) -> Result<Client, ClientError> {
 
 /// The same, or all that run here if none is named.
 fn clients(target: &TargetArguments) -> Result<Vec<Client>, ClientError> {
-    match (&target.site, &target.socket) {
-        (None, None) => Client::all(),
+    match (&target.site, &target.socket, &target.api) {
+        (None, None, None) => Client::all(),
         _ => Ok(vec![client(target)?]),
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`model`] | the checked types: what a sound file says |
 //! | [`check`] | the health checks of a service |
+//! | [`api`] | who may ask and order a site over TCP |
 //! | [`policy`] | the BGP policies that a neighbor's words stand for |
 //! | [`steering`] | the fleet's services and prefixes as `steer` takes them |
 //! | [`difference`](mod@difference) | what a changed file changes at a site, in words |
@@ -17,6 +18,7 @@
 //! Inside, `read` walks the file, and `lint` holds the rules across it. Nothing stops at the first
 //! problem.
 
+pub mod api;
 pub mod check;
 pub mod city;
 pub mod difference;

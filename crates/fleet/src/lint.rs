@@ -1,5 +1,6 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
+mod api;
 mod internal;
 mod listen;
 mod monitoring;
@@ -23,6 +24,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     numbers::lint(draft, problems);
     sessions::lint(draft, problems);
     listen::lint(draft, problems);
+    api::lint(draft, problems);
     policies::lint(draft, problems);
     rpki::lint(draft, problems);
     monitoring::lint(draft, problems);

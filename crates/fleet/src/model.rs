@@ -182,6 +182,8 @@ pub struct Site {
     pub looking_glass: Option<SocketAddr>,
     /// Where its metrics are served; `None`: on the control socket alone.
     pub metrics: Option<SocketAddr>,
+    /// Its API over TCP; `None`: it has none.
+    pub api: Option<crate::api::Api>,
     /// Whether it is a router without services of its own: it passes on what the machines behind
     /// it announce by iBGP.
     pub router: bool,

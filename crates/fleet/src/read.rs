@@ -2,6 +2,7 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod api;
 mod check;
 mod drain;
 mod http;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 use anycast_bgp::Asn;
 use anycast_steer::{Damping, Leaving};
+pub(crate) use api::ApiDraft;
 pub(crate) use listen::Listeners;
 pub(crate) use monitoring::MrtDraft;
 pub(crate) use policy::References;
@@ -57,6 +59,7 @@ pub(crate) struct Draft {
     pub(crate) references: References,
     /// Of the sites that do not say so themselves.
     pub(crate) listeners: Listeners,
+    pub(crate) api: Option<ApiDraft>,
     pub(crate) sites: Vec<SiteDraft>,
     pub(crate) rpki: Option<RpkiDraft>,
     /// Those whose address and port could be read.
@@ -78,6 +81,7 @@ pub(crate) struct SiteDraft {
     pub(crate) rpki: Option<RpkiDraft>,
     /// What it says of these itself.
     pub(crate) listeners: Listeners,
+    pub(crate) api: Option<ApiDraft>,
 }
 
 impl Draft {
@@ -95,6 +99,7 @@ impl Draft {
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let listeners = listen::read(&mut root);
+        let api = root.table("api").map(api::read);
         let defaults = site::read_defaults(problems, &mut root);
         let sites =
             named(&mut root, "site", |name, section| site::read(name, section, asn, defaults));
@@ -115,6 +120,7 @@ impl Draft {
             policies,
             references,
             listeners,
+            api,
             sites,
             rpki,
             bmp: bmp.into_iter().flatten().collect(),
@@ -126,6 +132,7 @@ impl Draft {
     /// The checked fleet. Paths are resolved against `folder`.
     pub(crate) fn into_fleet(self, folder: &Path) -> Fleet {
         let everywhere = self.listeners;
+        let fleet_api = self.api;
         let finish_site = |draft: SiteDraft| {
             let neighbors = draft.neighbors.into_iter().map(|neighbor| {
                 let mut neighbor = neighbor.value;
@@ -141,6 +148,7 @@ impl Draft {
                 neighbors: neighbors.collect(),
                 looking_glass: looking_glass.map(|placed| placed.value),
                 metrics: metrics.map(|placed| placed.value),
+                api: api::of_site(draft.api.as_ref(), fleet_api.as_ref(), folder),
                 rpki,
                 state_dir: draft.site.state_dir.map(|path| folder.join(path)),
                 ..draft.site

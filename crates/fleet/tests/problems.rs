@@ -834,6 +834,28 @@ const SESSIONS: &[Row] = &[
         &[(W, "single-site", "fra"), (E, "looking-glass-in-anycast", "\"192.0.2.53:29184\"")],
     ),
     (
+        "an API on an anycast address, without certificate, key and callers",
+        &[(FRA, "city = \"Frankfurt\"\napi = { listen = \"192.0.2.53:8443\" }")],
+        &[
+            (E, "missing-key", "api"),
+            (E, "missing-key", "api"),
+            (E, "api-without-callers", "api"),
+            (E, "api-in-anycast", "\"192.0.2.53:8443\""),
+        ],
+    ),
+    (
+        "an API whose callers nobody vouches for",
+        &[
+            (
+                NYC,
+                "[api]\nlisten = \"198.51.100.1:8443\"\ncertificate = \"c\"\nkey = \"k\"\n\
+                 [api.client.\"noc.example.net\"]\n",
+            ),
+            (FRA, FRA),
+        ],
+        &[(W, "single-site", "fra"), (E, "client-without-ca", "api")],
+    ),
+    (
         "metrics on every address",
         &[(FRA, "city = \"Frankfurt\"\nmetrics = { listen = \"0.0.0.0:9179\" }")],
         &[(E, "metrics-in-anycast", "\"0.0.0.0:9179\"")],

@@ -16,7 +16,7 @@ fn reference() -> String {
 
 #[test]
 fn the_whole_files_of_the_documents_are_sound() {
-    for name in ["fleet.md", "looking-glass.md", "metrics.md"] {
+    for name in ["fleet.md", "looking-glass.md", "metrics.md", "api.md"] {
         its_files_are_sound(name);
     }
 }
@@ -73,11 +73,18 @@ rules = [{ zzzzzzzzzzzz = 1 }]
 zzzzzzzzzzzz = 1
 [metrics]
 zzzzzzzzzzzz = 1
+[api]
+zzzzzzzzzzzz = 1
+[api.token.t]
+zzzzzzzzzzzz = 1
+[api.client.c]
+zzzzzzzzzzzz = 1
 [site.s]
 zzzzzzzzzzzz = 1
 rpki = { zzzzzzzzzzzz = 1 }
 looking-glass = { zzzzzzzzzzzz = 1 }
 metrics = { zzzzzzzzzzzz = 1 }
+api = { zzzzzzzzzzzz = 1 }
 [site.s.neighbor.n]
 zzzzzzzzzzzz = 1
 bfd = { zzzzzzzzzzzz = 1 }
@@ -95,6 +102,9 @@ fn the_reference_names_exactly_the_keys_that_there_are() {
         "rpki",
         "looking-glass",
         "metrics",
+        "api",
+        "token",
+        "client",
         "tcp-ao",
         "max-prefixes",
         "degraded",

@@ -1,17 +1,22 @@
-//! Asks a running site over its control socket.
+//! Asks a running site over its control socket, or over TCP with TLS.
 
-use std::path::{Path, PathBuf};
+mod remote;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::http::request;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use crate::control::socket_folder;
+pub use remote::{Credentials, Remote};
 
 /// How long a site may take to answer; a full table takes a while.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,14 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum ClientError {
     #[error("cannot reach a site at {path}: {source} (is `anycast run` running, as this user?)")]
     Unreachable { path: PathBuf, source: std::io::Error },
+    #[error("cannot reach a site at {place}: {words}")]
+    Away { place: String, words: String },
+    #[error("{0}")]
+    Unusable(String),
     #[error(
         "no site runs here: no control socket in {0} (start one with `anycast run`, or name its socket with --socket)"
     )]
     NoSite(PathBuf),
     #[error("several sites run here: {0}; choose one with --site")]
     SeveralSites(String),
-    #[error("the site at {path} does not answer within {patience:?}: is it stopped or frozen?")]
-    Silent { path: PathBuf, patience: Duration },
+    #[error("the site at {place} does not answer within {patience:?}: is it stopped or frozen?")]
+    Silent { place: String, patience: Duration },
     #[error("the site answered with an error: {0}")]
     Refused(String),
     #[error("the site's answer cannot be understood: {0} (is it of another version?)")]
@@ -40,18 +49,42 @@ pub enum ClientError {
     Unwritten(std::io::Error),
 }
 
-/// A site's control socket.
+/// A running site.
 #[derive(Clone, Debug)]
 pub struct Client {
-    path: PathBuf,
+    place: Place,
     patience: Duration,
+}
+
+/// Where it is asked.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Its control socket.
+    Socket(PathBuf),
+    /// Its API over TCP.
+    Remote(Box<Remote>),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Remote(remote) => write!(f, "{}", remote.url()),
+        }
+    }
 }
 
 impl Client {
     /// The socket at `path`.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, patience: PATIENCE }
+        Self { place: Place::Socket(path), patience: PATIENCE }
+    }
+
+    /// A site's API over TCP.
+    #[must_use]
+    pub fn remote(remote: Remote) -> Self {
+        Self { place: Place::Remote(Box::new(remote)), patience: PATIENCE }
     }
 
     /// Waits for answers for at most so long.
@@ -94,12 +127,6 @@ impl Client {
             }
             Err(other) => Err(other),
         }
-    }
-
-    /// Where the socket is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Gets `target` (a path with its query) as text.
@@ -166,7 +193,7 @@ impl Client {
         target: &str,
         mut each: impl FnMut(&str),
     ) -> Result<(), ClientError> {
-        let silent = |_| ClientError::Silent { path: self.path.clone(), patience: self.patience };
+        let silent = |_| self.silent();
         let asked = self.send(Method::GET, target, Bytes::new());
         let response = tokio::time::timeout(self.patience, asked).await.map_err(silent)??;
         let good = response.status().is_success();
@@ -206,7 +233,7 @@ impl Client {
         target: &str,
         mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), ClientError> {
-        let silent = |_| ClientError::Silent { path: self.path.clone(), patience: self.patience };
+        let silent = |_| self.silent();
         let asked = self.send(Method::GET, target, Bytes::new());
         let response = tokio::time::timeout(self.patience, asked).await.map_err(silent)??;
         let status = response.status();
@@ -230,7 +257,7 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<String, ClientError> {
-        let silent = |_| ClientError::Silent { path: self.path.clone(), patience: self.patience };
+        let silent = |_| self.silent();
         tokio::time::timeout(self.patience, self.converse(method, target, body))
             .await
             .map_err(silent)?
@@ -250,6 +277,10 @@ impl Client {
         if status.is_success() { Ok(text) } else { Err(ClientError::Refused(text)) }
     }
 
+    fn silent(&self) -> ClientError {
+        ClientError::Silent { place: self.place.to_string(), patience: self.patience }
+    }
+
     /// Sends a request; the answer's body is yet to be read.
     async fn send(
         &self,
@@ -257,21 +288,42 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.path)
-            .await
-            .map_err(|source| ClientError::Unreachable { path: self.path.clone(), source })?;
-        let garbled = |error: hyper::Error| ClientError::Garbled(error.to_string());
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(garbled)?;
-        // It ends with the answer: its sender goes when this returns.
-        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(target)
-            .header("host", "anycast")
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .map_err(|error| ClientError::Garbled(error.to_string()))?;
-        sender.send_request(request).await.map_err(garbled)
+            .header("content-type", "application/json");
+        match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path)
+                    .await
+                    .map_err(|source| ClientError::Unreachable { path: path.clone(), source })?;
+                converse_over(stream, request.header("host", "anycast"), body).await
+            }
+            Place::Remote(remote) => {
+                let away = |words| ClientError::Away { place: self.place.to_string(), words };
+                let stream = remote.connect().await.map_err(away)?;
+                let sent = converse_over(stream, remote.introduce(request), body).await;
+                // The site may refuse our certificate only after we think that all is well.
+                sent.map_err(|error| match error {
+                    ClientError::Garbled(words) => away(words),
+                    other => other,
+                })
+            }
+        }
     }
+}
+
+async fn converse_over(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: request::Builder,
+    body: Bytes,
+) -> Result<Response<Incoming>, ClientError> {
+    let garbled = |error: hyper::Error| ClientError::Garbled(error.to_string());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(garbled)?;
+    // It ends with the answer: its sender goes when this returns.
+    tokio::spawn(connection);
+    let request =
+        request.body(Full::new(body)).map_err(|error| ClientError::Garbled(error.to_string()))?;
+    sender.send_request(request).await.map_err(garbled)
 }

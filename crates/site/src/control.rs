@@ -5,6 +5,7 @@ mod drains;
 mod events;
 mod monitoring;
 mod neighbors;
+mod openapi;
 mod overview;
 mod reload;
 mod routes;
@@ -137,9 +138,15 @@ pub(crate) async fn serve(
     questions: mpsc::Sender<Question>,
     speaker: Handle,
 ) -> io::Result<()> {
+    let router = router(questions, speaker).layer(axum::middleware::from_fn(caller::of_socket));
+    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
+}
+
+/// All that can be asked and ordered; who may is for the caller of this to see to.
+pub(crate) fn router(questions: mpsc::Sender<Question>, speaker: Handle) -> Router {
     let streams = Arc::new(Semaphore::new(STREAMS));
     let api = Api { questions, speaker, streams };
-    let router = Router::new()
+    Router::new()
         .route("/v1/sites", get(sites))
         .route("/v1/services", get(services))
         .route("/v1/status", get(overview::status))
@@ -162,9 +169,8 @@ pub(crate) async fn serve(
         .route("/v1/reload", get(reload::status).post(reload::reload))
         .route("/v1/reload/confirm", post(reload::confirm))
         .route("/v1/reload/rollback", post(reload::roll_back))
-        .layer(axum::middleware::from_fn(caller::of_socket))
-        .with_state(api);
-    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
+        .route("/v1/openapi.json", get(openapi::description))
+        .with_state(api)
 }
 
 #[derive(Clone)]

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use self::reload::{Reload, Revision};
 use crate::address;
 use crate::announce::Announcer;
+use crate::api::{self, Gate, Plan};
 use crate::builtin::BuiltinEvent;
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
@@ -96,6 +97,8 @@ pub enum Error {
     LookingGlass { address: SocketAddr, source: io::Error },
     #[error("cannot listen for metrics on {address}: {source}")]
     Metrics { address: SocketAddr, source: io::Error },
+    #[error("cannot open the API on {address}: {words}")]
+    Api { address: SocketAddr, words: String },
     #[error("cannot catch signals: {0}")]
     Signals(io::Error),
     #[error("cannot start a thread to watch over the steering: {0}")]
@@ -125,6 +128,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .map_err(|source| Error::Control { path: path.clone(), source })?;
     let glass_listener = around::listen(site.looking_glass, around::no_looking_glass).await?;
     let meter_listener = around::listen(site.metrics, around::no_metrics).await?;
+    let doors = match &site.api {
+        Some(file) => match api::open(file).await {
+            Ok(doors) => Some(doors),
+            Err(words) => return Err(Error::Api { address: file.listen, words }),
+        },
+        None => None,
+    };
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let config = translate::speaker_config(&fleet, &site)?;
     let revision = Revision::new(&fleet, &config.neighbors);
@@ -143,9 +153,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     handle.set_stations(&site.name, translate::stations(&fleet));
     handle.set_updates(translate::updates(&fleet));
     let mut speaker_task = tokio::spawn(speaker.run());
+    let mut gate = Gate::new(control::router(question_sender.clone(), handle.clone()));
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
     glass.serve(site.looking_glass, glass_listener);
     meter.serve(site.metrics, meter_listener);
+    if let Some(doors) = doors {
+        gate.carry_out(Plan::Open(doors));
+    }
 
     let asked = options.state_dir.as_deref();
     let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
@@ -167,7 +181,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             builtins.start(&daemon.fleet, &daemon.site, index, number, None);
         }
     }
-    let mut around = Around::new(addresses, builtins, (glass, meter), from_rpki);
+    let mut around = Around::new(addresses, builtins, (glass, meter, gate), from_rpki);
     around.deaths = daemon.watch_deaths();
     daemon.steer_on(Trigger::Nothing);
 
@@ -263,6 +277,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     control.abort();
     around.glass.close();
     around.meter.close();
+    around.gate.close();
     failure.map_or(Ok(()), Err)
 }
 

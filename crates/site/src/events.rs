@@ -126,14 +126,28 @@ impl EventLog {
         let Happening { kind, subject, detail, cause, by, loud } = happening;
         let colon = if detail.is_empty() { "" } else { ": " };
         let ordered = by.map(|by| format!(" (ordered by {by})")).unwrap_or_default();
+        let number = *self.last.borrow() + 1;
         if loud {
-            tracing::warn!("{kind} {subject}{colon}{detail}{ordered}");
+            tracing::warn!(
+                event = kind,
+                subject,
+                number,
+                cause,
+                by,
+                "{kind} {subject}{colon}{detail}{ordered}"
+            );
         } else {
-            tracing::info!("{kind} {subject}{colon}{detail}{ordered}");
+            tracing::info!(
+                event = kind,
+                subject,
+                number,
+                cause,
+                by,
+                "{kind} {subject}{colon}{detail}{ordered}"
+            );
         }
         let unix_time =
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let number = *self.last.borrow() + 1;
         let event = SiteEvent {
             number,
             unix_time,

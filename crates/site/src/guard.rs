@@ -26,11 +26,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Guarded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    lifetime: Duration,
 }
 
 impl Guarded {
     pub(crate) fn new(listener: TcpListener) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS)), lifetime: LIFETIME }
+    }
+
+    /// For callers that are known: a connection may last so long.
+    pub(crate) fn with_lifetime(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
     }
 }
 
@@ -43,7 +49,9 @@ impl Listener for Guarded {
         let permit = permit.expect("the semaphore is never closed");
         loop {
             match self.listener.accept().await {
-                Ok((stream, from)) => return (GuardedStream::new(stream, permit), from),
+                Ok((stream, from)) => {
+                    return (GuardedStream::new(stream, permit, self.lifetime), from);
+                }
                 Err(error) => {
                     tracing::debug!("cannot accept a connection: {error}");
                     tokio::time::sleep(PAUSE).await;
@@ -66,10 +74,10 @@ pub(crate) struct GuardedStream {
 }
 
 impl GuardedStream {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, lifetime: Duration) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until(now + SILENCE));
-        Self { stream, ends_at: now + LIFETIME, alarm, _permit: permit }
+        Self { stream, ends_at: now + lifetime, alarm, _permit: permit }
     }
 
     /// What reading or writing gave, unless it gave nothing and the time is over.

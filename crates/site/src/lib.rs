@@ -9,6 +9,7 @@
 //! | [`builtin`] | built-in services as child processes |
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
 //! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
+//! | `api` | the same over TCP, with TLS |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
 //! | [`drain`] | drains as operators order them, and over restarts |
 //! | [`events`] | what happened |
@@ -23,6 +24,7 @@
 
 pub mod address;
 mod announce;
+mod api;
 pub mod builtin;
 pub mod check;
 pub mod client;

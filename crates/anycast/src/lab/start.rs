@@ -18,7 +18,8 @@ use tokio::sync::Mutex;
 
 use super::talk::clients;
 use crate::cli::LabStartArguments;
-use crate::run::log_to_stderr;
+use crate::cli::LogFormat;
+use crate::logging;
 
 /// The fleet that a lab runs if it is given none.
 const DEFAULT_FLEET: &str = include_str!("../../../../examples/fleet.toml");
@@ -85,7 +86,7 @@ fn enter<F: Future<Output = Result<ExitCode, String>>>(
         Entered::Ended(code) => Ok(ExitCode::from(code)),
         Entered::Inside(sandbox) => {
             // Dozens of routers speak here: only what is wrong with the lab itself is worth a line.
-            log_to_stderr("error");
+            logging::start("error", Some(LogFormat::Text))?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

@@ -14,6 +14,8 @@ as_each_user! {
     events_name_their_causes_and_outlive_a_crash
     prometheus_is_told_what_is
     one_screen_says_how_a_site_is_and_one_command_why
+    logs_are_text_or_json_or_go_to_journald
+    over_tcp_known_callers_do_what_their_role_allows
 }
 
 /// The events of a stream so far.
@@ -247,7 +249,210 @@ fn one_screen_says_how_a_site_is_and_one_command_why(user: User) {
     let chain = json["chain"].as_array().expect("a list").iter().map(|event| &event["kind"]);
     assert_eq!(chain.collect::<Vec<_>>(), ["check-failed", "service-down", "withdraw"]);
     ask(&["why", "198.51.100.0/24"]).failed_with(2, &["no prefix of the fleet", "192.0.2.0/24"]);
-    assert!(ask(&["show", "damping"]).out.contains("Nothing fell lately."));
+    let damping = ask(&["show", "damping"]).out;
+    assert!(damping.contains("PENALTY") && damping.contains("whoami"), "it fell: {damping}");
     let floor = ask(&["show", "floor"]);
     assert!(floor.out.contains("HELD") && floor.out.contains("stands alone"), "{floor:?}");
+}
+
+/// Takes what comes to journald's socket and prints it.
+const JOURNALD: &str = "
+import os, socket, sys
+os.makedirs('/run/systemd/journal', exist_ok=True)
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.bind('/run/systemd/journal/socket')
+print('ready', flush=True)
+while True:
+    sys.stdout.write(journal.recv(65536).decode() + '\\n')
+    sys.stdout.flush()
+";
+
+fn logs_are_text_or_json_or_go_to_journald(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let no_journal = Daemon::start_with(&lab, "fleet.toml", &["--log-format", "journald"]).process;
+    assert_eq!(no_journal.wait().code(), Some(2), "{}", no_journal.words());
+    assert!(no_journal.said("cannot reach journald"), "{}", no_journal.words());
+
+    let daemon = Daemon::start_with(&lab, "fleet.toml", &["--log-format", "json"]);
+    daemon.announces();
+    let words = daemon.process.words();
+    let lines = words.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let announced = lines.into_iter().find(|line| line["event"] == "announce").expect("a line");
+    assert_eq!(
+        (&announced["level"], &announced["subject"]),
+        (&"INFO".into(), &"192.0.2.0/24".into())
+    );
+    assert!(announced["number"].as_u64() > announced["cause"].as_u64(), "{announced}");
+    assert_eq!(announced["message"], "announce 192.0.2.0/24");
+    daemon.process.signal(Signal::SIGTERM);
+    daemon.process.wait();
+
+    let daemon = Daemon::start_with(&lab, "fleet.toml", &["--log-format", "text"]);
+    daemon.announces();
+    let words = daemon.process.words();
+    assert!(words.contains("INFO announce 192.0.2.0/24\n"), "{words}");
+    daemon.process.signal(Signal::SIGTERM);
+    daemon.process.wait();
+
+    if !crate::program::installed(&["python3"]) {
+        return;
+    }
+    let journald = Process::start(lab.in_node("fra", &["python3", "-c", JOURNALD]));
+    until("there is a journal", SETTLED, || {
+        if journald.said("ready") { Ok(()) } else { Err(journald.words()) }
+    });
+    let daemon = Daemon::start_with(&lab, "fleet.toml", &["--log-format", "journald"]);
+    daemon.announces();
+    // Each value with its length before it, in eight octets.
+    let words = [
+        "\0announce 192.0.2.0/24\nANYCAST_EVENT\n",
+        "\0announce\nANYCAST_SUBJECT\n",
+        "PRIORITY\n\u{1}\0\0\0\0\0\0\x006\n",
+    ];
+    until("the journal is told", SETTLED, || {
+        let told = journald.words();
+        if words.iter().all(|word| told.contains(word)) { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(daemon.process.words(), "", "nothing on standard error");
+}
+
+fn over_tcp_known_callers_do_what_their_role_allows(user: User) {
+    let desk = Desk::new(user);
+    let authority = Authority::new();
+    desk.write("ca.pem", authority.pem());
+    for name in ["127.0.0.1", "noc.example.net", "stranger.example.net"] {
+        let (certificate, key) = authority.vouch(name);
+        desk.write(&format!("{name}.pem"), certificate);
+        desk.write(&format!("{name}.key"), key);
+    }
+    desk.write("reader.token", "read-read-read-read\n");
+    desk.write("operator.token", "operate-operate-operate\n");
+    desk.write("guess.token", "guess-guess-guess-guess\n");
+    let api = "\n[api]\nlisten = \"127.0.0.1:8443\"\ncertificate = \"127.0.0.1.pem\"\n\
+               key = \"127.0.0.1.key\"\nclient-ca = \"ca.pem\"\n\
+               [api.token.dashboard]\nfile = \"reader.token\"\n\
+               [api.token.deploy]\nfile = \"operator.token\"\nrole = \"operate\"\n\
+               [api.client.\"noc.example.net\"]\nrole = \"operate\"\n";
+    desk.write("open.toml", format!("{FLEET}{api}"));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "open.toml");
+    daemon.announces();
+    let file = |name: &str| desk.path(name).into_os_string().into_string().expect("letters");
+    let ask = |command: &[&str], credentials: &[(&str, &str)]| {
+        let mut line = vec!["anycast".to_owned()];
+        line.extend(command.iter().map(|word| (*word).to_owned()));
+        line.extend(["--api", "https://127.0.0.1:8443", "--ca"].map(str::to_owned));
+        line.push(file("ca.pem"));
+        for (option, name) in credentials {
+            line.extend([(*option).to_owned(), file(name)]);
+        }
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        lab.exec("fra", &line)
+    };
+    let reader = [("--token-file", "reader.token")];
+    let operator = [("--token-file", "operator.token")];
+    let noc =
+        [("--certificate", "noc.example.net.pem"), ("--certificate-key", "noc.example.net.key")];
+    let stranger = [
+        ("--certificate", "stranger.example.net.pem"),
+        ("--certificate-key", "stranger.example.net.key"),
+    ];
+
+    for credentials in [&reader[..], &operator, &noc] {
+        let status = ask(&["status"], credentials);
+        assert_eq!(status.code, Some(0), "{status:?}");
+        assert!(status.out.contains("All is well."), "{status:?}");
+    }
+    for unknown in [&[][..], &[("--token-file", "guess.token")], &stranger] {
+        ask(&["status"], unknown).failed_with(2, &["who are you?"]);
+    }
+    ask(&["prepend", "1"], &reader).failed_with(2, &["dashboard may read, but not operate"]);
+    for (credentials, name) in [(&operator[..], "deploy"), (&noc, "noc.example.net")] {
+        let done = ask(&["neighbor", "right", "clear", "soft"], credentials);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let events = ask(&["show", "events", "--json"], &reader).json();
+        let mut last = events.as_array().expect("a list").iter();
+        let last = last.rfind(|event| event["kind"] == "neighbor-refresh").expect("the order");
+        assert_eq!(last["by"], name);
+    }
+
+    // Without TLS, or without trust in its authority, there is nothing.
+    let plain = lab.exec(
+        "fra",
+        &[
+            "timeout",
+            "5",
+            "bash",
+            "-c",
+            "exec 3<>/dev/tcp/127.0.0.1/8443 && \
+        printf 'GET /v1/status HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3",
+        ],
+    );
+    assert!(!plain.out.contains("HTTP/1"), "{plain:?}");
+    let mistrusted = lab.exec(
+        "fra",
+        &[
+            "anycast",
+            "status",
+            "--api",
+            "https://127.0.0.1:8443",
+            "--ca",
+            &file("stranger.example.net.pem"),
+        ],
+    );
+    mistrusted.failed_with(2, &["cannot reach a site at https://127.0.0.1:8443"]);
+
+    // A renewed token counts at once, and the old one does not.
+    std::thread::sleep(Duration::from_millis(20));
+    desk.write("reader.token", "renewed-renewed-renewed\n");
+    assert_eq!(ask(&["status"], &reader).code, Some(0));
+    desk.write("guess.token", "read-read-read-read\n");
+    ask(&["status"], &[("--token-file", "guess.token")]).failed_with(2, &["who are you?"]);
+
+    // A caller that is no more in the file is not known after a reload; nobody else notices.
+    let follower = [&["show", "events", "--follow"][..], &["--api", "https://127.0.0.1:8443"]];
+    let (ca, token) = (file("ca.pem"), file("reader.token"));
+    let credentials = ["--ca", &ca, "--token-file", &token];
+    let line = [&["anycast"], &follower.concat()[..], &credentials].concat();
+    let follower = Process::start(lab.in_node("fra", &line));
+    let gone = "[api.token.deploy]\nfile = \"operator.token\"\nrole = \"operate\"\n";
+    desk.write("open.toml", format!("{FLEET}{}", api.replace(gone, "")));
+    let reloaded = lab.exec("fra", &["anycast", "reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    assert!(reloaded.out.contains("api"), "{reloaded:?}");
+    ask(&["status"], &operator).failed_with(2, &["who are you?"]);
+    assert_eq!(ask(&["status"], &reader).code, Some(0));
+    assert_eq!(ask(&["neighbor", "right", "clear", "soft"], &noc).code, Some(0));
+    until("who follows is told", SETTLED, || {
+        if follower.said("neighbor-refresh") { Ok(()) } else { Err(follower.words()) }
+    });
+}
+
+/// Vouches for names.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut own = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        own.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = own.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: rcgen::Issuer::new(own, key), pem }
+    }
+
+    fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for this name or address, and its key.
+    fn vouch(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let certificate = certificate.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
 }

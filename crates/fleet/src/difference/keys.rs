@@ -94,6 +94,7 @@ pub(super) const SITE: &[Key<Site>] = &[
     key!("start-drained", false, start_drained),
     key!("looking-glass", false, looking_glass),
     key!("metrics", false, metrics),
+    key!("api", false, api),
     key!("asn", true, asn),
     key!("router-id", true, router_id),
     key!("bgp-port", true, bgp_port),

@@ -8,6 +8,7 @@ use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::retention::Limits as StaleLimits;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
 
+use crate::api::{Api, Role as ApiRole};
 use crate::{AtLimit, Bfd, Coordinates, ExportPolicy, ImportPolicy, MaxPrefixes, TcpAo};
 
 pub(super) trait Words {
@@ -36,6 +37,26 @@ impl Words for bool {
 impl Words for Duration {
     fn words(&self) -> String {
         if self.is_zero() { "0s".to_owned() } else { format!("{self:?}") }
+    }
+}
+
+impl Words for Api {
+    fn words(&self) -> String {
+        let role = |role| if role == ApiRole::Operate { "operate" } else { "read" };
+        let tokens = self.tokens.iter().map(|token| {
+            format!("{} ({}, {})", token.name, role(token.role), token.file.display())
+        });
+        let clients =
+            self.clients.iter().map(|it| format!("certificate {} ({})", it.name, role(it.role)));
+        let callers: Vec<String> = tokens.chain(clients).collect();
+        format!(
+            "on {} with {}, {} and {} for {}",
+            self.listen,
+            self.certificate.display(),
+            self.key.display(),
+            self.client_ca.words(),
+            callers.join(", ")
+        )
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn lint(draft: &Draft, problems: &Problems) {
 
 /// What clients of the services reach must not show what is inside of whichever site they land at.
 /// The service addresses are the host's own, so a wildcard takes them in.
-fn it_stays_out_of_anycast(
+pub(super) fn it_stays_out_of_anycast(
     code: &'static str,
     listen: &Placed<SocketAddr>,
     draft: &Draft,

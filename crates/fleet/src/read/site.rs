@@ -73,6 +73,7 @@ pub(super) fn read<'a>(
     let start_drained = section.get("start-drained", value::boolean).unwrap_or(false);
     let state_dir = section.get("state-dir", value::text).map(PathBuf::from);
     let listeners = listeners::read(&mut section);
+    let api = section.table("api").map(super::api::read_of_site);
     let neighbors = named(&mut section, "neighbor", |name, section| {
         read_neighbor(name, section.with_defaults(defaults), asn)
     });
@@ -103,13 +104,14 @@ pub(super) fn read<'a>(
         state_dir,
         looking_glass: None,
         metrics: None,
+        api: None,
         router,
         cluster_id,
         neighbors: Vec::new(),
         rpki: None,
     };
     let at = section.finish();
-    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, listeners }
+    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, listeners, api }
 }
 
 /// The city's name and the place: what the file says, else what the table of cities says.

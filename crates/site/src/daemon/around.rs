@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Error;
 use crate::address::{self, Added};
+use crate::api::Gate;
 use crate::builtin::{self, BuiltinEvent};
 use crate::control::Question;
 use crate::watch::{self as deaths, Deaths};
@@ -26,6 +27,7 @@ pub(super) struct Around {
     pub(super) builtins: Builtins,
     pub(super) glass: Server,
     pub(super) meter: Server,
+    pub(super) gate: Gate,
     pub(super) deaths: Option<Deaths>,
     pub(super) from_rpki: mpsc::UnboundedReceiver<RpkiEvent>,
     leaving: Vec<(Instant, Leaving)>,
@@ -43,10 +45,19 @@ impl Around {
     pub(super) fn new(
         addresses: Addresses,
         builtins: Builtins,
-        (glass, meter): (Server, Server),
+        (glass, meter, gate): (Server, Server, Gate),
         from_rpki: mpsc::UnboundedReceiver<RpkiEvent>,
     ) -> Self {
-        Self { addresses, builtins, glass, meter, deaths: None, from_rpki, leaving: Vec::new() }
+        Self {
+            addresses,
+            builtins,
+            glass,
+            meter,
+            gate,
+            deaths: None,
+            from_rpki,
+            leaving: Vec::new(),
+        }
     }
 
     /// Takes leave of something at `due`.

@@ -327,6 +327,7 @@ impl Daemon {
         let words = |error: super::Error| error.to_string();
         let glass = around.glass.open(site.looking_glass).await.map_err(words)?;
         let meter = around.meter.open(site.metrics).await.map_err(words)?;
+        let gate = around.gate.plan(site.api.as_ref()).await?;
         let added = around.addresses.add_all(&fleet).await.map_err(words)?;
         self.announcer.adopt(&self.site, &fleet, &site);
         if let Err(error) = self.change_neighbors(&new, differs, &fleet, &site).await {
@@ -339,6 +340,7 @@ impl Daemon {
         }
         around.glass.serve(site.looking_glass, glass);
         around.meter.serve(site.metrics, meter);
+        around.gate.carry_out(gate);
         self.exchange(fleet, site, differs, cause, around);
         for change in &differs.changes {
             let (subject, detail) = (change.subject.to_string(), change.details.join("; "));
