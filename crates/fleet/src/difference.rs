@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use anycast_steer::{Damping, Leaving};
+use anycast_steer::{Damping, Leaving, Require};
 use ipnet::IpNet;
 
 use crate::{Fleet, Neighbor, Prefix, Service, Site};
@@ -49,6 +49,8 @@ pub struct Change {
 /// What a change is about.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Subject {
+    /// The fleet itself.
+    Fleet,
     /// The site itself, beside all that follows.
     Site,
     /// A neighbor of the site.
@@ -119,6 +121,7 @@ impl Subject {
     /// Its kind as a word.
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::Fleet => "fleet",
             Self::Site => "site",
             Self::Neighbor(_) => "neighbor",
             Self::Prefix(_) => "prefix",
@@ -137,6 +140,7 @@ impl Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Fleet => write!(f, "the fleet"),
             Self::Site => write!(f, "this site"),
             Self::Neighbor(name) => write!(f, "neighbor {name}"),
             Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
@@ -164,7 +168,9 @@ impl fmt::Display for Change {
             (S::Prefix(_), E::Added) => "is added: announced once its services are healthy",
             (S::Prefix(_), E::Removed) => "is removed: withdrawn from all neighbors",
             (S::Service(_), E::Added) => "is added: it counts once its checks have passed",
-            (S::Service(_), E::Reset) => "changes; what the site runs for it is started anew",
+            (S::Service(_), E::Reset) => {
+                "changes; it is down until what serves it has started anew"
+            }
             (S::Check { .. }, E::Changed | E::Reset) => {
                 "changes; what was found so far stands until it says otherwise"
             }
@@ -256,6 +262,10 @@ impl Difference {
         if taken != *new {
             self.refused.push("a setting of the whole fleet differs".to_owned());
         }
+        if old.name != new.name {
+            let details = vec![format!("its name {} → {}", old.name, new.name)];
+            self.add(Subject::Fleet, Effect::Changed, details);
+        }
     }
 
     fn of_neighbors(&mut self, old: (&Fleet, &Site), new: (&Fleet, &Site)) {
@@ -343,6 +353,16 @@ impl Difference {
                             )
                         }),
                     ];
+                    let unproven: Vec<&str> = after
+                        .services
+                        .iter()
+                        .filter(|name| old.0.service(name).is_none())
+                        .map(String::as_str)
+                        .collect();
+                    let waits =
+                        (after.require == Require::All && !unproven.is_empty()).then(|| {
+                            format!("it is withdrawn until {} is healthy", unproven.join(", "))
+                        });
                     let rest = Prefix {
                         services: after.services.clone(),
                         require: after.require,
@@ -353,7 +373,8 @@ impl Difference {
                         ..before.clone()
                     };
                     let others = (rest != after).then(|| "its other rules differ".to_owned());
-                    let details = details.into_iter().flatten().chain(others).collect();
+                    let details =
+                        details.into_iter().flatten().chain(waits).chain(others).collect();
                     self.add(subject, Effect::Changed, details);
                 }
                 Some(_) => {}
@@ -375,7 +396,9 @@ impl Difference {
                 self.add(subject, Effect::Removed, Vec::new());
                 continue;
             };
+            // It tells whoever asks the fleet's name.
             let restarts = before.builtin != after.builtin
+                || (after.builtin.is_some() && old.name != new.name)
                 || (after.builtin.is_some() && before.addresses != after.addresses);
             if restarts {
                 self.add(subject, Effect::Reset, Vec::new());

@@ -179,9 +179,24 @@ fn each_edit_is_told_with_all_that_follows_and_nothing_else() {
         ),
         (
             edit("addresses = [\"192.0.2.1\"]", "addresses = [\"192.0.2.1\"]\nbuiltin = 'whoami'"),
-            vec!["service web changes; what the site runs for it is started anew"],
+            vec!["service web changes; it is down until what serves it has started anew"],
         ),
+        // The fleet's name, and who tells it.
+        (edit("name = \"x\"", "name = \"y\""), vec!["the fleet changes", "  its name x → y"]),
         // How a prefix is steered.
+        (
+            edit(
+                "services = [\"web\"]",
+                "services = ['web', 'more']\n[service.more]\naddresses = ['192.0.2.2']",
+            ),
+            vec![
+                "prefix 192.0.2.0/24 changes",
+                "  services web → web, more",
+                "  it is withdrawn until more is healthy",
+                "service more is added: it counts once its checks have passed",
+                "address 192.0.2.2 is put on the loopback interface",
+            ],
+        ),
         (
             edit(
                 "services = [\"web\"]",

@@ -61,6 +61,28 @@ impl Revision {
     fn neighbor(&self, name: &str) -> Option<&Neighbor> {
         self.neighbors.iter().find(|it| it.name == name)
     }
+
+    /// What another in its place would change. A secret that is another counts too, although its
+    /// file has the same name.
+    fn difference(&self, new: &Self, site: &str) -> Difference {
+        let mut differs = difference(&self.fleet, &new.fleet, site);
+        for neighbor in &new.neighbors {
+            let Some(before) = self.neighbor(&neighbor.name) else { continue };
+            if before.password == neighbor.password && before.tcp_ao == neighbor.tcp_ao {
+                continue;
+            }
+            let subject = Subject::Neighbor(neighbor.name.clone());
+            let (effect, detail) = (Effect::Reset, "its secret is another".to_owned());
+            let known = differs.changes.iter_mut().find(|change| change.subject == subject);
+            if let Some(change) = known {
+                change.effect = effect;
+                change.details.push(detail);
+            } else {
+                differs.changes.push(Change { subject, effect, details: vec![detail] });
+            }
+        }
+        differs
+    }
 }
 
 impl Reload {
@@ -246,32 +268,18 @@ impl Daemon {
         self.events.record(Happening { kind, subject, detail, by, loud, ..Happening::default() })
     }
 
-    /// What a fleet would be in force as, and what that would change. A secret that is another
-    /// although its file has the same name counts too.
+    /// What a fleet would be in force as, and what that would change.
     fn prepare(&self, fleet: Fleet) -> Result<(Revision, Difference), String> {
-        let old = &self.reload.in_force;
-        let mut differs = difference(&old.fleet, &fleet, &self.site.name);
-        let Some(site) = fleet.site(&self.site.name) else {
-            return Ok((old.clone(), differs));
+        let neighbors = match fleet.site(&self.site.name) {
+            Some(site) => {
+                let config = translate::speaker_config(&fleet, site);
+                config.map_err(|error| error.to_string())?.neighbors
+            }
+            None => Vec::new(),
         };
-        let config = translate::speaker_config(&fleet, site).map_err(|error| error.to_string())?;
-        for neighbor in &config.neighbors {
-            let Some(before) = old.neighbor(&neighbor.name) else { continue };
-            if before.password == neighbor.password && before.tcp_ao == neighbor.tcp_ao {
-                continue;
-            }
-            let subject = Subject::Neighbor(neighbor.name.clone());
-            let detail = "its secret is another".to_owned();
-            let effect = Effect::Reset;
-            let known = differs.changes.iter_mut().find(|change| change.subject == subject);
-            if let Some(change) = known {
-                change.effect = effect;
-                change.details.push(detail);
-            } else {
-                differs.changes.push(Change { subject, effect, details: vec![detail] });
-            }
-        }
-        Ok((Revision { neighbors: config.neighbors, fleet }, differs))
+        let new = Revision { fleet, neighbors };
+        let differs = self.reload.in_force.difference(&new, &self.site.name);
+        Ok((new, differs))
     }
 
     fn confirm(&mut self, by: &Caller) -> Result<String, String> {
@@ -294,7 +302,7 @@ impl Daemon {
         let Some(before) = self.reload.before.take() else {
             return Err("there was no reload that could be taken back".to_owned());
         };
-        let differs = difference(&self.reload.in_force.fleet, &before.fleet, &self.site.name);
+        let differs = self.reload.in_force.difference(&before, &self.site.name);
         let file = self.reload.file.display().to_string();
         let cause = self.note("rollback", &file, why, by, true);
         if let Err(error) = self.put_in_force(before.clone(), &differs, cause, around).await {
