@@ -5,15 +5,21 @@ use std::collections::BTreeMap;
 use crate::penalty::Penalty;
 use crate::shed::Shedding;
 use crate::status::{PrefixStatus, Reason, ReasonKind};
-use crate::{Instant, Manner, PrefixSpec, SpecError};
+use crate::{Instant, Manner, PrefixSpec, Response, SpecError};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Prefix {
     pub(crate) spec: PrefixSpec,
     /// Indices of its services, and what each weighs.
     pub(crate) services: Vec<(usize, u64)>,
+    /// For each response to degradation, and for each step of shedding: which neighbors it is
+    /// about.
+    pub(crate) degraded_to: Vec<Vec<bool>>,
+    pub(crate) shed_to: Vec<Vec<bool>>,
     /// By neighbor.
     pub(crate) told: Vec<Option<Manner>>,
+    /// Whether any neighbor is told.
+    announced: bool,
     pub(crate) since: Instant,
     pub(crate) penalty: Penalty,
     pub(crate) shedding: Shedding,
@@ -50,8 +56,13 @@ impl Prefix {
     pub(crate) fn new(
         spec: PrefixSpec,
         services: &BTreeMap<&str, usize>,
-        neighbors: usize,
+        neighbors: &[String],
     ) -> Result<Self, SpecError> {
+        let whom = |response: &Response| match &response.neighbors {
+            None => vec![true; neighbors.len()],
+            Some(names) => neighbors.iter().map(|it| names.contains(it)).collect(),
+        };
+        let steps = spec.shed.iter().flat_map(|shed| &shed.steps);
         let weights = spec.weights.iter().copied().chain(std::iter::repeat(1));
         let services = spec.services.iter().zip(weights).map(|(name, weight)| {
             let index = services.get(name.as_str()).copied();
@@ -64,8 +75,11 @@ impl Prefix {
             // Not announced, and whether its ledger says so is not known, floor or not: it is
             // released once it is announced.
             permit: Permit::Granted,
+            degraded_to: spec.degraded.iter().map(whom).collect(),
+            shed_to: steps.map(|step| whom(&step.response)).collect(),
             spec,
-            told: vec![None; neighbors],
+            told: vec![None; neighbors.len()],
+            announced: false,
             since: Instant::START,
             penalty: Penalty::default(),
             shedding: Shedding::default(),
@@ -76,8 +90,8 @@ impl Prefix {
     /// Takes over what was told of the same prefix before its specification changed; `neighbors`
     /// gives for each neighbor of now its index then.
     pub(crate) fn continue_from(&mut self, old: &Self, neighbors: &[Option<usize>]) {
-        self.told =
-            neighbors.iter().map(|then| then.and_then(|index| old.told[index].clone())).collect();
+        let told = neighbors.iter().map(|then| then.and_then(|index| old.told[index].clone()));
+        self.tell(&told.collect());
         self.since = old.since;
         self.penalty = old.penalty;
         self.penalty.suppressed &= self.spec.damping.is_some();
@@ -91,7 +105,12 @@ impl Prefix {
     }
 
     pub(crate) fn announced(&self) -> bool {
-        self.told.iter().any(Option::is_some)
+        self.announced
+    }
+
+    pub(crate) fn tell(&mut self, told: &Vec<Option<Manner>>) {
+        self.told.clone_from(told);
+        self.announced = told.iter().any(Option::is_some);
     }
 
     pub(crate) fn total_weight(&self) -> u64 {

@@ -188,10 +188,9 @@ impl Steer {
                 return Err(SpecError::DuplicateService(service.name.clone()));
             }
         }
-        let neighbors = spec.neighbors.len();
         let prefixes = std::mem::take(&mut spec.prefixes).into_iter();
         let prefixes = prefixes
-            .map(|prefix| Prefix::new(prefix, &by_name, neighbors))
+            .map(|prefix| Prefix::new(prefix, &by_name, &spec.neighbors))
             .collect::<Result<_, _>>()?;
         let services = spec.services.iter().cloned().map(Service::new).collect();
         Ok(Self {
@@ -665,7 +664,7 @@ impl Steer {
         if prefix.told == wish.told {
             return;
         }
-        prefix.told.clone_from(&wish.told);
+        prefix.tell(&wish.told);
         if change != Change::Adjust {
             prefix.since = now;
         }

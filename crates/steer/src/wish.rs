@@ -35,7 +35,7 @@ impl Steer {
         };
         if wish.announces() {
             self.degrade(prefix, &mut wish);
-            self.shed(prefix, &mut wish);
+            shed(prefix, &mut wish);
         }
         for draining in &self.drains {
             self.drain(prefix, draining, &mut wish);
@@ -85,42 +85,10 @@ impl Steer {
         }
         let missing = self.missing(prefix);
         if !missing.is_empty() {
-            for response in &prefix.spec.degraded {
-                self.respond(response, wish);
+            for (response, whom) in prefix.spec.degraded.iter().zip(&prefix.degraded_to) {
+                respond(response, whom, wish);
             }
             wish.because(ReasonKind::Degraded, missing);
-        }
-    }
-
-    fn shed(&self, prefix: &Prefix, wish: &mut Wish) {
-        let Some(spec) = &prefix.spec.shed else { return };
-        let taken = &spec.steps[..prefix.shedding.level.min(spec.steps.len())];
-        for step in taken {
-            self.respond(&step.response, wish);
-        }
-        if let Some(last) = taken.last() {
-            let reading = prefix.shedding.reading.unwrap_or_default();
-            wish.because(
-                ReasonKind::Shed,
-                format!(
-                    "load {} went above {}, step {} of {} (now {reading:.0})",
-                    spec.load,
-                    last.above,
-                    taken.len(),
-                    spec.steps.len(),
-                ),
-            );
-        }
-    }
-
-    fn respond(&self, response: &Response, wish: &mut Wish) {
-        let named = |index: usize| {
-            let all = response.neighbors.as_ref();
-            all.is_none_or(|names| names.contains(&self.spec.neighbors[index]))
-        };
-        match &response.effect {
-            Effect::Withdraw => wish.withdraw(named),
-            Effect::Tell(manner) => wish.add(manner, named),
         }
     }
 
@@ -174,5 +142,35 @@ impl Steer {
         } else {
             Some(Stage::Withdrawing)
         }
+    }
+}
+
+/// The steps taken.
+fn shed(prefix: &Prefix, wish: &mut Wish) {
+    let Some(spec) = &prefix.spec.shed else { return };
+    let taken = &spec.steps[..prefix.shedding.level.min(spec.steps.len())];
+    for (step, whom) in taken.iter().zip(&prefix.shed_to) {
+        respond(&step.response, whom, wish);
+    }
+    if let Some(last) = taken.last() {
+        let reading = prefix.shedding.reading.unwrap_or_default();
+        wish.because(
+            ReasonKind::Shed,
+            format!(
+                "load {} went above {}, step {} of {} (now {reading:.0})",
+                spec.load,
+                last.above,
+                taken.len(),
+                spec.steps.len(),
+            ),
+        );
+    }
+}
+
+/// Towards the neighbors that `whom` has.
+fn respond(response: &Response, whom: &[bool], wish: &mut Wish) {
+    match &response.effect {
+        Effect::Withdraw => wish.withdraw(|index| whom[index]),
+        Effect::Tell(manner) => wish.add(manner, |index| whom[index]),
     }
 }
