@@ -68,8 +68,8 @@ pub(crate) struct Path {
     /// Watched changes come in order.
     last_change: Duration,
     mended_at: Duration,
-    /// Releases of which it is not known whether they came through.
-    owed: BTreeSet<IpNet>,
+    /// Permits of which the steering knows.
+    granted: BTreeSet<IpNet>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -200,15 +200,30 @@ impl World<'_> {
         path.silent_since = None;
         path.unheard_since = None;
         path.connected = Some(self.now);
-        let owed = std::mem::take(&mut path.owed);
         self.take_snapshot(site);
-        for prefix in owed {
-            if self.sites[site].tells(&prefix) {
-                self.enqueue(site, Wish::Release(prefix));
-            }
+        for prefix in self.strays(site) {
+            self.enqueue(site, Wish::Release(prefix));
         }
         self.sites[site].path.published = None;
         self.publish(site);
+    }
+
+    /// Where the site's name stands although it announces and has no use for it: a release was
+    /// lost, or the answer to a question.
+    fn strays(&self, site: usize) -> Vec<IpNet> {
+        let it = &self.sites[site];
+        let asks = |wish: &Wish, prefix: &IpNet| *wish == Wish::Ask(*prefix);
+        let wanted = |prefix: &IpNet| {
+            let under_way = it.path.under_way.iter().map(|(_, wish, _)| wish);
+            it.path.granted.contains(prefix)
+                || it.path.queue.iter().chain(under_way).any(|wish| asks(wish, prefix))
+        };
+        let ledgers = it.path.ledgers.iter();
+        let named = ledgers.filter(|(_, ledger)| ledger.withdrawn.contains(&it.name));
+        named
+            .map(|(prefix, _)| *prefix)
+            .filter(|it| self.sites[site].tells(it) && !wanted(it))
+            .collect()
     }
 
     /// All that the store has, in one piece.
@@ -308,12 +323,13 @@ impl World<'_> {
             self.answer(site, prefix, Answer::Granted);
             return;
         }
-        self.sites[site].path.owed.remove(&prefix);
+        self.sites[site].path.granted.remove(&prefix);
         self.enqueue(site, Wish::Ask(prefix));
     }
 
     pub(crate) fn release(&mut self, site: usize, prefix: IpNet) {
         if self.plan.sabotage != Some(Sabotage::KeepsPermits) {
+            self.sites[site].path.granted.remove(&prefix);
             self.enqueue(site, Wish::Release(prefix));
         }
     }
@@ -460,9 +476,7 @@ impl World<'_> {
             Wish::Release(prefix) => {
                 let path = &mut self.sites[site].path;
                 let asked = path.queue.contains(&Wish::Ask(prefix));
-                if path.there_lost || path.back_lost {
-                    path.owed.insert(prefix);
-                } else if !asked {
+                if !path.there_lost && !path.back_lost && !asked {
                     path.queue.push_back(Wish::Release(prefix));
                 }
                 self.done(site);
@@ -484,6 +498,9 @@ impl World<'_> {
     fn answer(&mut self, site: usize, prefix: IpNet, answer: Answer) {
         self.tell(site, || format!("is answered about {prefix}: {answer:?}"));
         self.judge.answered(site, prefix, &answer);
+        if answer == Answer::Granted {
+            self.sites[site].path.granted.insert(prefix);
+        }
         let clock = self.sites[site].clock(self.now);
         if let Some(steer) = &mut self.sites[site].steer {
             steer.handle_permit(clock, &prefix, answer);
