@@ -27,6 +27,8 @@
 //!   chosen it.
 
 mod ending;
+mod look;
+mod messages;
 mod negotiation;
 mod opening;
 mod reason;
@@ -41,16 +43,15 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::iana::{cease_subcode, error_code, message_type};
-use crate::message::{
-    self, Capabilities, Context, MAX_LEN, Message, MessageError, Notification, Update,
-};
+use crate::message::{Capabilities, Context, MAX_LEN, Message, Notification, Update};
 use crate::retention::Limits;
 use crate::time::Instant;
 use crate::{Asn, Family, Role};
 
 pub use reason::DownReason;
 
-use opening::{Dial, Handshake, Opening, Phase};
+use messages::next_message;
+use opening::{Dial, Opening, Phase};
 use timers::{BackOff, Timers};
 
 /// What the operator wants of a session.
@@ -578,241 +579,15 @@ impl Session {
         self.actions.pop_front()
     }
 
-    /// Where the session stands.
-    #[must_use]
-    pub fn state(&self) -> StateName {
-        match &self.state {
-            State::Stopped | State::Resting { .. } => StateName::Idle,
-            State::Opening(opening) => opening.name(),
-            State::Running { .. } => StateName::Established,
-        }
-    }
-
-    /// Why the last connection or attempt ended, if one has.
-    #[must_use]
-    pub const fn last_error(&self) -> Option<&DownReason> {
-        self.last_error.as_ref()
-    }
-
-    /// The last NOTIFICATION that the neighbor was sent, on whatever connection.
-    #[must_use]
-    pub const fn last_sent(&self) -> Option<&Notification> {
-        self.last_sent.as_ref()
-    }
-
-    /// The last NOTIFICATION that the neighbor sent, on whatever connection.
-    #[must_use]
-    pub const fn last_received(&self) -> Option<&Notification> {
-        self.last_received.as_ref()
-    }
-
-    /// What our next OPEN offers.
-    #[must_use]
-    pub fn offered(&self) -> Capabilities {
-        self.config.capabilities(self.bare)
-    }
-
-    /// When the timers fire.
-    #[must_use]
-    pub fn due(&self) -> Due {
-        match &self.state {
-            State::Stopped => Due::default(),
-            State::Resting { restart_at, .. } => {
-                Due { connect_retry: Some(*restart_at), ..Due::default() }
-            }
-            State::Opening(opening) => Due {
-                connect_retry: match opening.dial {
-                    Dial::No | Dial::OnUntil(_) => None,
-                    Dial::RetryAt(at) => Some(at),
-                },
-                ..Due::default()
-            },
-            State::Running { timers, .. } => {
-                let (hold, keepalive) = timers.due().unzip();
-                Due { hold, keepalive, connect_retry: None }
-            }
-        }
-    }
-
-    /// What the session has counted.
-    #[must_use]
-    pub const fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// What was agreed with the neighbor, while the session is Established.
-    #[must_use]
-    pub const fn negotiated(&self) -> Option<&Established> {
-        match &self.state {
-            State::Running { link, .. } => Some(link),
-            _ => None,
-        }
-    }
-
-    /// The OPENs that were exchanged, while the session is Established.
-    #[must_use]
-    pub const fn opens(&self) -> Option<&Opens> {
-        match &self.state {
-            State::Running { opens, .. } => Some(opens),
-            _ => None,
-        }
-    }
-
     /// Whether each message that comes in is also given out as it came, by
     /// [`Action::Received`].
     pub const fn set_tap(&mut self, tap: bool) {
         self.tap = tap;
     }
-
-    /// Since when the session is Established, while it is.
-    #[must_use]
-    pub const fn established_since(&self) -> Option<Instant> {
-        match &self.state {
-            State::Running { since, .. } => Some(*since),
-            _ => None,
-        }
-    }
 }
 
 fn cease(subcode: u8) -> Notification {
     Notification::new(error_code::CEASE, subcode)
-}
-
-/// The first message in `octets` and its length, once it is whole.
-fn next_message(
-    octets: &[u8],
-    context: &Context,
-) -> Result<Option<(usize, Message)>, MessageError> {
-    match message::frame_len_in(octets, context)?.and_then(|len| octets.get(..len)) {
-        None => Ok(None),
-        Some(frame) => Message::parse(frame, context).map(|message| Some((frame.len(), message))),
-    }
-}
-
-/// Messages and connections.
-impl Session {
-    /// Keeps what is asked for as it came.
-    fn note(&mut self, connection: Connection, message: &Message, octets: &[u8]) {
-        if let (Message::Open(_), State::Opening(opening)) = (message, &mut self.state)
-            && let Some(handshake) = opening.slot(connection)
-        {
-            handshake.opens.received = octets.to_vec();
-        }
-        if self.tap {
-            self.actions.push_back(Action::Received(octets.to_vec()));
-        }
-    }
-
-    fn handle_message(&mut self, now: Instant, connection: Connection, message: Message) {
-        self.counters.messages_in += 1;
-        match &message {
-            Message::Update(_) => self.counters.updates_in += 1,
-            Message::Notification(_) => self.counters.notifications_in += 1,
-            _ => {}
-        }
-        if let Message::Notification(notification) = message {
-            self.last_received = Some(notification.clone());
-            return self.end(now, connection, DownReason::Received(notification));
-        }
-        let kind = message.type_code();
-        match &mut self.state {
-            State::Stopped | State::Resting { .. } => {}
-            State::Running { link, timers, .. } => match message {
-                Message::Keepalive => timers.heard(now),
-                Message::Update(mut update) => {
-                    timers.heard(now);
-                    link.keep_negotiated(&mut update);
-                    self.actions.push_back(Action::Update(update));
-                }
-                // A family that was not agreed on is read over (RFC 2918 §4).
-                Message::RouteRefresh(family)
-                | Message::BeginningOfRouteRefresh(family)
-                | Message::EndOfRouteRefresh(family)
-                    if !link.families.contains(&family) => {}
-                Message::UnknownRouteRefresh { .. } => {}
-                Message::BeginningOfRouteRefresh(family) => {
-                    self.actions.push_back(Action::BeginningOfRouteRefresh(family));
-                }
-                Message::EndOfRouteRefresh(family) => {
-                    self.actions.push_back(Action::EndOfRouteRefresh(family));
-                }
-                Message::RouteRefresh(family) => {
-                    self.actions.push_back(Action::RouteRefresh(family));
-                }
-                Message::Open(_) | Message::Notification(_) => {
-                    self.refuse_unexpected(now, connection, kind);
-                }
-            },
-            State::Opening(opening) => match (opening.slot(connection), message) {
-                (Some(Handshake { phase: Phase::OpenSent { .. }, .. }), Message::Open(open)) => {
-                    self.handle_open(now, connection, &open);
-                }
-                (Some(Handshake { phase: Phase::Delayed { .. }, .. }), Message::Open(open)) => {
-                    self.send_open(now, connection);
-                    self.handle_open(now, connection, &open);
-                }
-                (
-                    Some(Handshake { phase: Phase::Deferred { heard, .. }, .. }),
-                    Message::Keepalive,
-                ) => *heard = true,
-                (Some(Handshake { phase: Phase::OpenConfirm { .. }, .. }), Message::Keepalive) => {
-                    self.establish(now, connection);
-                }
-                _ => self.refuse_unexpected(now, connection, kind),
-            },
-        }
-    }
-
-    fn send(&mut self, connection: Connection, message: &Message) {
-        // Nothing that is sent here is encoded differently before and after the OPENs.
-        let octets = message.emit(&self.config.first_context());
-        if let Message::Notification(notification) = message {
-            self.last_sent = Some(notification.clone());
-            self.counters.notifications_out += 1;
-        }
-        self.send_octets(connection, octets);
-    }
-
-    fn send_octets(&mut self, connection: Connection, octets: Vec<u8>) {
-        self.counters.messages_out += 1;
-        self.actions.push_back(Action::Send(connection, octets));
-    }
-
-    fn awaits_open(&mut self, connection: Connection) -> bool {
-        let State::Opening(opening) = &mut self.state else { return false };
-        let handshake = opening.slot(connection).as_ref();
-        let awaits =
-            |it: &Handshake| matches!(it.phase, Phase::Delayed { .. } | Phase::OpenSent { .. });
-        handshake.is_some_and(awaits)
-    }
-
-    fn has(&mut self, connection: Connection) -> bool {
-        self.inbox(connection).is_some()
-    }
-
-    fn inbox(&mut self, connection: Connection) -> Option<&mut Vec<u8>> {
-        match &mut self.state {
-            State::Opening(opening) => {
-                opening.slot(connection).as_mut().map(|handshake| &mut handshake.inbox)
-            }
-            State::Running { link, inbox, .. } if link.connection == connection => Some(inbox),
-            _ => None,
-        }
-    }
-
-    /// How messages from `connection` are encoded, if it is ours.
-    fn context(&mut self, connection: Connection) -> Option<Context> {
-        match &mut self.state {
-            State::Opening(opening) => {
-                opening.slot(connection).as_ref().map(|handshake| match &handshake.phase {
-                    Phase::Delayed { .. } | Phase::OpenSent { .. } => self.config.first_context(),
-                    Phase::Deferred { link, .. } | Phase::OpenConfirm { link, .. } => link.context,
-                })
-            }
-            State::Running { link, .. } if link.connection == connection => Some(link.context),
-            _ => None,
-        }
-    }
 }
 
 impl Connection {
