@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anycast_bgp::IpNet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::drain::{DrainArguments, UndrainArguments};
+use crate::drain::{ClearArguments, DrainArguments, UndrainArguments};
 pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Prepend(PrependArguments),
     Drain(DrainArguments),
     Undrain(UndrainArguments),
+    Clear(ClearArguments),
     Mrt(MrtArguments),
     Lab(LabArguments),
     Whoami(WhoamiArguments),

@@ -1,12 +1,12 @@
-//! `anycast drain`, `anycast undrain` and `anycast show drains`.
+//! `anycast drain`, `anycast undrain`, `anycast show drains` and `anycast clear`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anycast_site::client::{Client, ClientError};
 use anycast_site::control::default_socket;
-use anycast_site::status::{DrainOrder, DrainRow, UndrainOrder};
-use clap::Args;
+use anycast_site::status::{ClearOrder, DrainOrder, DrainRow, UndrainOrder};
+use clap::{Args, Subcommand};
 
 use crate::cli::TargetArguments;
 use crate::run::runtime;
@@ -84,6 +84,31 @@ pub(crate) struct UndrainArguments {
     json: bool,
     #[command(flatten)]
     target: TargetArguments,
+}
+
+/// Ends what a running site has imposed on itself.
+#[derive(Args, Debug)]
+pub(crate) struct ClearArguments {
+    #[command(subcommand)]
+    what: Cleared,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cleared {
+    /// Ends damping: what falls too often may rise again, and its penalty is forgotten.
+    #[command(after_help = "\
+Examples:
+  anycast clear damping                    of everything
+  anycast clear damping dns                of a service
+  anycast clear damping 192.0.2.0/24       of a prefix
+
+`anycast show damping` shows the penalties. Exit codes: 0 done; 2 not, and why.")]
+    Damping {
+        /// The service or prefix [default: all].
+        name: Option<String>,
+        #[command(flatten)]
+        target: TargetArguments,
+    },
 }
 
 /// A time span as people write it.
@@ -208,6 +233,19 @@ pub(crate) fn undrain(arguments: &UndrainArguments) -> Result<ExitCode, String> 
         for target in ended {
             println!("{} is drained no more", subject(&target));
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn clear(arguments: &ClearArguments) -> Result<ExitCode, String> {
+    let Cleared::Damping { name, target } = &arguments.what;
+    let client = show::client(target).map_err(|error| error.to_string())?;
+    let order = ClearOrder { name: name.clone() };
+    let freed = runtime()?.block_on(client.post_for::<usize>("/v1/damping/clear", &order));
+    match freed.map_err(|error| error.to_string())? {
+        0 => println!("nothing was damped; the penalties are forgotten"),
+        1 => println!("1 is damped no more"),
+        freed => println!("{freed} are damped no more"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Clear(arguments) => drain::clear(&arguments),
         Command::Undrain(arguments) => drain::undrain(&arguments),
         Command::Mrt(arguments) => mrt::mrt(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),

@@ -35,7 +35,8 @@ use crate::overview as overview_of;
 use crate::reload::{ReloadOrder, ReloadReport, ReloadStatus};
 use crate::rpki::Look;
 use crate::status::{
-    DrainOrder, DrainRow, NeighborInFile, PrependOrder, ServicesReport, SiteRow, UndrainOrder,
+    ClearOrder, DrainOrder, DrainRow, NeighborInFile, PrependOrder, ServicesReport, SiteRow,
+    UndrainOrder,
 };
 
 /// So many may follow the events at a time.
@@ -60,6 +61,7 @@ pub(crate) enum Question {
     Drains(oneshot::Sender<Vec<DrainRow>>),
     Drain(DrainOrder, Caller, oneshot::Sender<Result<DrainRow, String>>),
     Undrain(UndrainOrder, Caller, oneshot::Sender<Result<Vec<String>, String>>),
+    ClearDamping(ClearOrder, Caller, oneshot::Sender<Result<usize, String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
     Metrics(oneshot::Sender<SiteMetrics>),
@@ -165,6 +167,7 @@ pub(crate) fn router(questions: mpsc::Sender<Question>, speaker: Handle) -> Rout
         .route("/v1/drains", get(drains::list))
         .route("/v1/drain", post(drains::drain))
         .route("/v1/undrain", post(drains::undrain))
+        .route("/v1/damping/clear", post(drains::clear_damping))
         .route("/metrics", get(metrics))
         .route("/v1/reload", get(reload::status).post(reload::reload))
         .route("/v1/reload/confirm", post(reload::confirm))

@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
 //! | `drains` | what operators drain |
+//! | `meters` | traffic and loads, once a second |
 //! | `reload` | the fleet file read again |
 //! | `slots` | numbers of services and checks that outlive a reload |
 
 mod around;
 mod drains;
+mod meters;
 mod reload;
 mod slots;
 
@@ -28,6 +30,7 @@ use anycast_steer::{Action, Change, Instant, Outcome, Steer, Target, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use self::meters::Meters;
 use self::reload::{Reload, Revision};
 use crate::address;
 use crate::announce::Announcer;
@@ -55,7 +58,7 @@ use slots::Slots;
 /// How long the speaker may take at the end: a second for the NOTIFICATIONs, and what the kernel
 /// takes to remove a full table.
 const GOODBYE: Duration = Duration::from_secs(30);
-/// How often to look whether a checker is still alive.
+/// How often to look whether a checker is still alive, and how much there is to bear.
 const CHECKERS: Duration = Duration::from_secs(1);
 
 /// What the daemon is started with.
@@ -221,7 +224,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 notifier.alive();
             }
             _ = hang_up.recv() => daemon.hang_up(),
-            _ = look_after_checkers.tick() => daemon.replace_dead_checkers(),
+            _ = look_after_checkers.tick() => {
+                daemon.replace_dead_checkers();
+                daemon.take_readings();
+            }
             Some(event) = from_checks.recv() => daemon.handle_check(event),
             Some(event) = from_builtins.recv() => daemon.handle_builtin(event),
             Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
@@ -311,6 +317,7 @@ struct Daemon {
     slots: Slots,
     reload: Reload,
     drains: Drains,
+    meters: Meters,
 }
 
 impl Daemon {
@@ -339,6 +346,7 @@ impl Daemon {
             slots: Slots::new(&fleet),
             reload,
             drains: Drains::default(),
+            meters: Meters::default(),
             fleet,
             site,
         }
@@ -600,6 +608,9 @@ impl Daemon {
             }
             Question::Undrain(order, caller, sender) => {
                 drop(sender.send(self.undrain(&order, &caller)));
+            }
+            Question::ClearDamping(order, caller, sender) => {
+                drop(sender.send(self.clear_damping(&order, &caller)));
             }
             Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
             // The daemon is stopping.

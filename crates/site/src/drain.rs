@@ -49,6 +49,15 @@ pub struct UndrainOrder {
     pub all: bool,
 }
 
+/// An order to end damping: `POST /v1/damping/clear`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClearOrder {
+    /// Of this service or prefix; `None`: of all.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
 /// One drain under way: a row of `GET /v1/drains`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct DrainRow {

@@ -43,6 +43,7 @@ pub mod rpki;
 pub mod state;
 pub mod status;
 mod steering;
+mod traffic;
 mod translate;
 pub mod watch;
 pub mod whoami;

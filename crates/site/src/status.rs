@@ -6,7 +6,7 @@ use anycast_bgp::Asn;
 pub use anycast_speaker::{NeighborOrder, NeighborStatus, NotificationRow};
 use serde::{Deserialize, Serialize};
 
-pub use crate::drain::{DrainOrder, DrainRow, UndrainOrder};
+pub use crate::drain::{ClearOrder, DrainOrder, DrainRow, UndrainOrder};
 
 /// One row of `show sites`.
 #[derive(Clone, Debug, Deserialize, Serialize)]

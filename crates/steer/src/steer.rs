@@ -264,6 +264,11 @@ impl Steer {
         &self.spec.neighbors
     }
 
+    /// The loads that prefixes heed, in the order of the indices that readings come with.
+    pub fn loads(&self) -> &[String] {
+        &self.spec.loads
+    }
+
     /// Takes in what a run of `check` of `service` found.
     ///
     /// # Panics

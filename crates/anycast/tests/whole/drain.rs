@@ -12,6 +12,8 @@ as_each_user! {
     a_drain_outlives_the_daemon_and_ends_at_its_time
     a_site_may_start_drained
     one_neighbor_is_drained_and_what_is_not_there_is_not
+    a_site_is_drained_under_load_and_no_answer_is_lost
+    overload_sheds_a_step_and_takes_it_back
 }
 
 /// A fleet that waits so long for traffic to go.
@@ -96,6 +98,10 @@ fn a_drained_site_leads_traffic_away_withdraws_and_serves_on(user: User) {
             assert!(shown.contains(word), "{word} is not in {table:?}: {shown}");
         }
     }
+    until("packets are counted", SETTLED, || {
+        let row = drains(&daemon)[0].clone();
+        if row["packets_per_second"].is_number() { Ok(()) } else { Err(row) }
+    });
     assert_eq!(does(&daemon, &["undrain"]), "the site is drained no more\n");
     daemon.announces();
     assert_eq!(drains(&daemon), Value::Array(Vec::new()));
@@ -215,4 +221,60 @@ fn one_neighbor_is_drained_and_what_is_not_there_is_not(user: User) {
     tell(&daemon, &["undrain"]).failed_with(2, &["what is: service whoami"]);
     does(&daemon, &["undrain", "whoami"]);
     daemon.announces();
+}
+
+fn a_site_is_drained_under_load_and_no_answer_is_lost(user: User) {
+    let desk = Desk::new(user);
+    let scenario = include_str!("../../../../examples/drain-scenario.toml");
+    let scenario = desk.write("drain-scenario.toml", scenario);
+    let output = desk.run(&["lab", "run", &scenario]);
+    if output.refused() {
+        return;
+    }
+    assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
+    assert!(output.out.contains(" 0 steps failed"), "{}", output.out);
+    assert!(output.out.contains(" 0 of "), "{}", output.out);
+}
+
+/// IPv4 heeds packets, IPv6 connections.
+fn overload_sheds_a_step_and_takes_it_back(user: User) {
+    let desk = Desk::new(user);
+    let shed = |load: &str, above: u32| {
+        format!(
+            "shed = {{ load = \"{load}\", pause = \"1s\", \
+             step = [{{ above = {above}, prepend = 2 }}] }}\n"
+        )
+    };
+    let fleet = FLEET
+        .replacen("[prefix.\"2001", &(shed("packets", 30) + "\n[prefix.\"2001"), 1)
+        .replacen("[service.", &(shed("connections", 2) + "\n[service."), 1);
+    desk.write("busy.toml", fleet);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "busy.toml");
+    daemon.announces();
+    let sheds = |prefix: &str, words: &str| {
+        until("the step is taken, or taken back", SETTLED, || {
+            let events = events(&daemon);
+            let list = events.as_array().expect("a list").iter();
+            let mut its = list.filter(|it| it["kind"] == "shed" && it["subject"] == prefix);
+            let found = its.any(|it| it["detail"].as_str().is_some_and(|it| it.ends_with(words)));
+            if found { Ok(()) } else { Err((events, daemon.process.words())) }
+        });
+    };
+    let clients: Vec<_> = (0..4).map(|_| lab.connect("paris", "2001:db8:ac::1", 80)).collect();
+    sheds("2001:db8:ac::/48", "step 1 of 1");
+    drop(clients);
+    sheds("2001:db8:ac::/48", "step 0 of 1");
+
+    let flood = ["ping", "-q", "-i", "0.01", "-c", "1000", "192.0.2.1"];
+    let flood = crate::program::Process::start(lab.in_node("paris", &flood));
+    sheds("192.0.2.0/24", "step 1 of 1");
+    // It goes to the other site now.
+    sheds("192.0.2.0/24", "step 0 of 1");
+    drop(flood);
+
+    assert!(does(&daemon, &["clear", "damping"]).starts_with("nothing was damped"));
+    tell(&daemon, &["clear", "damping", "wohami"])
+        .failed_with(2, &["no service or prefix is called wohami"]);
+    assert!(kinds(&events(&daemon)).contains(&"clear-damping"));
 }

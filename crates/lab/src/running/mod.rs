@@ -15,7 +15,7 @@ use std::time::Duration;
 use anycast_bgp::{Asn, IpNet};
 use anycast_fleet::Fleet;
 use anycast_site::client::Client as SiteClient;
-use anycast_site::status::{PrependOrder, ServicesReport};
+use anycast_site::status::{DrainOrder, PrependOrder, ServicesReport, UndrainOrder};
 use anycast_speaker::ExplainReport;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -281,6 +281,31 @@ impl Lab {
         let order = PrependOrder { count, neighbor: None };
         Self::site_client(site)
             .post("/v1/prepend", &order)
+            .await
+            .map_err(|error| LabError::Site { site: site.to_owned(), why: error.to_string() })
+    }
+
+    /// Drains a site, for a scenario's reason.
+    ///
+    /// # Errors
+    /// No such site, or it does not answer.
+    pub async fn drain(&self, site: &str) -> Result<(), LabError> {
+        self.site_node(site)?;
+        let order = DrainOrder { reason: "a scenario".to_owned(), ..DrainOrder::default() };
+        Self::site_client(site)
+            .post("/v1/drain", &order)
+            .await
+            .map_err(|error| LabError::Site { site: site.to_owned(), why: error.to_string() })
+    }
+
+    /// Ends the drain of a site.
+    ///
+    /// # Errors
+    /// No such site, it does not answer, or it is not drained.
+    pub async fn undrain(&self, site: &str) -> Result<(), LabError> {
+        self.site_node(site)?;
+        Self::site_client(site)
+            .post("/v1/undrain", &UndrainOrder::default())
             .await
             .map_err(|error| LabError::Site { site: site.to_owned(), why: error.to_string() })
     }

@@ -63,6 +63,10 @@ pub enum Step {
     Mend(String),
     /// Makes a site prepend.
     Prepend(Prepend),
+    /// Drains a site.
+    Drain(String),
+    /// Ends that.
+    Undrain(String),
     /// Remembers who reaches which site, for `expect-moved`.
     Remember(Empty),
     /// Starts asking from clients again and again.

@@ -163,6 +163,14 @@ impl Stage {
                 lab.prepend(&prepend.site, prepend.count).await.map_err(words)?;
                 return done("");
             }
+            Step::Drain(site) => {
+                lab.drain(site).await.map_err(words)?;
+                return done("");
+            }
+            Step::Undrain(site) => {
+                lab.undrain(site).await.map_err(words)?;
+                return done("");
+            }
             Step::Remember(_) => {
                 self.remembered = catchment(lab).await;
                 let answered = self.remembered.values().flatten().count();
@@ -462,6 +470,8 @@ fn describe(step: &Step) -> String {
             1 => format!("{} prepends once", prepend.site),
             n => format!("{} prepends {n} times", prepend.site),
         },
+        Step::Drain(site) => format!("drain {site}"),
+        Step::Undrain(site) => format!("undrain {site}"),
         Step::Remember(_) => "remember who reaches which site".into(),
         Step::Probe(_) => "probe".into(),
         Step::ExpectAnswered(expect) => {

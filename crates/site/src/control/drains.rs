@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::{Api, Caller, Question, json};
-use crate::drain::{DrainOrder, UndrainOrder};
+use crate::drain::{ClearOrder, DrainOrder, UndrainOrder};
 
 pub(super) async fn list(State(api): State<Api>) -> Response {
     json(api.ask(Question::Drains).await)
@@ -29,6 +29,15 @@ pub(super) async fn undrain(
     Json(order): Json<UndrainOrder>,
 ) -> Response {
     done(api.ask(|sender| Question::Undrain(order, caller, sender)).await)
+}
+
+/// Answers with how many were freed.
+pub(super) async fn clear_damping(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(order): Json<ClearOrder>,
+) -> Response {
+    done(api.ask(|sender| Question::ClearDamping(order, caller, sender)).await)
 }
 
 fn done<T: Serialize>(answer: Option<Result<T, String>>) -> Response {

@@ -7,7 +7,9 @@ use anycast_steer::{Drain, Stage, Steer, Target};
 
 use super::{Daemon, Trigger};
 use crate::control::Caller;
-use crate::drain::{self, DrainOrder, DrainRow, Drains, Found, Known, UndrainOrder, unix_now};
+use crate::drain::{
+    self, ClearOrder, DrainOrder, DrainRow, Drains, Found, Known, UndrainOrder, unix_now,
+};
 use crate::events::{EventLog, Happening};
 
 /// Says what became of the drains that there were before the start.
@@ -87,6 +89,7 @@ impl Daemon {
             reason: order.reason.clone(),
         };
         self.steer.handle_drain(now, drain)?;
+        self.count_for_drains();
         self.steer_on(Trigger::Event(number));
         self.keep_drains();
         let row = self.drain_rows().into_iter().find(|row| row.target == target.to_string());
@@ -126,6 +129,30 @@ impl Daemon {
         Ok(targets.iter().map(Target::to_string).collect())
     }
 
+    /// Ends damping; what was freed: how many.
+    pub(super) fn clear_damping(
+        &mut self,
+        order: &ClearOrder,
+        caller: &Caller,
+    ) -> Result<usize, String> {
+        if let Some(name) = &order.name {
+            let status = self.steer.status(self.now());
+            let is_service = status.services.iter().any(|it| it.name == *name);
+            if !is_service && !status.prefixes.iter().any(|it| it.prefix.to_string() == *name) {
+                return Err(format!("no service or prefix is called {name}"));
+            }
+        }
+        let number = self.events.record(Happening {
+            kind: "clear-damping",
+            subject: order.name.as_deref().unwrap_or("all"),
+            by: caller.name(),
+            ..Happening::default()
+        });
+        let freed = self.steer.clear_damping(self.now(), order.name.as_deref());
+        self.steer_on(Trigger::Event(number));
+        Ok(freed)
+    }
+
     /// Writes down what is drained, for the next start.
     pub(super) fn keep_drains(&mut self) {
         let under_way = self.steer.status(self.now()).drains;
@@ -160,7 +187,7 @@ impl Daemon {
                 now: drain.now,
                 force: drain.force,
                 kept: self.drains.is_kept(&drain.target),
-                packets_per_second: None,
+                packets_per_second: self.rate_of(&drain.target),
                 held: held.collect(),
             }
         });
