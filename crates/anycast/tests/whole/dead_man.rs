@@ -135,7 +135,7 @@ fn the_unit_gives_what_the_program_needs_and_no_more() {
     }
     // What this program does with sockets, and the groups of calls that it makes.
     let families = value(&unit, "RestrictAddressFamilies");
-    assert_eq!(families, "AF_UNIX AF_INET AF_INET6 AF_NETLINK");
+    assert_eq!(families, "AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET");
     assert_eq!(value(&unit, "Type"), "notify");
     for command in ["ExecStart", "ExecReload"] {
         let line = value(&unit, command).replace("%i", "fra");
