@@ -361,7 +361,10 @@ impl Difference {
                         .collect();
                     let waits =
                         (after.require == Require::All && !unproven.is_empty()).then(|| {
-                            format!("it is withdrawn until {} is healthy", unproven.join(", "))
+                            format!(
+                                "it is withdrawn if {} turns out not to be healthy",
+                                unproven.join(", ")
+                            )
                         });
                     let rest = Prefix {
                         services: after.services.clone(),
