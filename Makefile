@@ -7,7 +7,7 @@ SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # What the lab's users want to have in its nodes, and what its tests need.
 LAB_PACKAGES := iproute2 bind9-dnsutils iputils-ping
-TEST_PACKAGES := $(LAB_PACKAGES) bird2 frr gobgpd exabgp openbgpd stayrtr bgpdump util-linux procps python3 curl openssl
+TEST_PACKAGES := $(LAB_PACKAGES) bird2 frr gobgpd exabgp openbgpd stayrtr bgpdump nats-server util-linux procps python3 curl openssl
 CARGO ?= cargo
 
 .PHONY: help

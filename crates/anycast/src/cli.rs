@@ -234,7 +234,7 @@ Examples:
     Services,
     /// What falls too often: its penalty, and for how long it is kept down.
     Damping,
-    /// What is announced only because the fleet would fall below its floor.
+    /// The fleet's floor: what is announced only because of it, who is there, who may withdraw.
     Floor,
     /// What is drained: how far it is, until when, by whom and why.
     Drains,

@@ -249,6 +249,7 @@ impl Difference {
             bmp: new.bmp.clone(),
             mrt: new.mrt.clone(),
             reject_invalid: new.reject_invalid,
+            fleet_state: new.fleet_state.clone(),
             damping: new.damping,
             leaving: new.leaving.clone(),
             ..old.clone()
@@ -258,6 +259,9 @@ impl Difference {
             let words = |it: &Leaving| format!("{} for at most {:?}", it.manner, it.wait);
             let details = vec![format!("drain: {} → {}", words(before), words(after))];
             self.add(Subject::Site, Effect::Changed, details);
+        }
+        if old.fleet_state != new.fleet_state {
+            self.refused.push("[fleet-state] differs".to_owned());
         }
         if taken != *new {
             self.refused.push("a setting of the whole fleet differs".to_owned());
@@ -343,6 +347,8 @@ impl Difference {
                             }),
                         (before.degraded != after.degraded)
                             .then(|| "what is done while services are down".to_owned()),
+                        (before.floor != after.floor)
+                            .then(|| "below what the fleet must not fall".to_owned()),
                         (before.shed != after.shed).then(|| "what is done under load".to_owned()),
                         (before.damping != after.damping).then(|| {
                             let words = words::Words::words;
@@ -361,10 +367,7 @@ impl Difference {
                         .collect();
                     let waits =
                         (after.require == Require::All && !unproven.is_empty()).then(|| {
-                            format!(
-                                "it is withdrawn if {} turns out not to be healthy",
-                                unproven.join(", ")
-                            )
+                            format!("it is withdrawn until {} is healthy", unproven.join(", "))
                         });
                     let rest = Prefix {
                         services: after.services.clone(),

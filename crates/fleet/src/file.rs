@@ -79,6 +79,7 @@ fn read_and(
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(parse_with(&path.display().to_string(), &source, |draft| {
         let mut problems = secrets(draft, folder);
+        problems.extend(state_files(draft, folder));
         problems.extend(vrp_files(draft, folder));
         problems.extend(ca_files(draft, folder));
         problems.extend(further(draft));
@@ -99,6 +100,36 @@ fn secrets(draft: &Draft, folder: &Path) -> Vec<Problem> {
         })
         .filter_map(|(path, span)| look_at_secret(&path, span))
         .collect()
+}
+
+/// What is wrong with the files that `[fleet-state]` names.
+fn state_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
+    let Some(state) = &draft.fleet_state else { return Vec::new() };
+    let secret = state.value.credentials.as_ref().map(|it| (it.key(), it.file(), true));
+    let ca = state.value.ca_file.as_ref().map(|file| ("ca-file", file, false));
+    let look = |(key, file, secret): (&str, &PathBuf, bool)| {
+        let path = folder.join(file);
+        let (shown, span) = (path.display(), state.at.of(key));
+        let help = "Put it there, or the shared state cannot be reached.";
+        let mode = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata.permissions().mode(),
+            Ok(_) => {
+                let message = format!("{shown} is not a file");
+                return Some(Problem::warning("fleet-state-file", span, message).help(help));
+            }
+            Err(error) => {
+                let message = format!("{shown} cannot be used here: {error}");
+                return Some(Problem::warning("fleet-state-file", span, message).help(help));
+            }
+        };
+        (secret && mode & 0o007 != 0).then(|| {
+            let message = format!("{shown} is open to every user (mode {:o})", mode & 0o777);
+            Problem::warning("password-exposed", span, message)
+                .label("a secret")
+                .help(format!("Run `chmod 600 {shown}`."))
+        })
+    };
+    secret.into_iter().chain(ca).filter_map(look).collect()
 }
 
 /// VRP files that are not there. They may be absent where a fleet file is only checked.

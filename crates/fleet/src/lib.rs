@@ -10,6 +10,7 @@
 //! | [`difference`](mod@difference) | what a changed file changes at a site, in words |
 //! | [`report`] | what reading a file gives: a fleet, or what is wrong; as text and as JSON |
 //! | [`problem`] | one thing that is wrong |
+//! | [`floor`] | where the sites share who announces what |
 //! | [`file`](mod@file) | the file on disk, and the secrets that it refers to |
 //! | [`city`] | where cities are |
 //! | [`iana`] | DNS numbers that checks name |
@@ -23,6 +24,7 @@ pub mod check;
 pub mod city;
 pub mod difference;
 pub mod file;
+pub mod floor;
 pub mod iana;
 mod lint;
 pub mod model;
@@ -39,6 +41,7 @@ pub use check::{Check, Probe, Transport};
 pub use city::City;
 pub use difference::{Change, Difference, Effect, Subject, difference};
 pub use file::{ReadError, read, read_with_vrps};
+pub use floor::{Credentials, FleetState};
 pub use model::{
     AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Coordinates, ExportPolicy, Fleet,
     ImportPolicy, Limits, MaxPrefixes, Mrt, NamedPolicy, Neighbor, NeighborRef, Offers, PolicyRule,

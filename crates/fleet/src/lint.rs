@@ -1,6 +1,7 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
 mod api;
+mod floor;
 mod internal;
 mod listen;
 mod monitoring;
@@ -28,6 +29,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     policies::lint(draft, problems);
     rpki::lint(draft, problems);
     monitoring::lint(draft, problems);
+    floor::lint(draft, problems);
 }
 
 fn a_fleet_has_prefixes_and_sites(draft: &Draft, problems: &Problems) {

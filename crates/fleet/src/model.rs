@@ -11,10 +11,10 @@ use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::policy::{Policy, Rule};
 use anycast_bgp::retention::Limits as StaleLimits;
 use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
-use anycast_steer::{Damping, Leaving, Require, Response, ShedSpec};
+use anycast_steer::{Damping, FloorSpec, Leaving, Require, Response, ShedSpec};
 use ipnet::IpNet;
 
-use crate::Check;
+use crate::{Check, FleetState};
 
 /// All that one operator runs. Every list is in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub struct Fleet {
     pub mrt: Option<Mrt>,
     /// Whether routes whose origin the RPKI calls invalid are refused, from every neighbor.
     pub reject_invalid: bool,
+    /// Where the sites share who announces what; `None`: each stands alone.
+    pub fleet_state: Option<FleetState>,
 }
 
 /// Where VRPs come from (RFC 6811 §2).
@@ -71,6 +73,8 @@ pub struct Prefix {
     pub shed: Option<ShedSpec>,
     /// Whether it is kept withdrawn if it is withdrawn too often.
     pub damping: bool,
+    /// Below what the fleet must not fall: its own words, else the fleet's; `None`: it may.
+    pub floor: Option<FloorSpec>,
 }
 
 /// What clients reach at anycast addresses.
@@ -158,6 +162,8 @@ pub struct Site {
     pub city: Option<String>,
     /// From the file, else from the city.
     pub location: Option<Coordinates>,
+    /// What floors of regions call the part of the world that it is in.
+    pub region: Option<String>,
     /// Its own number, else the fleet's.
     pub asn: Asn,
     /// From the file, else the first IPv4 local address of a neighbor.

@@ -5,6 +5,7 @@
 mod api;
 mod check;
 mod drain;
+mod floor;
 mod http;
 mod limits;
 mod listen;
@@ -24,6 +25,7 @@ use std::path::Path;
 use anycast_bgp::Asn;
 use anycast_steer::{Damping, Leaving};
 pub(crate) use api::ApiDraft;
+pub(crate) use floor::FloorDraft;
 pub(crate) use listen::Listeners;
 pub(crate) use monitoring::MrtDraft;
 pub(crate) use policy::References;
@@ -34,7 +36,7 @@ use toml::de::DeTable;
 use crate::problem::{Problem, Problems, Span};
 use crate::section::{Places, Section};
 use crate::value;
-use crate::{BmpStation, Fleet, NamedPolicy, Neighbor, Prefix, Service, Site};
+use crate::{BmpStation, Fleet, FleetState, NamedPolicy, Neighbor, Prefix, Service, Site};
 
 /// A thing and where the file says it.
 #[derive(Debug)]
@@ -51,8 +53,15 @@ pub(crate) struct Draft {
     pub(crate) asn: Asn,
     pub(crate) at: Places,
     pub(crate) prefixes: Vec<Placed<Prefix>>,
+    /// What each of them says of its floor, in the same order.
+    pub(crate) floors: Vec<Option<FloorDraft>>,
     /// Whether there are others, which could not be read.
     pub(crate) has_bad_prefixes: bool,
+    /// What holds for prefixes that do not say so themselves.
+    pub(crate) floor: Option<FloorDraft>,
+    pub(crate) fleet_state: Option<Placed<FleetState>>,
+    /// Whether there is one that could not be read.
+    pub(crate) has_bad_fleet_state: bool,
     pub(crate) services: Vec<Placed<Service>>,
     pub(crate) damping: Damping,
     pub(crate) policies: Vec<Placed<NamedPolicy>>,
@@ -94,7 +103,7 @@ impl Draft {
         let prefixes = root.tables("prefix").into_iter();
         let prefixes: Vec<_> = prefixes.map(|it| prefix::read(it, &references)).collect();
         let has_bad_prefixes = prefixes.iter().any(Option::is_none);
-        let prefixes = prefixes.into_iter().flatten().collect();
+        let (prefixes, floors) = prefixes.into_iter().flatten().unzip();
         let services = named(&mut root, "service", service::read);
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
@@ -108,13 +117,19 @@ impl Draft {
         let mrt = root.table("mrt").map(monitoring::read_mrt);
         let damping = root.table("damping").map(response::read_damping).unwrap_or_default();
         let leaving = root.table("drain").map(drain::read).unwrap_or_default();
+        let floor = root.table("floor").map(floor::read);
+        let fleet_state = root.table("fleet-state").map(floor::read_state);
         root.finish();
         Self {
             name,
             asn,
             at,
             prefixes,
+            floors,
             has_bad_prefixes,
+            floor,
+            has_bad_fleet_state: matches!(fleet_state, Some(None)),
+            fleet_state: fleet_state.flatten(),
             services,
             damping,
             policies,
@@ -161,10 +176,15 @@ impl Draft {
             }
             service
         };
+        let fleets_floor = self.floor;
+        let prefixes = self.prefixes.into_iter().zip(self.floors).map(|(placed, own)| Prefix {
+            floor: FloorDraft::merge(own.as_ref(), fleets_floor.as_ref()),
+            ..placed.value
+        });
         Fleet {
             name: self.name,
             asn: self.asn,
-            prefixes: self.prefixes.into_iter().map(|placed| placed.value).collect(),
+            prefixes: prefixes.collect(),
             services: self.services.into_iter().map(finish_service).collect(),
             damping: self.damping,
             policies: self.policies.into_iter().map(|placed| placed.value).collect(),
@@ -174,6 +194,7 @@ impl Draft {
             bmp: self.bmp.into_iter().map(|placed| placed.value).collect(),
             mrt: self.mrt.and_then(|mrt| mrt.into_mrt(folder)),
             leaving: self.leaving,
+            fleet_state: self.fleet_state.map(|state| floor::into_state(state, folder)),
         }
     }
 }

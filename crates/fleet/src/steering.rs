@@ -36,6 +36,7 @@ impl Fleet {
             degraded: prefix.degraded.clone(),
             shed: prefix.shed.clone(),
             damping: prefix.damping.then_some(self.damping),
+            floor: prefix.floor.clone(),
             ..PrefixSpec::new(prefix.prefix)
         });
         let mut loads: Vec<String> = Vec::new();
@@ -49,11 +50,13 @@ impl Fleet {
             services: services.collect(),
             prefixes: prefixes.collect(),
             neighbors: site.neighbors.iter().map(|neighbor| neighbor.name.clone()).collect(),
-            members: members.map(|site| Member { name: site.name.clone(), region: None }).collect(),
+            members: members
+                .map(|site| Member { name: site.name.clone(), region: site.region.clone() })
+                .collect(),
+            lease: self.fleet_state.as_ref().map(|state| state.lease),
             leaving: self.leaving.clone(),
             site: site.name.clone(),
             loads,
-            ..Spec::default()
         }
     }
 }

@@ -192,7 +192,7 @@ fn each_edit_is_told_with_all_that_follows_and_nothing_else() {
             vec![
                 "prefix 192.0.2.0/24 changes",
                 "  services web → web, more",
-                "  it is withdrawn if more turns out not to be healthy",
+                "  it is withdrawn until more is healthy",
                 "service more is added: it counts once its checks have passed",
                 "address 192.0.2.2 is put on the loopback interface",
             ],

@@ -1399,8 +1399,108 @@ const NEIGHBORS: &[Row] = &[
     ),
 ];
 
-const ALL: [&[Row]; 10] =
-    [SYNTAX, KEYS, PREFIXES, SERVICES, CHECKS, NUMBERS, SESSIONS, POLICIES, RPKI, NEIGHBORS];
+const STATE: &str =
+    "[fleet-state]\nservers = [\"nats://198.51.100.9\"]\n[floor]\nmin-sites = 1\n[site.nyc]";
+
+const FLOORS: &[Row] = &[
+    ("a floor that is shared", &[("[site.nyc]", STATE)], &[]),
+    (
+        "more sites than there are",
+        &[("[site.nyc]", STATE), ("min-sites = 1", "min-sites = 3")],
+        &[(E, "floor-too-high", "3")],
+    ),
+    (
+        "as many as there are, for one prefix",
+        &[("[site.nyc]", STATE), ("[\"dns\"]", "[\"dns\"]\nfloor = { min-sites = 2 }")],
+        &[(W, "floor-never-lets-go", "2")],
+    ),
+    (
+        "nothing is shared",
+        &[("[site.nyc]", "[floor]\nmin-sites = 1\n[site.nyc]")],
+        &[(W, "floor-alone", "floor")],
+    ),
+    (
+        "nothing is shared, and that is meant",
+        &[("[site.nyc]", "[floor]\nmin-sites = 1\nwhen-alone = \"hold\"\n[site.nyc]")],
+        &[],
+    ),
+    (
+        "shared for nothing",
+        &[("[site.nyc]", STATE), ("[floor]\nmin-sites = 1\n", "")],
+        &[(W, "fleet-state-unused", "fleet-state")],
+    ),
+    ("no bound", &[("[site.nyc]", STATE), ("min-sites = 1\n", "")], &[(E, "missing-key", "floor")]),
+    (
+        "a region too small, one with nobody to spare, and a site in none",
+        &[
+            ("[site.nyc]", STATE),
+            ("min-sites = 1", "min-sites-per-region = 1"),
+            (FRA, "city = \"Frankfurt\"\nregion = \"europe\""),
+        ],
+        &[(W, "floor-never-lets-go", "1"), (W, "site-without-region", "nyc")],
+    ),
+    (
+        "more than a region has",
+        &[
+            ("[site.nyc]\n", "[site.nyc]\nregion = \"europe\"\n"),
+            ("[site.nyc]", STATE),
+            ("min-sites = 1", "min-sites-per-region = 3"),
+            (FRA, "city = \"Frankfurt\"\nregion = \"europe\""),
+        ],
+        &[(E, "floor-too-high", "3")],
+    ),
+    (
+        "a word that is none, and a share without its sign",
+        &[
+            ("[site.nyc]", STATE),
+            ("min-sites = 1", "max-withdrawn-share = \"50\"\nwhen-alone = \"stay\""),
+        ],
+        &[(E, "bad-value", "\"50\""), (E, "bad-value", "\"stay\"")],
+    ),
+    (
+        "a server in the anycast prefix",
+        &[("[site.nyc]", STATE), ("198.51.100.9", "192.0.2.9:4222")],
+        &[(W, "fleet-state-in-anycast", "\"nats://192.0.2.9:4222\"")],
+    ),
+    (
+        "a secret in the file",
+        &[("[site.nyc]", STATE), ("198.51.100.9", "me:secret@198.51.100.9")],
+        &[(E, "bad-value", "\"nats://me:secret@198.51.100.9\"")],
+    ),
+    (
+        "not a URL",
+        &[("[site.nyc]", STATE), ("nats://198.51.100.9", "198.51.100.9")],
+        &[(E, "bad-value", "\"198.51.100.9\"")],
+    ),
+    (
+        "no servers, a user without password, a lease too short, a bad bucket",
+        &[
+            ("[site.nyc]", STATE),
+            (
+                "servers = [\"nats://198.51.100.9\"]",
+                "user = \"me\"\nlease = \"1s\"\nbucket = \"a.b\"",
+            ),
+        ],
+        &[
+            (E, "missing-key", "fleet-state"),
+            (E, "missing-key", "fleet-state"),
+            (E, "bad-value", "\"1s\""),
+            (E, "bad-value", "\"a.b\""),
+        ],
+    ),
+    (
+        "two ways to show who one is",
+        &[
+            ("[site.nyc]", STATE),
+            ("[floor]", "token-file = \"a\"\nnkey-seed-file = \"b\"\n[floor]"),
+        ],
+        &[(E, "bad-value", "\"b\"")],
+    ),
+];
+
+const ALL: [&[Row]; 11] = [
+    SYNTAX, KEYS, PREFIXES, SERVICES, CHECKS, NUMBERS, SESSIONS, POLICIES, RPKI, NEIGHBORS, FLOORS,
+];
 
 fn edited(edits: &[(&str, &str)]) -> String {
     let mut source = BASE.to_owned();
@@ -1464,6 +1564,7 @@ fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
         .collect();
     // Those need a disk: see secrets.rs and rpki.rs.
     shown.extend(["ca-file", "password-file", "password-exposed", "vrp-file", "rpki-invalid"]);
+    shown.insert("fleet-state-file");
     assert_eq!(listed, shown);
 }
 

@@ -16,7 +16,7 @@ fn reference() -> String {
 
 #[test]
 fn the_whole_files_of_the_documents_are_sound() {
-    for name in ["fleet.md", "looking-glass.md", "metrics.md", "api.md"] {
+    for name in ["fleet.md", "floor.md", "looking-glass.md", "metrics.md", "api.md"] {
         its_files_are_sound(name);
     }
 }
@@ -40,6 +40,7 @@ zzzzzzzzzzzz = 1
 zzzzzzzzzzzz = 1
 [prefix.\"192.0.2.0/24\"]
 zzzzzzzzzzzz = 1
+floor = { zzzzzzzzzzzz = 1 }
 degraded = [{ zzzzzzzzzzzz = 1 }]
 shed = { step = [{ zzzzzzzzzzzz = 1 }], zzzzzzzzzzzz = 1 }
 [service.a]
@@ -56,6 +57,10 @@ check = [
     { type = 'systemd', zzzzzzzzzzzz = 1 },
     { type = 'file', zzzzzzzzzzzz = 1 },
 ]
+[floor]
+zzzzzzzzzzzz = 1
+[fleet-state]
+zzzzzzzzzzzz = 1
 [rpki]
 zzzzzzzzzzzz = 1
 [bmp.b]
@@ -107,6 +112,7 @@ fn the_reference_names_exactly_the_keys_that_there_are() {
         "client",
         "tcp-ao",
         "max-prefixes",
+        "floor",
         "degraded",
         "shed",
         "step",

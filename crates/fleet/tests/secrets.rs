@@ -111,3 +111,29 @@ fn a_file_of_authorities_that_is_not_there_is_a_warning() {
     let tls = http.tls.as_ref().unwrap();
     assert_eq!(tls.ca_file, Some(folder.0.join("ca.pem")), "beside the fleet file");
 }
+
+#[test]
+fn the_files_of_what_sites_share_are_looked_at_too() {
+    let folder = Folder::new("state");
+    let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");
+    let source = fs::read_to_string(minimal).unwrap();
+    let state = "[floor]\nmin-sites = 1\nwhen-alone = \"hold\"\n[fleet-state]\n\
+                 servers = [\"nats://198.51.100.9\"]\ntoken-file = \"token\"\nca-file = \"ca\"\n";
+    let file = folder.write("fleet.toml", format!("{source}\n{state}").as_bytes(), 0o644);
+    let found = |file: &Path| -> Vec<(String, String)> {
+        let problems = read(file).unwrap().problems.into_iter();
+        let ours =
+            problems.filter(|it| ["fleet-state-file", "password-exposed"].contains(&it.code));
+        ours.map(|it| (it.code.to_owned(), it.message)).collect()
+    };
+    let missing = found(&file);
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    assert!(missing.iter().all(|(code, _)| code == "fleet-state-file"), "{missing:?}");
+    folder.write("ca", b"-", 0o644);
+    folder.write("token", b"hunter2", 0o604);
+    let exposed = found(&file);
+    assert_eq!(exposed.len(), 1, "{exposed:?}");
+    assert!(exposed[0].1.contains("mode 604") && !exposed[0].1.contains("hunter2"));
+    folder.write("token", b"hunter2", 0o600);
+    assert_eq!(found(&file), []);
+}

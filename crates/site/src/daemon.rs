@@ -41,6 +41,7 @@ use crate::control::{self, Caller, Question};
 use crate::dead_man::{BEAT, DeadMan};
 use crate::drain::Drains;
 use crate::events::{EventLog, Happening};
+use crate::fleet_state::{self, FleetState, Settled};
 use crate::metrics::{CheckTimes, SiteMetrics};
 use crate::notify::Notifier;
 use crate::overview;
@@ -241,6 +242,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             death = around::next_death(&mut around.deaths) => daemon.handle_death(death),
             () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
+            event = daemon.fleet_state.next() => daemon.handle_fleet_state(event),
         }
     };
 
@@ -257,6 +259,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
                     _ = beat.tick() => notifier.alive(),
                     Some(question) = questions.recv() => daemon.answer(question),
                     Some(event) = from_speaker.recv() => daemon.handle_speaker(event),
+                    event = daemon.fleet_state.next() => daemon.handle_fleet_state(event),
                     // Nothing is announced again, whatever becomes of the services.
                     Some(_) = from_checks.recv() => {}
                     Some(_) = from_builtins.recv() => {}
@@ -312,6 +315,7 @@ struct Daemon {
     announcer: Announcer,
     established: usize,
     origins: OwnOrigins,
+    fleet_state: FleetState,
     check_times: CheckTimes,
     check_events: mpsc::Sender<check::Event>,
     slots: Slots,
@@ -331,11 +335,13 @@ impl Daemon {
         reload: Reload,
     ) -> Self {
         let steer = fleet.steer_at(&site);
+        let started = tokio::time::Instant::now();
         Self {
             state: "running",
             steer,
             events,
-            started: tokio::time::Instant::now(),
+            started,
+            fleet_state: FleetState::start(&fleet, &site, started),
             runners: HashMap::new(),
             pids: HashMap::new(),
             announcer,
@@ -365,6 +371,11 @@ impl Daemon {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    fn handle_fleet_state(&mut self, event: fleet_state::Event) {
+        self.fleet_state.handle(self.now(), event);
+        self.settle(false);
     }
 
     fn handle_timeout(&mut self) {
@@ -506,10 +517,12 @@ impl Daemon {
             SpeakerEvent::NeighborUp { name } => {
                 self.established += 1;
                 self.events.add("neighbor-up", &name, "");
+                self.settle(true);
             }
             SpeakerEvent::NeighborDown { name, why } => {
                 self.established -= 1;
                 self.events.add("neighbor-down", &name, &why);
+                self.settle(true);
             }
             SpeakerEvent::NeighborLimit { name, why } => {
                 self.events.add("neighbor-limit", &name, &why);
@@ -537,9 +550,27 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the steering decided after what happened: withdrawals at once, what is
-    /// told anew after them.
+    /// Carries out what the steering decided after what happened, and what follows from that.
     fn steer_on(&mut self, trigger: Trigger) {
+        if self.carry_out(trigger) {
+            self.settle(true);
+        }
+    }
+
+    /// Tells the fleet and hears it. `changed` is whether this site's record may differ.
+    fn settle(&mut self, mut changed: bool) {
+        loop {
+            let (now, about) = (self.now(), (changed, self.established));
+            let Self { fleet_state, steer, events, .. } = self;
+            let Settled::Told(cause) = fleet_state.settle(now, steer, about, events) else {
+                return;
+            };
+            changed = self.carry_out(cause.map_or(Trigger::Nothing, Trigger::Event));
+        }
+    }
+
+    /// Withdrawals at once, what is told anew after them. Returns whether there was anything.
+    fn carry_out(&mut self, trigger: Trigger) -> bool {
         let mut cause: Option<u64> = None;
         let mut trigger = Some(trigger);
         let mut news = BTreeMap::new();
@@ -568,6 +599,7 @@ impl Daemon {
                         matches!(other, Action::Drain { .. } | Action::Undrain { .. });
                     let number = steering::record(&other, &self.fleet, &mut self.events, cause);
                     cause = number.or(cause);
+                    self.fleet_state.order(self.now(), &other, cause, &mut self.events);
                 }
             }
         }
@@ -577,6 +609,7 @@ impl Daemon {
         if drains_changed {
             self.keep_drains();
         }
+        trigger.is_none()
     }
 
     /// Withdraws everything, before anything is stopped.
@@ -641,6 +674,8 @@ impl Daemon {
         overview::Look {
             site: self.metrics(),
             others: others.filter(|name| *name != self.site.name).collect(),
+            fleet_state: self.fleet_state.look(self.now()),
+            floors: steering::floors(&self.fleet),
             in_file: self.neighbors_in_file(),
             events: self.events.list(),
             warning: self.reload.status().warning(),

@@ -10,6 +10,7 @@
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
 //! | [`control`], [`client`], [`status`] | the control socket, who asks it, and what it tells |
 //! | `api` | the same over TCP, with TLS |
+//! | [`fleet_state`] | what the fleet's sites share: who is there, and permits to withdraw |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
 //! | [`drain`] | drains as operators order them, and over restarts |
 //! | [`events`] | what happened |
@@ -33,6 +34,7 @@ pub mod daemon;
 mod dead_man;
 pub mod drain;
 pub mod events;
+pub mod fleet_state;
 mod guard;
 mod looking_glass;
 mod metrics;

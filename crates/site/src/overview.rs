@@ -11,6 +11,7 @@ use anycast_steer::{Instant, PrefixStatus, Stage};
 use serde::{Deserialize, Serialize};
 
 use crate::events::SiteEvent;
+use crate::fleet_state::FleetStateRow;
 use crate::metrics::SiteMetrics;
 use crate::status::{NeighborInFile, ServiceRow};
 
@@ -33,6 +34,9 @@ pub struct Overview {
     pub others: Vec<String>,
     /// Seconds since the fleet's shared state was last heard of; `None`: never.
     pub fleet_heard_seconds: Option<f64>,
+    /// What the sites share; `None`: nothing.
+    #[serde(default)]
+    pub fleet_state: Option<FleetStateRow>,
     /// In the file's order.
     pub neighbors: Vec<NeighborOverview>,
     /// In the file's order.
@@ -77,6 +81,9 @@ pub struct PrefixOverview {
     pub reasons: Vec<ReasonRow>,
     /// Why it is announced although it should not be.
     pub held: Option<String>,
+    /// Below what the fleet must not fall.
+    #[serde(default)]
+    pub floor: Option<String>,
     /// What the RPKI says of it, if there are VRPs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpki: Option<String>,
@@ -148,6 +155,9 @@ pub struct Why {
 pub(crate) struct Look {
     pub(crate) site: SiteMetrics,
     pub(crate) others: Vec<String>,
+    pub(crate) fleet_state: Option<FleetStateRow>,
+    /// By prefix.
+    pub(crate) floors: HashMap<String, String>,
     pub(crate) in_file: HashMap<String, NeighborInFile>,
     pub(crate) events: Vec<SiteEvent>,
     /// What is to be said of the fleet in force and the file.
@@ -158,7 +168,7 @@ pub(crate) struct Look {
 pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
     let neighbors = speaker.neighbors().await;
     let prefixes = prefixes(&look, &neighbors, speaker).await;
-    let Look { site, others, warning, .. } = look;
+    let Look { site, others, fleet_state, warning, .. } = look;
     let (now, steering) = (site.now, &site.steering);
     let left = |until: Option<Instant>| until.map(|until| (until - now).as_secs_f64());
     let of_services =
@@ -180,6 +190,7 @@ pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
         damping: damping.collect(),
         drains: drains.collect(),
         fleet_heard_seconds: steering.fleet_heard.map(|heard| (now - heard).as_secs_f64()),
+        fleet_state,
         fleet: site.fleet,
         site: site.site,
         city: site.city,
@@ -252,6 +263,7 @@ async fn prefixes(
             require: status.require.to_string(),
             reasons: status.reasons.iter().map(reason).collect(),
             held: status.held.clone(),
+            floor: look.floors.get(&name).cloned(),
             rpki: row.and_then(|row| row.rpki.clone()),
             neighbors: neighbors
                 .iter()
@@ -325,6 +337,9 @@ fn troubles(site: &Overview) -> Vec<String> {
     let mut troubles = Vec::new();
     if site.state != "running" {
         troubles.push("the site is stopping".to_owned());
+    }
+    if let Some(why) = site.fleet_state.as_ref().and_then(|state| state.why.as_ref()) {
+        troubles.push(format!("the fleet's shared state cannot be reached: {why}"));
     }
     for drain in &site.drains {
         let stage = match drain.stage.as_str() {

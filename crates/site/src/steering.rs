@@ -1,5 +1,7 @@
 //! What the steering does besides announcing, as events; and how its words are said.
 
+use std::collections::HashMap;
+
 use anycast_fleet::{Fleet, Site};
 use anycast_steer::{Action, Manner};
 
@@ -50,4 +52,13 @@ pub(crate) fn record(
     let loud = matches!(action, Action::Held { .. } | Action::Damped { .. });
     let (subject, detail) = (&*subject, &*detail);
     Some(events.record(Happening { kind, subject, detail, cause, loud, ..Happening::default() }))
+}
+
+/// Each prefix's floor in words.
+pub(crate) fn floors(fleet: &Fleet) -> HashMap<String, String> {
+    let floors = fleet
+        .prefixes
+        .iter()
+        .filter_map(|prefix| Some((prefix.prefix.to_string(), prefix.floor.as_ref()?.to_string())));
+    floors.collect()
 }

@@ -7,6 +7,7 @@
 //! both take the last permit, and a site that vanishes counts as not announcing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,20 @@ impl Bound {
             .max_withdrawn
             .map_or(0, |most| members - (members * usize::from(most.min(100)) / 100).min(members));
         least.max(by_share)
+    }
+}
+
+/// As words: `at least 2 sites, at most 50 % withdrawn`.
+impl fmt::Display for FloorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = |min: u32, whose: &str| {
+            let sites = if min == 1 { "site" } else { "sites" };
+            (min > 0).then(|| format!("at least {min} {sites}{whose}"))
+        };
+        let share = self.fleet.max_withdrawn.map(|share| format!("at most {share} % withdrawn"));
+        let region = self.region.and_then(|it| least(it.min_sites, " of the region"));
+        let parts = [least(self.fleet.min_sites, ""), share, region];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

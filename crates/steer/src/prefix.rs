@@ -12,9 +12,6 @@ pub(crate) struct Prefix {
     pub(crate) spec: PrefixSpec,
     /// Indices of its services, and what each weighs.
     pub(crate) services: Vec<(usize, u64)>,
-    /// Of these services, those that came to it while it was announced: each counts until its
-    /// checks have said something.
-    pub(crate) excused: Vec<usize>,
     /// For each response to degradation, and for each step of shedding: which neighbors it is
     /// about.
     pub(crate) degraded_to: Vec<Vec<bool>>,
@@ -80,7 +77,6 @@ impl Prefix {
             permit: Permit::Granted,
             degraded_to: spec.degraded.iter().map(whom).collect(),
             shed_to: steps.map(|step| whom(&step.response)).collect(),
-            excused: Vec::new(),
             spec,
             told: vec![None; neighbors.len()],
             announced: false,
@@ -106,14 +102,6 @@ impl Prefix {
             self.permit = old.permit.clone();
         }
         self.held.clone_from(&old.held);
-    }
-
-    /// Services that are new do not end an announcement before they have been tried.
-    pub(crate) fn excuse(&mut self, new: impl Fn(usize) -> bool) {
-        if self.announced() {
-            let services = self.services.iter().map(|(index, _)| *index);
-            self.excused = services.filter(|index| new(*index)).collect();
-        }
     }
 
     pub(crate) fn announced(&self) -> bool {

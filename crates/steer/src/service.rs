@@ -21,8 +21,6 @@ pub(crate) struct Service {
 pub(crate) enum Turn {
     Up,
     Down(String),
-    /// It never was up, and now is known not to be.
-    Refuted,
 }
 
 impl Service {
@@ -93,13 +91,13 @@ impl Service {
                 Some(Turn::Down(why))
             }
             (Some(_), Verdict::Unproven) => {
-                // Never was up; but tried and failed is worth showing.
+                // Never was up, so nothing hangs on it; but tried and failed is worth showing.
                 let failed = self.tallies.iter().any(|tally| tally.verdict == Verdict::Down);
-                (self.gone.is_some() || failed).then(|| {
+                if self.gone.is_some() || failed {
                     self.verdict = Verdict::Down;
                     self.since = now;
-                    Turn::Refuted
-                })
+                }
+                None
             }
             (None, Verdict::Up) | (Some(_), Verdict::Down) => None,
         }

@@ -207,8 +207,8 @@ impl Steer {
 
     /// Steers by another specification from now on. What is in both, by name, keeps its state: a
     /// service's verdict and its checks' counts, what neighbors were told. A check that is new to
-    /// a service that is up must fail before it counts, and a service that is new to a prefix that
-    /// is announced must have been tried. What is no longer there is withdrawn, whatever the floor.
+    /// a service that is up must fail before it counts. What is no longer there is withdrawn,
+    /// whatever the floor.
     ///
     /// # Errors
     /// As [`Steer::new`]; nothing has changed then.
@@ -225,13 +225,6 @@ impl Steer {
             let same = |it: &&Prefix| it.spec.prefix == prefix.spec.prefix;
             if let Some(old) = self.prefixes.iter().find(same) {
                 prefix.continue_from(old, &neighbors);
-                prefix.excuse(|index| {
-                    let name = &new.services[index].spec.name;
-                    match self.services.iter().position(|it| it.spec.name == *name) {
-                        Some(then) => old.excused.contains(&then),
-                        None => true,
-                    }
-                });
             }
         }
         new.actions = std::mem::take(&mut self.actions);
@@ -580,7 +573,6 @@ impl Steer {
         let state = &mut self.services[service];
         match state.judge(now) {
             None => return,
-            Some(Turn::Refuted) => {}
             Some(Turn::Up) => self.actions.push_back(Action::ServiceUp { service }),
             Some(Turn::Down(why)) => {
                 self.actions.push_back(Action::ServiceDown { service, why });

@@ -67,22 +67,14 @@ impl Steer {
 
     /// What those of the prefix's services weigh together that are up and that `counts` takes.
     fn weight_up(&self, prefix: &Prefix, counts: impl Fn(usize) -> bool) -> u64 {
-        let up = |index: usize| match self.services[index].verdict {
-            Verdict::Up => true,
-            Verdict::Unproven => prefix.excused.contains(&index),
-            Verdict::Down => false,
-        };
+        let up = |index: usize| self.services[index].verdict == Verdict::Up;
         let counted = prefix.services.iter().filter(|(index, _)| up(*index) && counts(*index));
         counted.map(|(_, weight)| weight).sum()
     }
 
     /// Which of the prefix's services are not up, and why.
     fn missing(&self, prefix: &Prefix) -> String {
-        let untried = |index: &usize| {
-            let unproven = self.services[*index].verdict == Verdict::Unproven;
-            unproven && prefix.excused.contains(index)
-        };
-        let services = prefix.services.iter().filter(|(index, _)| !untried(index));
+        let services = prefix.services.iter();
         let missing = services.filter_map(|(index, _)| self.services[*index].obstacle());
         missing.collect::<Vec<_>>().join("; ")
     }

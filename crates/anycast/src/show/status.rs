@@ -241,10 +241,14 @@ pub(super) async fn damping(json: bool, client: &Client) -> Result<(), ClientErr
 pub(super) async fn floor(json: bool, client: &Client) -> Result<(), ClientError> {
     let site = client.get::<Overview>("/v1/status").await?;
     if json {
-        let row = |row: &PrefixOverview| serde_json::json!({ "prefix": row.prefix, "announced": row.announced, "held": row.held });
+        let row = |row: &PrefixOverview| serde_json::json!({ "prefix": row.prefix, "announced": row.announced, "floor": row.floor, "held": row.held });
         let prefixes: Vec<Value> = site.prefixes.iter().map(row).collect();
         let heard = site.fleet_heard_seconds;
-        let all = serde_json::json!({ "fleet_heard_seconds": heard, "prefixes": prefixes });
+        let all = serde_json::json!({
+            "fleet_heard_seconds": heard,
+            "fleet_state": site.fleet_state,
+            "prefixes": prefixes,
+        });
         println!("{all:#}");
         return Ok(());
     }
@@ -252,12 +256,32 @@ pub(super) async fn floor(json: bool, client: &Client) -> Result<(), ClientError
         let state = if row.announced { "announced" } else { "withdrawn" };
         let held = if row.held.is_some() { "yes" } else { "no" };
         let why = row.held.as_deref().unwrap_or_default();
-        vec![row.prefix.clone(), state.to_owned(), held.to_owned(), plain(why)]
+        let floor = row.floor.as_deref().unwrap_or("none");
+        vec![row.prefix.clone(), floor.to_owned(), state.to_owned(), held.to_owned(), plain(why)]
     });
-    println!("{}", render(&["PREFIX", "STATE", "HELD", "WHY"], rows.collect()));
-    match site.fleet_heard_seconds {
-        Some(seconds) => println!("\nThe fleet was last heard of {} ago.", span(seconds)),
-        None => println!("\nNothing is heard of the fleet: this site stands alone."),
+    println!("{}", render(&["PREFIX", "FLOOR", "STATE", "HELD", "WHY"], rows.collect()));
+    let Some(state) = &site.fleet_state else {
+        println!("\nNothing is shared with the other sites: this one stands alone.");
+        return Ok(());
+    };
+    let rows = state.sites.iter().map(|row| {
+        let drained = if row.drained { "drained" } else { "" };
+        let lists = [&row.announces, &row.held, &row.permits].map(|list| list.join(" "));
+        let mut cells = vec![row.name.clone()];
+        cells.extend(lists);
+        cells.push(drained.to_owned());
+        cells
+    });
+    let names = ["SITE", "ANNOUNCES", "HELD", "MAY WITHDRAW", ""];
+    println!("\n{}", render(&names, rows.collect()));
+    let since = span(state.since_seconds);
+    match &state.why {
+        None => println!("\nThe fleet's shared state is reached since {since}."),
+        Some(why) => println!(
+            "\nThe fleet's shared state is NOT reached since {since}: {}. The sites above are \
+             those that were last known.",
+            plain(why)
+        ),
     }
     Ok(())
 }

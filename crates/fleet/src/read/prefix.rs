@@ -6,7 +6,7 @@ use anycast_steer::Require;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::{Placed, References, response, without_repeats};
+use super::{FloorDraft, Placed, References, floor, response, without_repeats};
 use crate::Prefix;
 use crate::problem::{Problem, suggestion};
 use crate::section::{Fault, Section};
@@ -19,7 +19,7 @@ const MOST_WEIGHT: u32 = 1_000_000;
 pub(super) fn read(
     (name, mut section): (String, Section<'_>),
     references: &References,
-) -> Option<Placed<Prefix>> {
+) -> Option<(Placed<Prefix>, Option<FloorDraft>)> {
     let prefix = parse_name(&name, &section);
     let services = section.get_list("services", value::text).unwrap_or_default();
     let services = without_repeats(&section, "services", services);
@@ -28,9 +28,20 @@ pub(super) fn read(
     let degraded = response::read_degraded(&mut section, references);
     let shed = response::read_shed(&mut section, references);
     let damping = section.get("damping", value::boolean).unwrap_or(false);
+    let own_floor = section.table("floor").map(floor::read);
     let at = section.finish();
-    let value = Prefix { prefix: prefix?, services, weights, require, degraded, shed, damping };
-    Some(Placed { value, at })
+    let value = Prefix {
+        prefix: prefix?,
+        services,
+        weights,
+        require,
+        degraded,
+        shed,
+        damping,
+        // Known once the fleet's is.
+        floor: None,
+    };
+    Some((Placed { value, at }, own_floor))
 }
 
 /// `weights = { dns = 3 }`: by service, in the order of `services`.

@@ -60,6 +60,7 @@ pub(super) fn read<'a>(
     defaults: Option<&'a DeTable<'a>>,
 ) -> SiteDraft {
     let (city, location) = read_location(&mut section);
+    let region = section.get("region", value::text);
     let asn = section.get("asn", value::asn).unwrap_or(fleet_asn);
     let own_id = section.get("router-id", router_id);
     let bgp_port = section.get("bgp-port", value::port).unwrap_or(BGP_PORT);
@@ -92,6 +93,7 @@ pub(super) fn read<'a>(
         name,
         city,
         location,
+        region,
         asn,
         router_id,
         bgp_port,

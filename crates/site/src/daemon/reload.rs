@@ -500,6 +500,7 @@ impl Daemon {
             }
         }
         let spec = self.fleet.steering(&self.site);
+        self.fleet_state.replace(&spec);
         if let Err(error) = self.steer.replace(self.now(), spec) {
             // A checked fleet has no two services of one name and no prefix without its services.
             tracing::error!("the steering does not take the new fleet: {error}");

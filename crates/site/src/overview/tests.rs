@@ -49,6 +49,7 @@ fn prefix() -> PrefixOverview {
         require: "all".to_owned(),
         reasons: Vec::new(),
         held: None,
+        floor: None,
         rpki: None,
         neighbors: vec![told("left", false), told("right", true)],
     }
@@ -64,6 +65,7 @@ fn well() -> Overview {
         uptime_seconds: 1.0,
         others: Vec::new(),
         fleet_heard_seconds: None,
+        fleet_state: None,
         neighbors: Vec::new(),
         services: Vec::new(),
         prefixes: vec![prefix()],
@@ -97,6 +99,12 @@ fn what_is_not_as_it_should_be_is_said() {
     let damped = DampingRow { what: "web".to_owned(), penalty: 3000.0, seconds_left: Some(9.0) };
     let mut shed = well();
     shed.prefixes[0].reasons = vec![reason("load is 91 of 80"), reason("b")];
+    let lost = FleetStateRow {
+        reached: false,
+        since_seconds: 1.0,
+        why: Some("the connection is gone".to_owned()),
+        sites: Vec::new(),
+    };
     let table: Vec<(&str, Overview, &[&str])> = vec![
         ("all is well", well(), &[]),
         ("up", Overview { neighbors: vec![neighbor(None)], ..well() }, &[]),
@@ -109,6 +117,11 @@ fn what_is_not_as_it_should_be_is_said() {
             "leaving",
             Overview { drains: vec![drain("leaving")], ..well() },
             &["site is drained, and traffic is leaving"],
+        ),
+        (
+            "alone",
+            Overview { fleet_state: Some(lost), ..well() },
+            &["the fleet's shared state cannot be reached: the connection is gone"],
         ),
         ("drained", Overview { drains: vec![drain("drained")], ..well() }, &["site is drained"]),
         (

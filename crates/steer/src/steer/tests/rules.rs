@@ -201,29 +201,3 @@ fn another_specification_touches_only_what_differs() {
     assert!(steer.replace(at(50), wrong).is_err());
     assert!(steer.status(at(50)).prefixes[0].announced);
 }
-
-#[test]
-fn a_service_that_is_new_to_an_announced_prefix_counts_once_it_was_tried() {
-    let with_web = || {
-        spec(
-            vec![service("dns", &["udp"]), service("web", &["tcp"])],
-            vec![prefix(V4, &["dns", "web"], Require::All), prefix(V6, &["web"], Require::All)],
-        )
-    };
-    let mut fails = announced(|_| ());
-    fails.replace(at(10), with_web()).unwrap();
-    assert_eq!(drain(&mut fails), [""; 0]);
-    fails.replace(at(11), with_web()).unwrap();
-    assert_eq!(replay(&mut fails, &[Fail(1, 0), Fail(1, 0)]), [""; 0]);
-    assert_eq!(
-        replay(&mut fails, &[Fail(1, 0)]),
-        [format!("withdraw {V4}: service web: check tcp: refused")]
-    );
-    let mut passes = announced(|_| ());
-    passes.replace(at(10), with_web()).unwrap();
-    assert_eq!(
-        replay(&mut passes, &[Pass(1, 0), Pass(1, 0)]),
-        ["up 1".to_owned(), format!("announce {V6}")]
-    );
-    assert_eq!(replay(&mut passes, &[Gone(1)]).len(), 3);
-}
