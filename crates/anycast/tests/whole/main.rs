@@ -14,6 +14,7 @@ mod check;
 mod checks;
 mod dead_man;
 mod drain;
+mod floor;
 mod hostile;
 mod interop;
 mod lab;

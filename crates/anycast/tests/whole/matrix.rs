@@ -11,7 +11,7 @@ mod peers;
 mod restarts;
 mod routes;
 mod sessions;
-mod stand;
+pub(crate) mod stand;
 
 /// Makes of each function a test, and one that runs inside, by it.
 macro_rules! inside {
@@ -19,7 +19,7 @@ macro_rules! inside {
         $($(
             #[test]
             fn $case() {
-                stand::run_in_namespace(stringify!($case));
+                stand::run_in_namespace(concat!("matrix::inside::", stringify!($case)));
             }
         )*)*
         mod inside {

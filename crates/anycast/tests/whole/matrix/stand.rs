@@ -26,8 +26,8 @@ pub(super) const OUR_ASN: u32 = 64500;
 /// What the site announces.
 pub(super) const OURS: [&str; 2] = ["192.0.2.0/24", "2001:db8:ac::/48"];
 
-/// Runs one of the ignored tests of the matrix in namespaces of its own.
-pub(super) fn run_in_namespace(name: &str) {
+/// Runs one of the ignored tests in namespaces of its own.
+pub(crate) fn run_in_namespace(name: &str) {
     let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
     match Command::new("unshare").args(unshare).arg("true").output() {
         Ok(output) if output.status.success() => {}
@@ -45,7 +45,7 @@ pub(super) fn run_in_namespace(name: &str) {
         // Whatever a failed test leaves running ends with it.
         .args(["--kill-child", "--mount-proc"])
         .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", "--ignored", "--nocapture", &format!("matrix::inside::{name}")])
+        .args(["--exact", "--ignored", "--nocapture", name])
         .output()
         .expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
