@@ -197,9 +197,15 @@ impl From<io::Error> for Failure {
 /// # Errors
 /// Why it did not pass.
 pub async fn run(check: &Check) -> Result<(), Failure> {
+    read(check).await.map(drop)
+}
+
+/// The same; returns the number that a command printed last, if any.
+async fn read(check: &Check) -> Result<Option<f64>, Failure> {
     let Check { kind, target, timeout } = check;
     let outcome = async {
-        match kind {
+        let passed = match kind {
+            Kind::Command { argv, env } => return command::check(argv, env, *target).await,
             Kind::Tcp => TcpStream::connect(target).await.map(drop).map_err(Failure::from),
             Kind::Udp { send, expect } => udp::check(*target, send, expect.as_deref()).await,
             Kind::Icmp => icmp::check(target.ip()).await,
@@ -209,11 +215,11 @@ pub async fn run(check: &Check) -> Result<(), Failure> {
                 let response = dns::ask(*target, &query, *transport).await?;
                 dns::judge(&response, &query, *rcode, expect.as_deref())
             }
-            Kind::Command { argv, env } => command::check(argv, env, *target).await,
             Kind::Process(target) => process::check(target).await,
             Kind::Unit(target) => unit::check(target),
             Kind::File(target) => file::check(target).await,
-        }
+        };
+        passed.map(|()| None)
     };
     tokio::time::timeout(*timeout, outcome).await.unwrap_or(Err(Failure::Timeout(*timeout)))
 }

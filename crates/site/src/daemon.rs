@@ -456,6 +456,7 @@ impl Daemon {
             return;
         }
         self.check_times.add(service, check, event.outcome.is_ok(), event.took);
+        let reading = event.reading;
         let outcome = match event.outcome {
             Ok(()) => Outcome::Pass,
             Err(failure) => Outcome::Fail(failure.to_string()),
@@ -463,6 +464,9 @@ impl Daemon {
         let trigger = Trigger::Check { service, check, outcome: outcome.clone() };
         self.steer.handle_result(self.now(), service, check, outcome);
         self.steer_on(trigger);
+        if let Some(reading) = reading {
+            self.handle_printed(service, check, reading);
+        }
     }
 
     fn handle_builtin(&mut self, event: BuiltinEvent) {

@@ -14,6 +14,7 @@ as_each_user! {
     one_neighbor_is_drained_and_what_is_not_there_is_not
     a_site_is_drained_under_load_and_no_answer_is_lost
     overload_sheds_a_step_and_takes_it_back
+    a_number_that_a_check_prints_is_a_load
 }
 
 /// A fleet that waits so long for traffic to go.
@@ -277,4 +278,37 @@ fn overload_sheds_a_step_and_takes_it_back(user: User) {
     tell(&daemon, &["clear", "damping", "wohami"])
         .failed_with(2, &["no service or prefix is called wohami"]);
     assert!(kinds(&events(&daemon)).contains(&"clear-damping"));
+}
+
+fn a_number_that_a_check_prints_is_a_load(user: User) {
+    let desk = Desk::new(user);
+    let queue = desk.write("queue", "7 waiting\n3\n");
+    let shed =
+        "shed = { load = \"check queue\", pause = \"0s\", step = [{ above = 10, med = 9 }] }\n";
+    let check = format!(
+        "[[service.whoami.check]]\ntype = \"command\"\nname = \"queue\"\n\
+         command = [\"/bin/cat\", \"{queue}\"]\ninterval = \"200ms\"\n\
+         timeout = \"200ms\"\naddress = \"192.0.2.1\"\n\n"
+    );
+    let fleet = FLEET.replacen("[prefix.\"2001", &format!("{shed}\n[prefix.\"2001"), 1).replacen(
+        "[site.",
+        &format!("{check}[site."),
+        1,
+    );
+    desk.write("queue.toml", fleet);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "queue.toml");
+    daemon.announces();
+    let says = |words: &str| {
+        until("the step is taken, or taken back", SETTLED, || {
+            let events = events(&daemon);
+            let found = events.to_string().contains(words);
+            if found { Ok(()) } else { Err((events, daemon.process.words())) }
+        });
+    };
+    desk.write("queue", "11\n");
+    says("load check queue is 11; step 1 of 1");
+    desk.write("queue", "none\n8\nnot a number\n");
+    desk.write("queue", "2");
+    says("load check queue is 2; step 0 of 1");
 }

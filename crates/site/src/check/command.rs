@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::AsyncReadExt;
-use tokio::process::{ChildStderr, Command};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::Failure;
@@ -22,13 +22,14 @@ const LONGEST_WORDS: usize = 200;
 /// How long to wait for what an ended command wrote, should a child of it hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
-/// Runs `argv` in a process group of its own. When this future is dropped before the end, the
-/// whole group is killed.
+/// Runs `argv` in a process group of its own; the number that is alone on the last line of its
+/// standard output, if there is one, is its reading. When this future is dropped before the end,
+/// the whole group is killed.
 pub(super) async fn check(
     argv: &[String],
     env: &[(String, String)],
     target: SocketAddr,
-) -> Result<(), Failure> {
+) -> Result<Option<f64>, Failure> {
     let not_started =
         |program: &str, why: String| Failure::NotStarted { program: program.to_owned(), why };
     let [program, arguments @ ..] = argv else {
@@ -40,7 +41,7 @@ pub(super) async fn check(
         .envs((target.port() != 0).then(|| ("ANYCAST_PORT", target.port().to_string())))
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         // The runtime then also reaps it, so that no zombie stays.
@@ -48,19 +49,27 @@ pub(super) async fn check(
         .spawn()
         .map_err(|error| not_started(program, error.to_string()))?;
     let mut group = Group::of(child.id());
+    let mut output = Tail { pipe: child.stdout.take(), octets: Vec::new() };
     let mut tail = Tail { pipe: child.stderr.take(), octets: Vec::new() };
 
     let ended = tokio::select! {
         ended = child.wait() => ended,
         never = tail.read_on() => match never {},
+        never = output.read_on() => match never {},
     };
     group.disarm();
     let status = ended.map_err(Failure::from)?;
     if status.success() {
-        return Ok(());
+        let _ = timeout(LAST_WORDS, output.read_rest()).await;
+        return Ok(reading(&output.octets));
     }
     let _ = timeout(LAST_WORDS, tail.read_rest()).await;
     Err(failure(status, &tail.octets))
+}
+
+/// What a load is read from.
+fn reading(stdout: &[u8]) -> Option<f64> {
+    last_line(stdout).parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn failure(status: ExitStatus, stderr: &[u8]) -> Failure {
@@ -100,13 +109,13 @@ impl Drop for Group {
     }
 }
 
-/// Reads the standard error so that the command never waits for us, and keeps its end.
-struct Tail {
-    pipe: Option<ChildStderr>,
+/// Reads what the command writes so that it never waits for us, and keeps the end.
+struct Tail<P> {
+    pipe: Option<P>,
     octets: Vec<u8>,
 }
 
-impl Tail {
+impl<P: AsyncRead + Unpin> Tail<P> {
     /// Reads for as long as it is polled.
     async fn read_on(&mut self) -> std::convert::Infallible {
         self.read_rest().await;

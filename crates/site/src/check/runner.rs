@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Check, Failure, random, run, watch};
+use super::{Check, Failure, random, read, watch};
 
 /// The pause after a first failure at the start.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ pub struct Runner {
 }
 
 /// One check's outcome.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The service's number.
     pub service: usize,
@@ -52,6 +52,8 @@ pub struct Event {
     pub check: usize,
     /// The pass or why not.
     pub outcome: Result<(), Failure>,
+    /// The number that a command printed last, if it passed.
+    pub reading: Option<f64>,
     /// From the check's start to its outcome.
     pub took: Duration,
 }
@@ -107,7 +109,9 @@ impl Runner {
             let ended = Instant::now();
             let passed = outcome.is_ok();
             let (service, check) = (self.service, self.check);
-            let event = Event { service, check, outcome, took: ended - started };
+            let reading = outcome.as_ref().ok().copied().flatten();
+            let outcome = outcome.map(drop);
+            let event = Event { service, check, outcome, reading, took: ended - started };
             if events.send(event).await.is_err() {
                 return;
             }
@@ -125,7 +129,11 @@ impl Runner {
 
     /// Checks until there is an outcome; a poke meanwhile starts anew. Pokes that go on for
     /// longer than the timeout stop doing so, or there would never be one.
-    async fn check_once(&self, pace: &mut Pace, poke: &Notify) -> (Result<(), Failure>, Instant) {
+    async fn check_once(
+        &self,
+        pace: &mut Pace,
+        poke: &Notify,
+    ) -> (Result<Option<f64>, Failure>, Instant) {
         let first_start = Instant::now();
         loop {
             let started = Instant::now();
@@ -133,7 +141,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = poke.notified(), if may_restart => pace.poked(),
-                outcome = run(&self.probe) => return (outcome, started),
+                outcome = read(&self.probe) => return (outcome, started),
             }
         }
     }

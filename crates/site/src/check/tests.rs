@@ -442,3 +442,20 @@ async fn at_the_timeout_the_whole_process_group_ends_without_zombies() {
     }
     panic!("still there: {pids:?}");
 }
+
+#[tokio::test]
+async fn the_reading_of_a_command_is_the_number_on_its_last_line() {
+    let table = [
+        ("echo 12", Ok(Some(12.0))),
+        ("echo 7; echo ' 3.5 '; echo", Ok(Some(3.5))),
+        ("echo 7; echo seven", Ok(None)),
+        ("echo 1e999", Ok(None)),
+        ("true", Ok(None)),
+        ("yes 1 | head -c 100000; echo 2", Ok(Some(2.0))),
+        ("echo 12; exit 3", Err(())),
+    ];
+    for (script, expected) in table {
+        assert_eq!(super::read(&shell(script)).await.map_err(drop), expected, "{script}");
+    }
+    assert_eq!(run(&shell("echo 12")).await, Ok(()));
+}
