@@ -1,6 +1,9 @@
 //! The state machine: outcomes of checks, operators' wishes, the fleet's state, load and time in;
 //! announcements, withdrawals and questions out.
 
+mod asking;
+mod drains;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -12,9 +15,6 @@ use crate::prefix::{Permit, Prefix, Wish, join};
 use crate::service::{Service, Turn};
 use crate::status::{DrainStatus, ReasonKind, Status};
 use crate::{Instant, Manner, Spec, SpecError};
-
-/// How long after a refusal the fleet is asked again, if nothing is heard of it meanwhile.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What one run of a check found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -309,101 +309,6 @@ impl Steer {
         self.judge(now, service);
     }
 
-    /// An operator drains; a second drain of the same target takes the place of the first and
-    /// goes on where that was.
-    ///
-    /// # Errors
-    /// In words, if there is no such service or neighbor.
-    pub fn handle_drain(&mut self, now: Instant, drain: Drain) -> Result<(), String> {
-        let target = drain.target.clone();
-        if !self.has(&target) {
-            return Err(format!("there is no {target}"));
-        }
-        let straight = drain.now;
-        let same = |it: &&mut Draining| it.drain.target == target;
-        if let Some(before) = self.drains.iter_mut().find(same) {
-            before.drain = drain;
-        } else {
-            let stage = Stage::Leaving { ends: now + self.spec.leaving.wait };
-            self.drains.push(Draining::new(drain, stage, now));
-        }
-        let index = self.drains.iter().position(|it| it.drain.target == target);
-        let index = index.expect("it is there or was just put there");
-        let leaving = matches!(self.drains[index].stage, Stage::Leaving { .. });
-        if leaving && (straight || !self.is_told(&self.drains[index], |_| true)) {
-            let why = if straight { "at once" } else { "nothing is announced" };
-            self.advance(index, Stage::Withdrawing, why);
-        } else if leaving {
-            let why = self.drains[index].drain.to_string();
-            self.advance(index, self.drains[index].stage, &why);
-        }
-        self.steer_all(now);
-        Ok(())
-    }
-
-    /// An operator ends a drain; returns whether there was one.
-    pub fn handle_undrain(&mut self, now: Instant, target: &Target) -> bool {
-        self.end_drains(now, "an operator has ended it", |it| it.drain.target == *target)
-    }
-
-    /// Takes in how many packets per second still come for what is drained.
-    pub fn handle_traffic(&mut self, now: Instant, target: &Target, packets_per_second: f64) {
-        let index = self.drains.iter().position(|it| it.drain.target == *target);
-        if let Some(index) = index
-            && matches!(self.drains[index].stage, Stage::Leaving { .. })
-            && self.drains[index].has_fallen(packets_per_second)
-        {
-            self.advance(index, Stage::Withdrawing, "the traffic has gone");
-            self.steer_all(now);
-        }
-    }
-
-    /// Takes in the fleet's answer to [`Action::Ask`].
-    pub fn handle_permit(&mut self, now: Instant, prefix: &IpNet, answer: Answer) {
-        let Some(index) = self.prefixes.iter().position(|it| it.spec.prefix == *prefix) else {
-            // It went while the question was under way.
-            if answer == Answer::Granted {
-                self.actions.push_back(Action::Release { prefix: *prefix });
-            }
-            return;
-        };
-        let refused = Permit::Refused { retry: now + ASK_AGAIN };
-        let (permit, no) = match answer {
-            Answer::Granted => (Permit::Granted, None),
-            Answer::Refused(why) => (refused, Some(why)),
-            Answer::Unreachable => match self.alone(now, index) {
-                Ok(()) => (Permit::Granted, None),
-                Err(why) => (refused, Some(why)),
-            },
-        };
-        self.prefixes[index].permit = permit;
-        self.steer(now, index, no);
-        self.advance_drains();
-    }
-
-    /// Takes in what is known of the fleet, now that it could be reached.
-    pub fn handle_fleet(&mut self, now: Instant, view: FleetView) {
-        self.heard = Some(now);
-        for index in 0..self.prefixes.len() {
-            let prefix = &self.prefixes[index];
-            let refused = matches!(prefix.permit, Permit::Refused { .. });
-            if refused && let Some(floor) = &prefix.spec.floor {
-                let (members, me) = (&self.spec.members, &self.spec.site);
-                if floor.may_withdraw(members, me, &prefix.spec.prefix, &view).is_ok() {
-                    self.ask(index);
-                }
-            }
-        }
-        self.view = Some(view);
-    }
-
-    /// Time has passed in which the fleet's state was reached, even if nothing in it is new.
-    pub fn handle_fleet_alive(&mut self, now: Instant) {
-        if self.view.is_some() {
-            self.heard = Some(now);
-        }
-    }
-
     /// Takes in a reading of a load.
     pub fn handle_load(&mut self, now: Instant, load: usize, reading: f64) {
         for index in 0..self.prefixes.len() {
@@ -559,14 +464,6 @@ impl Steer {
         }
     }
 
-    fn has(&self, target: &Target) -> bool {
-        match target {
-            Target::Site => true,
-            Target::Service(name) => self.services.iter().any(|it| it.spec.name == *name),
-            Target::Neighbor(name) => self.spec.neighbors.contains(name),
-        }
-    }
-
     /// Draws the service's verdict from its checks and, if it turned, steers every prefix that
     /// stands for it.
     fn judge(&mut self, now: Instant, service: usize) {
@@ -636,26 +533,6 @@ impl Steer {
         }
     }
 
-    /// What must not be withdrawn yet is told as the last choice to those who know of it.
-    fn hold(&mut self, index: usize, wish: &mut Wish, refusal: Option<String>) {
-        let manner = &self.spec.leaving.manner;
-        let prefix = &mut self.prefixes[index];
-        wish.told = prefix.told.iter().map(|told| told.as_ref().map(|_| manner.clone())).collect();
-        let newly = prefix.held.is_none();
-        if let Some(refusal) = refusal {
-            prefix.held = Some(format!("held by the floor: {refusal}"));
-        }
-        let floor = match &prefix.held {
-            Some(held) => held.clone(),
-            None => "the fleet is asked whether it may be withdrawn".to_owned(),
-        };
-        wish.because(ReasonKind::Floor, floor);
-        if newly && prefix.held.is_some() {
-            let why = join(&wish.reasons).unwrap_or_default();
-            self.actions.push_back(Action::Held { prefix: prefix.spec.prefix, why });
-        }
-    }
-
     /// Tells the neighbors what `wish` says, if that is anything new.
     fn tell(&mut self, now: Instant, index: usize, wish: Wish) {
         let prefix = &mut self.prefixes[index];
@@ -683,125 +560,6 @@ impl Steer {
             let rest = prefix.penalty.free_at(&damping).map_or(Duration::ZERO, |at| at - now);
             self.actions.push_back(Action::Damped { what: net.to_string(), rest });
         }
-    }
-
-    /// Asks the fleet, or decides alone where nothing is shared.
-    fn ask_or_decide(&mut self, now: Instant, index: usize) {
-        if self.spec.lease.is_some() {
-            self.ask(index);
-            return;
-        }
-        match self.alone(now, index) {
-            Ok(()) => {
-                self.prefixes[index].permit = Permit::Granted;
-                self.steer(now, index, None);
-            }
-            Err(why) => {
-                self.prefixes[index].permit = Permit::Refused { retry: now + ASK_AGAIN };
-                self.steer(now, index, Some(why));
-            }
-        }
-    }
-
-    fn ask(&mut self, index: usize) {
-        let prefix = &mut self.prefixes[index];
-        if prefix.permit != Permit::Asking {
-            prefix.permit = Permit::Asking;
-            self.actions.push_back(Action::Ask { prefix: prefix.spec.prefix });
-        }
-    }
-
-    /// Whether the prefix may be withdrawn although the fleet cannot be asked. Before its lease
-    /// is over the others still count on this site.
-    fn alone(&self, now: Instant, index: usize) -> Result<(), String> {
-        let prefix = &self.prefixes[index];
-        let Some(floor) = &prefix.spec.floor else { return Ok(()) };
-        let Some(lease) = self.spec.lease else {
-            return match floor.when_alone {
-                crate::WhenAlone::Withdraw => Ok(()),
-                crate::WhenAlone::Hold => {
-                    Err("nothing is known of the other sites (when-alone = \"hold\")".to_owned())
-                }
-            };
-        };
-        let silent = now - self.heard.unwrap_or(Instant::START);
-        if silent < lease {
-            return Err(
-                "the fleet's state cannot be reached, and others count on us yet".to_owned()
-            );
-        }
-        let (members, me) = (&self.spec.members, &self.spec.site);
-        if floor.may_withdraw_alone(members, me, &prefix.spec.prefix, self.view.as_ref()) {
-            return Ok(());
-        }
-        Err(match &self.view {
-            Some(_) => "the fleet's state cannot be reached, and we are one of those who stay",
-            None => "the fleet's state was never reached (when-alone = \"hold\")",
-        }
-        .to_owned())
-    }
-
-    /// Whether anybody else can take what this site sheds.
-    fn fleet_can_take(&self, index: usize) -> bool {
-        let prefix = &self.prefixes[index];
-        match (&self.view, &prefix.spec.floor) {
-            (Some(view), _) => view.another_can_take(&self.spec.site, &prefix.spec.prefix),
-            (None, Some(floor)) => floor.when_alone == crate::WhenAlone::Withdraw,
-            (None, None) => true,
-        }
-    }
-
-    fn advance(&mut self, index: usize, stage: Stage, why: &str) {
-        let draining = &mut self.drains[index];
-        draining.stage = stage;
-        let target = draining.drain.target.clone();
-        self.actions.push_back(Action::Drain { target, stage, why: why.to_owned() });
-    }
-
-    /// A drain is done when nothing that it is about is announced any more, and back at
-    /// withdrawing should something be again.
-    fn advance_drains(&mut self) {
-        for index in 0..self.drains.len() {
-            let draining = &self.drains[index];
-            if draining.stage == Stage::Withdrawing && !self.is_told(draining, |_| true) {
-                self.advance(index, Stage::Drained, "nothing is announced any more");
-            } else if draining.stage == Stage::Drained && self.is_told(draining, Stage::is_left) {
-                self.advance(index, Stage::Withdrawing, "it is still needed");
-            }
-        }
-    }
-
-    /// Whether anything is announced that the drain is about, at a stage that counts.
-    fn is_told(&self, draining: &Draining, counts: impl Fn(Stage) -> bool) -> bool {
-        let whom = match &draining.drain.target {
-            Target::Neighbor(name) => self.spec.neighbors.iter().position(|it| it == name),
-            Target::Site | Target::Service(_) => None,
-        };
-        self.prefixes.iter().any(|prefix| {
-            self.stage_for(prefix, draining).is_some_and(&counts)
-                && match whom {
-                    Some(index) => prefix.told[index].is_some(),
-                    None => prefix.announced(),
-                }
-        })
-    }
-
-    fn end_drains(&mut self, now: Instant, why: &str, ended: impl Fn(&Draining) -> bool) -> bool {
-        let before = self.drains.len();
-        let actions = &mut self.actions;
-        self.drains.retain(|it| {
-            let stays = !ended(it);
-            if !stays {
-                let target = it.drain.target.clone();
-                actions.push_back(Action::Undrain { target, why: why.to_owned() });
-            }
-            stays
-        });
-        let any = self.drains.len() < before;
-        if any {
-            self.steer_all(now);
-        }
-        any
     }
 }
 
