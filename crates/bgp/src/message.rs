@@ -15,6 +15,7 @@ mod capabilities;
 mod error;
 mod notification;
 mod open;
+mod packed;
 mod prefix;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use capabilities::{AddPath, Capabilities, GracefulRestart, LongLived, Preser
 pub use error::MessageError;
 pub use notification::Notification;
 pub use open::Open;
+pub use packed::Packed;
 pub use prefix::{Nlri, PathId};
 pub use update::{Announcement, AttributeFault, Reaction, Update};
 

@@ -21,6 +21,8 @@
 //! | `peer` | a peer by configuration |
 //! | `stale` | routes that their peer does not stand by at the moment |
 //! | `session` | what a peer was and is still to be told |
+//! | `group` | peers that are told the same |
+//! | `member` | how far one of them is |
 //! | `table` | prefixes, their routes and the best |
 //! | `interner` | one copy of equal attributes, known by number |
 //! | `paged` | vectors that grow without moving |
@@ -35,9 +37,11 @@
 mod explain;
 mod export;
 mod fib;
+mod group;
 mod import;
 mod interner;
 mod look;
+mod member;
 mod memo;
 mod monitor;
 mod origins;
@@ -57,13 +61,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::message::{Nlri, PathId, Update};
+use crate::message::{Nlri, Packed, PathId, Update};
 use crate::policy::Policy;
 use crate::rov::{self, Validity};
 use crate::{Asn, Attributes, Family};
 
 pub use explain::{ExplainedRoute, Explanation, Outcome};
 pub use fib::{FibChange, FibHop, FibRoute};
+use group::{Groups, Terms};
 pub use import::Ineligible;
 use interner::{Id, Interner};
 pub use look::{Page, View};
@@ -94,6 +99,7 @@ pub struct Rib {
     senders: BTreeMap<PeerId, export::Sender>,
     table: Table,
     sets: Interner<Attributes>,
+    groups: Groups,
     igp: Option<HashMap<IpAddr, u32>>,
     fib: fib::Fib,
     events: VecDeque<Event>,
@@ -139,6 +145,7 @@ impl Rib {
             senders: BTreeMap::new(),
             table: Table::default(),
             sets: Interner::default(),
+            groups: Groups::default(),
             igp: None,
             fib: fib::Fib::default(),
             events: VecDeque::new(),
@@ -176,7 +183,12 @@ impl Rib {
             sender.router_id = Some(up.router_id);
         }
         self.sends_paths |= !up.send_paths.families.is_empty();
-        let mut session = Session::new(up);
+        let families = Session::families_of_one(&up);
+        let group = (!families.is_empty()).then(|| {
+            let terms = Terms::new(peer, &up, families);
+            self.groups.join(id, terms, self.local_asn, self.table.end())
+        });
+        let mut session = Session::new(up, group);
         for family in session.up.families.clone() {
             session.walk(family, self.table.end(), false);
             session.queue_end_of_rib(family);
@@ -324,10 +336,23 @@ impl Rib {
         peer.exports_learnt = !policy.is_for_local_routes();
         peer.asks_rpki.1 = policy.asks_rpki();
         peer.config.export = policy;
-        let Some(session) = &mut peer.session else { return };
+        self.terms_changed(id);
+    }
+
+    /// Another policy holds for a peer than for those with whom it was told, or it is another kind
+    /// of peer now. It is told what differs.
+    fn terms_changed(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(mut session) = peer.session.take() else { return };
+        if let Some(group) = session.group {
+            let terms = Terms::new(peer, &session.up, Session::families_of_one(&session.up));
+            let tables = (&mut self.table, &mut self.sets);
+            session.group = Some(self.groups.change(group, id, terms, self.local_asn, tables));
+        }
         for family in session.up.families.clone() {
             session.walk(family, self.table.end(), false);
         }
+        peer.session = Some(session);
     }
 
     /// Makes an iBGP peer our client in route reflection, or not (RFC 4456 §6): its routes go to
@@ -338,11 +363,7 @@ impl Rib {
             return;
         }
         peer.client = client;
-        if let Some(session) = &mut peer.session {
-            for family in session.up.families.clone() {
-                session.walk(family, self.table.end(), false);
-            }
-        }
+        self.terms_changed(id);
         for entry in self.table.ids() {
             if self.table.route_of(entry, id).is_some() {
                 self.decide(entry);
@@ -389,6 +410,11 @@ impl Rib {
     /// A poll takes about as long as a look at some ten thousand prefixes. If there was nothing
     /// to tell in as many, what comes is an [`Update`] that says nothing; poll again.
     pub fn poll_update(&mut self, id: PeerId) -> Option<Update> {
+        self.poll_packed(id).map(Packed::into_update)
+    }
+
+    /// The same, to be encoded once for all peers that are told it.
+    pub fn poll_packed(&mut self, id: PeerId) -> Option<Arc<Packed>> {
         // The session is out of the tables while it looks at them.
         let mut session = self.peers.get_mut(&id)?.session.take()?;
         let update = self.next_update(id, &mut session);
@@ -396,12 +422,14 @@ impl Rib {
         update
     }
 
-    fn next_update(&mut self, id: PeerId, session: &mut Session) -> Option<Update> {
+    fn next_update(&mut self, id: PeerId, session: &mut Session) -> Option<Arc<Packed>> {
         let peer = self.peers.get(&id)?;
+        let up = Arc::clone(&session.up);
         let mut speaker = Speaker {
             ours: export::Ours { asn: self.local_asn, cluster_id: self.cluster_id },
             id,
             config: &peer.config,
+            up: &up,
             client: peer.client,
             senders: &self.senders,
             peers: &self.peers,
@@ -414,12 +442,15 @@ impl Rib {
             if let Some(update) = session.pop_staged() {
                 return Some(update);
             }
-            if session.is_settled() {
+            if session.is_settled(id, &self.groups, speaker.table.end()) {
                 return None;
             }
-            session.stage(&mut speaker);
+            session.stage(&mut speaker, &mut self.groups);
         }
-        session.pop_staged().or_else(|| (!session.is_settled()).then(Update::default))
+        session.pop_staged().or_else(|| {
+            let settled = session.is_settled(id, &self.groups, speaker.table.end());
+            (!settled).then(Arc::default)
+        })
     }
 
     /// The mark that is to be sent next, before anything that [`poll_update`](Self::poll_update)
@@ -469,14 +500,16 @@ impl Rib {
     /// peer named is that of the route which is best now; of several paths, the one that sent it.
     pub fn advertised(&self, id: PeerId) -> impl Iterator<Item = RouteView<'_>> {
         let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
-        session.into_iter().flat_map(|session| {
-            let ids = self.table.sorted(|id, _| session.was_told(id));
-            ids.into_iter().flat_map(|id| self.told(session, id))
+        session.into_iter().flat_map(move |session| {
+            let ids = self
+                .table
+                .sorted(|entry, there| session.was_told(id, entry, there.family(), &self.groups));
+            ids.into_iter().flat_map(move |entry| self.told(id, session, entry))
         })
     }
 
     /// What a peer was told of a prefix.
-    fn told(&self, session: &Session, id: EntryId) -> Vec<RouteView<'_>> {
+    fn told(&self, peer: PeerId, session: &Session, id: EntryId) -> Vec<RouteView<'_>> {
         let entry = self.table.entry(id);
         let best = entry.best();
         let view = |(path_id, set): (PathId, Id)| {
@@ -499,12 +532,13 @@ impl Rib {
                 stale: false,
             }
         };
-        session.told(id).into_iter().map(view).collect()
+        let told = session.told(peer, id, entry.family(), &self.groups);
+        told.into_iter().map(view).collect()
     }
 
     /// How many routes a peer sent, how many of them are eligible, how many it was told.
     pub fn counts(&self, id: PeerId) -> Counts {
-        self.peers.get(&id).map(Peer::counts).unwrap_or_default()
+        self.peers.get(&id).map(|peer| peer.counts(id, &self.groups)).unwrap_or_default()
     }
 
     /// Every candidate for a prefix and why the best is best; `None` if there is no route.
@@ -642,24 +676,16 @@ impl Rib {
             self.fib.touch(&mut self.table, id);
             self.gathered.best(|| self.table.prefix(id));
         }
-        if best != old || self.sends_paths {
-            for (peer_id, peer) in &mut self.peers {
+        if best != old {
+            self.groups.touch(&mut self.table, id, false);
+        }
+        if self.sends_paths {
+            for peer in self.peers.values_mut() {
                 let Some(session) = &mut peer.session else { continue };
-                // Of several paths any may have come or gone.
-                let several = session.sends_paths(family);
-                if session.negotiated(family) && (several || best != old) {
-                    let sources = &self.table.sources;
-                    let may_tell = best.is_some_and(|best| {
-                        (peer.exports_learnt || best.from == From::Local)
-                            && (several
-                                || export::may_tell(
-                                    best,
-                                    sources,
-                                    *peer_id,
-                                    peer.ebgp,
-                                    peer.client,
-                                ))
-                    });
+                // Any of several paths may have come or gone.
+                if session.sends_paths(family) && session.negotiated(family) {
+                    let may_tell =
+                        best.is_some_and(|best| peer.exports_learnt || best.from == From::Local);
                     session.touch(&mut self.table, id, may_tell);
                 }
             }

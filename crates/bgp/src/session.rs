@@ -43,7 +43,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::iana::{cease_subcode, error_code, message_type};
-use crate::message::{Capabilities, Context, MAX_LEN, Message, Notification, Update};
+use crate::message::{Capabilities, Context, MAX_LEN, Message, Notification, Packed, Update};
 use crate::retention::Limits;
 use crate::time::Instant;
 use crate::{Asn, Family, Role};
@@ -453,9 +453,24 @@ impl Session {
     /// Sends what `update` says, in as many UPDATEs as it needs; does nothing unless the session
     /// is Established.
     pub fn send_update(&mut self, now: Instant, update: &Update) {
+        if let State::Running { link, .. } = &self.state {
+            let messages = update.emit(&link.context);
+            self.send_updates(now, messages);
+        }
+    }
+
+    /// The same for an UPDATE that other neighbors are told too: what is encoded is encoded once.
+    pub fn send_packed(&mut self, now: Instant, packed: &Packed) {
+        if let State::Running { link, .. } = &self.state {
+            let messages = packed.emit(&link.context);
+            self.send_updates(now, messages.iter().cloned());
+        }
+    }
+
+    fn send_updates(&mut self, now: Instant, messages: impl IntoIterator<Item = Vec<u8>>) {
         let State::Running { link, timers, .. } = &mut self.state else { return };
         let connection = link.connection;
-        for octets in update.emit(&link.context) {
+        for octets in messages {
             timers.spoke(now);
             self.counters.updates_out += 1;
             self.counters.messages_out += 1;

@@ -261,8 +261,8 @@ impl Driver {
             while turns > 0 && self.peers[index].has_room() {
                 self.send_refresh_marks(now, index);
                 let peer = &mut self.peers[index];
-                let Some(update) = self.rib.poll_update(peer_id(index)) else { break };
-                peer.session.send_update(now, &update);
+                let Some(update) = self.rib.poll_packed(peer_id(index)) else { break };
+                peer.session.send_packed(now, &update);
                 // Flushed at each step so that `has_room` sees it.
                 if self.stations.wants_sent() {
                     peer.flush_past(|peer, octets| self.stations.sent(index, peer, octets));

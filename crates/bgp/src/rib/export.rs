@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::paths::Sources;
-use super::peer::{PeerConfig, PeerId, PeerUp};
+use super::peer::{PeerConfig, PeerUp};
 use super::table::{Best, From};
 use crate::decision::DEFAULT_LOCAL_PREF;
 use crate::otc::{self, Egress};
@@ -17,17 +16,11 @@ use crate::{Asn, Attributes, Community, Family};
 /// The Partial bit of the attribute flags (RFC 4271 §4.3).
 const PARTIAL: u8 = 0x20;
 
-/// Whether a route of this kind goes to the peer at all: not back to the peer that sent it, nor
-/// from one iBGP peer to another (RFC 4271 §9.2), unless one of the two is our client
-/// (RFC 4456 §6).
-pub(super) fn may_tell(
-    best: Best,
-    sources: &Sources,
-    id: PeerId,
-    ebgp: bool,
-    client: bool,
-) -> bool {
-    best.peer(sources) != Some(id) && (ebgp || client || best.from != From::Ibgp)
+/// Whether a route of this kind goes to peers of a kind at all: not from one iBGP peer to another
+/// (RFC 4271 §9.2), unless one of the two is our client (RFC 4456 §6). That it does not go back to
+/// the peer that sent it is seen to elsewhere.
+pub(super) fn may_tell(best: Best, ebgp: bool, client: bool) -> bool {
+    ebgp || client || best.from != From::Ibgp
 }
 
 /// Who sent a route.

@@ -95,7 +95,7 @@ impl Rib {
             }
             View::Advertised(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
-                session.map(|session| self.told(session, id)).unwrap_or_default()
+                session.map(|session| self.told(peer, session, id)).unwrap_or_default()
             }
         }
     }
@@ -150,12 +150,14 @@ impl Rib {
             View::Accepted(peer) => sent(peer).any(|route| route.verdict.get().is_ok()),
             View::Advertised(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
-                session.is_some_and(|session| session.was_told(id))
+                session
+                    .is_some_and(|session| session.was_told(peer, id, entry.family(), &self.groups))
             }
             View::Withheld(peer) => {
                 let session = self.peers.get(&peer).and_then(|peer| peer.session.as_ref());
                 let untold = |session: &super::session::Session| {
-                    session.negotiated(entry.family()) && !session.was_told(id)
+                    let family = entry.family();
+                    session.negotiated(family) && !session.was_told(peer, id, family, &self.groups)
                 };
                 entry.best().is_some_and(|best| best.peer(sources) != Some(peer))
                     && session.is_some_and(untold)

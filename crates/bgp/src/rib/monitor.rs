@@ -135,8 +135,11 @@ impl Rib {
                     let best = self.table.entry(id).best();
                     found.extend(best.map(|best| (best.set, prefix.into())));
                 }
-                Watched::Advertised(_) => {
-                    let told = advertised.map(|session| session.told(id)).unwrap_or_default();
+                Watched::Advertised(peer) => {
+                    let family = self.table.entry(id).family();
+                    let told = advertised
+                        .map(|session| session.told(peer, id, family, &self.groups))
+                        .unwrap_or_default();
                     found.extend(told.into_iter().map(path));
                 }
             }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Rib;
-use super::export;
 use super::memo::Memo;
 use super::peer::PeerId;
 use super::table::{EntryId, Route};
@@ -120,16 +119,16 @@ impl Rib {
 
     /// Those whose export policy asks look at the prefix again (RFC 8893).
     fn tell_anew(&mut self, entry: EntryId) {
-        let (family, best) = (self.table.entry(entry).family(), self.table.entry(entry).best());
-        for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.asks_rpki.1) {
+        self.groups.touch(&mut self.table, entry, true);
+        if !self.sends_paths {
+            return;
+        }
+        let family = self.table.entry(entry).family();
+        let any = self.table.entry(entry).best().is_some();
+        for peer in self.peers.values_mut().filter(|peer| peer.asks_rpki.1) {
             let Some(session) = &mut peer.session else { continue };
-            if session.negotiated(family) {
-                let may_tell = best.is_some_and(|best| {
-                    let sources = &self.table.sources;
-                    session.sends_paths(family)
-                        || export::may_tell(best, sources, *id, peer.ebgp, peer.client)
-                });
-                session.touch(&mut self.table, entry, may_tell);
+            if session.sends_paths(family) && session.negotiated(family) {
+                session.touch(&mut self.table, entry, any);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use super::group::Groups;
 use super::import::Ineligible;
 use super::paths::SendPaths;
 use super::semantics;
@@ -189,7 +190,7 @@ impl Peer {
 
     /// What the peer is, or was as long as its routes are kept.
     pub(super) fn up(&self) -> Option<&PeerUp> {
-        self.session.as_ref().map(|session| &session.up).or(self.kept.as_ref())
+        self.session.as_ref().map(|session| &*session.up).or(self.kept.as_ref())
     }
 
     /// What is to be reported of the number of prefixes received, if it was not yet.
@@ -217,8 +218,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        let advertised = self.session.as_ref().map_or(0, Session::advertised);
+    pub(super) fn counts(&self, id: PeerId, groups: &Groups) -> Counts {
+        let advertised = self.session.as_ref().map_or(0, |session| session.advertised(id, groups));
         Counts { advertised, ..self.counts }
     }
 }

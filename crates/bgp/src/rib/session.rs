@@ -1,57 +1,59 @@
-//! What a peer was told and is still to be told.
+//! What a peer was and is still to be told.
 //!
-//! For each prefix that concerns the peer there are four octets: which attributes it was told
-//! (its Adj-RIB-Out), and whether the prefix waits to be looked at. What waits goes in this
-//! order: prefixes that the peer may have to be told are gone, then those that changed, then the
-//! walks through the whole table, which begin where a session, a policy or a ROUTE-REFRESH does.
-//! So a whole table on its way never holds up a change.
+//! What waits goes in this order: prefixes that the peer may have to be told are gone, then those
+//! that changed, then the walks through the whole table, which begin where a session, a policy or
+//! a ROUTE-REFRESH does. So a whole table on its way never holds up a change.
 //!
-//! A peer that takes several paths of a family (RFC 7911) is told of the best of them, each under
-//! a number of ours; which, is kept beside the table and only for such peers.
+//! What a peer knows of the families of which it is told one path, it shares with its
+//! [`group`](super::group). A peer that takes several paths of a family (RFC 7911) is told of the
+//! best of them, each under a number of ours; which, is kept here.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::export::{self, Sender};
+use super::group::{GroupId, Groups};
 use super::interner::{Id, Interner};
 use super::memo::{Alike, Memo};
-use super::paged::Paged;
 use super::paths::Multipath;
 use super::peer::{Peer, PeerConfig, PeerId, PeerUp};
 use super::table::{Best, Context, EntryId, From, Table};
-use crate::message::{Nlri, PathId, Update};
+use crate::message::{Nlri, Packed, PathId, Update};
 use crate::rov::{self, Validity, VrpTable};
-use crate::{Attributes, Family};
+use crate::{Attributes, Family, FamilySet};
 
 /// How many prefixes one [`Update`] holds at most.
 const PREFIXES_PER_UPDATE: usize = 1000;
 
 /// How many prefixes are looked at in one go: enough to pack them well, few enough to take about
 /// a millisecond.
-const PREFIXES_PER_STAGE: u32 = 4096;
+pub(super) const PREFIXES_PER_STAGE: u32 = 4096;
 
 /// What lasts as long as a peer is up.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
-    pub(super) up: PeerUp,
-    told: Paged<Told>,
-    advertised: usize,
-    urgent: VecDeque<EntryId>,
-    changed: VecDeque<EntryId>,
+    pub(super) up: Arc<PeerUp>,
+    /// With whom it is told of the families of which it is told one path, if there are any.
+    pub(super) group: Option<GroupId>,
     walks: VecDeque<Walk>,
     /// Worked out and ready for the wire.
     staged: VecDeque<Staged>,
-    /// What the peer was told of the prefixes marked with [`Told::PATHS`].
+    /// What the peer was told of the other families.
     paths: HashMap<EntryId, Paths>,
+    /// How many paths these are.
+    advertised: usize,
+    /// Prefixes of the other families that changed.
+    changed: VecDeque<EntryId>,
+    waits: HashSet<EntryId>,
 }
 
 /// What is ready for the wire.
 #[derive(Clone, Debug)]
 enum Staged {
-    Update(Update),
+    Update(Arc<Packed>),
     Mark(RefreshMark),
 }
 
@@ -66,10 +68,6 @@ pub enum RefreshMark {
 
 /// The paths that a peer was told of a prefix, with their attributes; at least one.
 type Paths = Vec<(PathId, Id)>;
-
-/// Which attributes a peer was told for a prefix, below; whether the prefix waits, above.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Told(u32);
 
 /// A way through the whole table, or its end.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +90,7 @@ pub(super) struct Speaker<'a> {
     pub(super) ours: export::Ours,
     pub(super) id: PeerId,
     pub(super) config: &'a PeerConfig,
+    pub(super) up: &'a PeerUp,
     pub(super) client: bool,
     pub(super) senders: &'a BTreeMap<PeerId, Sender>,
     pub(super) peers: &'a BTreeMap<PeerId, Peer>,
@@ -106,68 +105,67 @@ pub(super) struct Speaker<'a> {
 type Learnt = (Id, From, Option<PeerId>, Family, Validity);
 
 /// What one stage found out.
-struct Batch {
+pub(super) struct Batch {
+    /// Packed already, for others too.
+    packed: Vec<Arc<Packed>>,
     withdrawn: [Vec<Nlri>; 2],
     announced: Vec<(Id, Vec<Nlri>)>,
     groups: Memo<(Family, Id), usize>,
     exported: Memo<Alike<Learnt>, Option<Id>>,
 }
 
-impl Told {
-    const URGENT: u32 = Id::MAX + 1;
-    const CHANGED: u32 = Self::URGENT << 1;
-    /// The peer was told of paths, which stand beside the table.
-    const PATHS: u32 = Self::CHANGED << 1;
-
-    const fn set(self) -> Option<Id> {
-        Id::new(self.0 & Id::MAX)
-    }
-
-    /// The peer was told of the prefix.
-    const fn is_told(self) -> bool {
-        self.0 & (Id::MAX | Self::PATHS) != 0
-    }
-
-    const fn with_set(self, set: Option<Id>) -> Self {
-        let number = match set {
-            Some(set) => set.number(),
-            None => 0,
-        };
-        Self(self.0 & !Id::MAX | number)
-    }
-}
-
 impl Session {
-    pub(super) fn new(up: PeerUp) -> Self {
+    pub(super) fn new(up: PeerUp, group: Option<GroupId>) -> Self {
         Self {
-            up,
-            told: Paged::default(),
-            advertised: 0,
-            urgent: VecDeque::new(),
-            changed: VecDeque::new(),
+            up: Arc::new(up),
+            group,
             walks: VecDeque::new(),
             staged: VecDeque::new(),
             paths: HashMap::new(),
+            advertised: 0,
+            changed: VecDeque::new(),
+            waits: HashSet::new(),
         }
+    }
+
+    /// The families of which a peer is told one path.
+    pub(super) fn families_of_one(up: &PeerUp) -> FamilySet {
+        let several = up.send_paths.families;
+        up.families.iter().copied().filter(|family| !several.contains(*family)).collect()
     }
 
     /// How many routes the peer was told.
-    pub(super) const fn advertised(&self) -> usize {
-        self.advertised
+    pub(super) fn advertised(&self, id: PeerId, groups: &Groups) -> usize {
+        self.advertised + self.group.map_or(0, |group| groups.get(group).advertised(id))
     }
 
     /// The paths that the peer was told of a prefix, and their attributes.
-    pub(super) fn told(&self, id: EntryId) -> Vec<(PathId, Id)> {
-        if let Some(paths) = self.paths.get(&id) {
+    pub(super) fn told(
+        &self,
+        id: PeerId,
+        entry: EntryId,
+        family: Family,
+        groups: &Groups,
+    ) -> Vec<(PathId, Id)> {
+        if let Some(paths) = self.paths.get(&entry) {
             return paths.clone();
         }
-        let set = self.told.get(id).and_then(|told| told.set());
+        let set = self.group.and_then(|group| groups.get(group).known_by(id, entry, family));
         set.map(|set| (PathId::NONE, set)).into_iter().collect()
     }
 
     /// Whether the peer was told of a prefix.
-    pub(super) fn was_told(&self, id: EntryId) -> bool {
-        self.told.get(id).is_some_and(|told| told.is_told())
+    pub(super) fn was_told(
+        &self,
+        id: PeerId,
+        entry: EntryId,
+        family: Family,
+        groups: &Groups,
+    ) -> bool {
+        self.paths.contains_key(&entry)
+            || self
+                .group
+                .is_some_and(|group| groups.get(group).known_by(id, entry, family).is_some())
     }
 
     /// Whether the peer is told of several paths of a family.
@@ -179,26 +177,17 @@ impl Session {
         self.up.families.contains(&family)
     }
 
-    /// The best route of a prefix of a negotiated family is another; `may_tell`: the peer may be
-    /// told of it, if policy agrees.
+    /// The paths to a prefix of a family of which the peer is told several are others; `may_tell`:
+    /// the peer may be told of them, if policy agrees.
     pub(super) fn touch(&mut self, table: &mut Table, id: EntryId, may_tell: bool) {
-        let known = self.told.get(id).copied().unwrap_or_default();
-        let (flag, queue) = if may_tell {
-            (Told::CHANGED, &mut self.changed)
-        } else if known.is_told() {
-            (Told::URGENT, &mut self.urgent)
-        } else {
-            // What waits already will be found gone.
-            return;
-        };
-        if known.0 & flag != 0 {
-            return;
-        }
-        if known == Told::default() {
+        if (may_tell || self.paths.contains_key(&id)) && self.waits.insert(id) {
             table.pin(id);
+            if may_tell {
+                self.changed.push_back(id);
+            } else {
+                self.changed.push_front(id);
+            }
         }
-        self.told.slot(id).0 |= flag;
-        queue.push_back(id);
     }
 
     /// All prefixes of a family are to be looked at; with `again`, told even if the peer knows.
@@ -229,12 +218,12 @@ impl Session {
     }
 
     /// The next piece that is ready. Until a mark is taken there is nothing to say.
-    pub(super) fn pop_staged(&mut self) -> Option<Update> {
+    pub(super) fn pop_staged(&mut self) -> Option<Arc<Packed>> {
         match self.staged.pop_front()? {
             Staged::Update(update) => Some(update),
             mark @ Staged::Mark(_) => {
                 self.staged.push_front(mark);
-                Some(Update::default())
+                Some(Arc::default())
             }
         }
     }
@@ -248,46 +237,63 @@ impl Session {
     }
 
     /// Nothing is ready and nothing waits.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self, id: PeerId, groups: &Groups, end: EntryId) -> bool {
         self.staged.is_empty()
-            && self.urgent.is_empty()
             && self.changed.is_empty()
             && self.walks.is_empty()
+            && self.group.is_none_or(|group| groups.get(group).is_settled(id, end))
     }
 
     /// Looks at some of what waits and stages what the peer does not know yet.
-    pub(super) fn stage(&mut self, speaker: &mut Speaker<'_>) {
+    pub(super) fn stage(&mut self, speaker: &mut Speaker<'_>, groups: &mut Groups) {
         let mut batch = Batch::new();
-        let mut left = PREFIXES_PER_STAGE;
-        while left > 0 {
-            let (id, flag) = match self.urgent.pop_front() {
-                Some(id) => (id, Told::URGENT),
-                None => match self.changed.pop_front() {
-                    Some(id) => (id, Told::CHANGED),
-                    None => break,
-                },
-            };
-            left -= 1;
-            self.tell(id, flag, false, &mut batch, speaker);
-        }
-        self.urgent.shrink_to(PREFIXES_PER_STAGE as usize);
-        if self.changed.is_empty() {
-            self.changed.shrink_to(PREFIXES_PER_STAGE as usize);
-        }
-        if left == PREFIXES_PER_STAGE
-            && let Some(walk) = self.walks.pop_front()
+        let mut looked = 0;
+        while looked < PREFIXES_PER_STAGE
+            && let Some(id) = self.changed.pop_front()
         {
-            self.walk_on(walk, &mut batch, speaker);
+            looked += 1;
+            self.waits.remove(&id);
+            self.tell_paths(id, false, &mut batch, speaker);
+            speaker.table.unpin(id);
         }
-        batch.finish(&mut self.staged, speaker.sets);
+        self.changed.shrink_to(PREFIXES_PER_STAGE as usize);
+        let advanced = self
+            .group
+            .is_some_and(|group| groups.get_mut(group).advance(speaker.id, &mut batch, speaker));
+        if looked == 0 && !advanced {
+            if let Some(walk) = self.next_walk(speaker, groups) {
+                self.walk_on(walk, &mut batch, speaker, groups);
+            }
+        }
+        self.staged.extend(batch.finish(speaker.sets).into_iter().map(Staged::Update));
+    }
+
+    /// The walk that is to go on; where none is asked for, one through what the peer has missed.
+    fn next_walk(&mut self, speaker: &Speaker<'_>, groups: &Groups) -> Option<Walk> {
+        if let Some(walk) = self.walks.pop_front() {
+            return Some(walk);
+        }
+        let (group, end) = (groups.get(self.group?), speaker.table.end());
+        let missed = |family| {
+            let next = group.walks_from(speaker.id, family, end)?;
+            Some(Walk::Family { family, next, end, again: false })
+        };
+        Family::ALL.into_iter().find_map(missed)
     }
 
     /// One stage of a walk; the entries within it go by prefix.
-    fn walk_on(&mut self, walk: Walk, batch: &mut Batch, speaker: &mut Speaker<'_>) {
+    fn walk_on(
+        &mut self,
+        walk: Walk,
+        batch: &mut Batch,
+        speaker: &mut Speaker<'_>,
+        groups: &mut Groups,
+    ) {
         let (wanted, next, end, again) = match walk {
             Walk::Family { family, next, end, again } => (family, next, end, again),
             Walk::EndOfRib(family) => {
-                self.staged.push_back(Staged::Update(Update::end_of_rib(family)));
+                let update = Packed::new(Update::end_of_rib(family));
+                self.staged.push_back(Staged::Update(Arc::new(update)));
                 return;
             }
             Walk::Refresh(family) => {
@@ -304,122 +310,86 @@ impl Session {
             }
         };
         let until = end.min(next + PREFIXES_PER_STAGE);
-        let table = &speaker.table;
-        let told_of = |id: &EntryId| {
-            let entry = table.entry(*id);
-            entry.best().is_some() && entry.family() == wanted
-        };
-        let mut ids: Vec<(IpNet, EntryId)> =
-            (next..until).filter(told_of).map(|id| (table.prefix(id), id)).collect();
-        ids.sort_unstable();
-        for (_, id) in ids {
-            self.tell(id, 0, again, batch, speaker);
+        if self.sends_paths(wanted) {
+            let table = &speaker.table;
+            let told_of = |id: &EntryId| {
+                let entry = table.entry(*id);
+                entry.best().is_some() && entry.family() == wanted
+            };
+            let mut ids: Vec<(IpNet, EntryId)> =
+                (next..until).filter(told_of).map(|id| (table.prefix(id), id)).collect();
+            ids.sort_unstable();
+            for (_, id) in ids {
+                self.tell_paths(id, again, batch, speaker);
+            }
+        } else if let Some(group) = self.group {
+            let group = groups.get_mut(group);
+            group.walk(speaker.id, wanted, next..until, again, batch, speaker);
         }
         if until < end {
             self.walks.push_front(Walk::Family { family: wanted, next: until, end, again });
         }
     }
 
-    /// Compares what the peer should know of a prefix with what it knows.
-    fn tell(
+    /// Compares the paths that the peer should know of a prefix with those that it knows.
+    fn tell_paths(
         &mut self,
         id: EntryId,
-        flag: u32,
         again: bool,
         batch: &mut Batch,
         speaker: &mut Speaker<'_>,
     ) {
         let prefix = speaker.table.prefix(id);
-        let before = self.told.get(id).copied().unwrap_or_default();
-        if self.sends_paths(Family::of(&prefix)) {
-            let any = self.tell_paths(id, &prefix, again, batch, speaker);
-            let told = if any { Told::PATHS } else { 0 };
-            let after = Told(before.0 & !flag & !Told::PATHS | told);
-            self.remember(id, before, after, speaker.table);
-            return;
-        }
-        let known = before.set();
-        let wanted = batch.wanted(id, &prefix, &self.up, speaker);
-        if known != wanted {
-            if let Some(set) = wanted {
-                speaker.sets.hold(set);
-                self.advertised += 1;
-            }
-            if let Some(set) = known {
-                speaker.sets.release(set);
-                self.advertised -= 1;
-            }
-        }
-        match wanted {
-            Some(set) if again || known != wanted => batch.announce(prefix.into(), set),
-            None if known.is_some() => batch.withdraw(prefix.into()),
-            _ => {}
-        }
-        let after = Told(before.0 & !flag).with_set(wanted);
-        self.remember(id, before, after, speaker.table);
-    }
-
-    fn remember(&mut self, id: EntryId, before: Told, after: Told, table: &mut Table) {
-        if after != before {
-            *self.told.slot(id) = after;
-        }
-        match (before == Told::default(), after == Told::default()) {
-            (true, false) => table.pin(id),
-            (false, true) => table.unpin(id),
-            _ => {}
-        }
-    }
-
-    /// Compares the paths that the peer should know of a prefix with those that it knows; whether
-    /// there is any.
-    fn tell_paths(
-        &mut self,
-        id: EntryId,
-        prefix: &IpNet,
-        again: bool,
-        batch: &mut Batch,
-        speaker: &mut Speaker<'_>,
-    ) -> bool {
         let known = self.paths.remove(&id).unwrap_or_default();
-        let wanted = batch.wanted_paths(id, prefix, &self.up, speaker);
+        let was_known = !known.is_empty();
+        let wanted = batch.wanted_paths(id, speaker);
         self.advertised += wanted.len();
         self.advertised -= known.len();
         for (path_id, set) in &wanted {
             speaker.sets.hold(*set);
             if again || !known.contains(&(*path_id, *set)) {
-                batch.announce(Nlri::new(*prefix, *path_id), *set);
+                batch.announce(Nlri::new(prefix, *path_id), *set);
             }
         }
         for (path_id, set) in known {
             if wanted.iter().all(|(other, _)| *other != path_id) {
-                batch.withdraw(Nlri::new(*prefix, path_id));
+                batch.withdraw(Nlri::new(prefix, path_id));
             }
             speaker.sets.release(set);
         }
-        let any = !wanted.is_empty();
-        if any {
+        match (was_known, wanted.is_empty()) {
+            (false, false) => speaker.table.pin(id),
+            (true, true) => speaker.table.unpin(id),
+            _ => {}
+        }
+        if !wanted.is_empty() {
             self.paths.insert(id, wanted);
         }
-        any
     }
 
     /// The session has ended: nothing of it holds any prefix or attributes.
-    pub(super) fn forget(self, table: &mut Table, sets: &mut Interner<Attributes>) {
-        for (id, told) in self.told.iter().filter(|(_, told)| **told != Told::default()) {
-            if let Some(set) = told.set() {
-                sets.release(set);
-            }
+    pub(super) fn forget(
+        self,
+        id: PeerId,
+        groups: &mut Groups,
+        table: &mut Table,
+        sets: &mut Interner<Attributes>,
+    ) {
+        for (id, paths) in self.paths {
+            paths.into_iter().for_each(|(_, set)| sets.release(set));
             table.unpin(id);
         }
-        for (_, set) in self.paths.into_values().flatten() {
-            sets.release(set);
+        self.waits.into_iter().for_each(|id| table.unpin(id));
+        if let Some(group) = self.group {
+            groups.leave(group, id, table, sets);
         }
     }
 }
 
 impl Batch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
+            packed: Vec::new(),
             withdrawn: Default::default(),
             announced: Vec::new(),
             groups: Memo::new(),
@@ -427,28 +397,9 @@ impl Batch {
         }
     }
 
-    /// What the peer should know of a prefix of whose paths it is told the best; the batch holds
-    /// it.
-    fn wanted(
-        &mut self,
-        id: EntryId,
-        prefix: &IpNet,
-        up: &PeerUp,
-        speaker: &mut Speaker<'_>,
-    ) -> Option<Id> {
-        let best = speaker.table.entry(id).best()?;
-        self.exported(best, prefix, up, speaker)
-    }
-
     /// The paths that the peer should know of a prefix, the best first; the batch holds their
     /// attributes. What it sent itself is not told back, nor does it take a place.
-    fn wanted_paths(
-        &mut self,
-        id: EntryId,
-        prefix: &IpNet,
-        up: &PeerUp,
-        speaker: &mut Speaker<'_>,
-    ) -> Paths {
+    fn wanted_paths(&mut self, id: EntryId, speaker: &mut Speaker<'_>) -> Paths {
         let context = Context {
             peers: speaker.peers,
             igp: speaker.igp,
@@ -457,28 +408,28 @@ impl Batch {
             multipath: Multipath::default(),
         };
         let ranked = speaker.table.ranked(id, speaker.id, context);
+        let (ebgp, most) = (speaker.config.asn != speaker.ours.asn, speaker.up.send_paths.most);
         let told = ranked.into_iter().filter_map(|route| {
-            let set = self.exported(route, prefix, up, speaker)?;
+            if !export::may_tell(route, ebgp, speaker.client) {
+                return None;
+            }
+            let set = self.exported(route, id, speaker)?;
             Some((route.source.path_id(route.from), set))
         });
-        told.take(up.send_paths.most).collect()
+        told.take(most).collect()
     }
 
-    /// What a route becomes for the peer; the batch holds it.
-    fn exported(
+    /// What a route becomes for the peer, if it goes there at all; the batch holds it.
+    pub(super) fn exported(
         &mut self,
         best: Best,
-        prefix: &IpNet,
-        up: &PeerUp,
+        id: EntryId,
         speaker: &mut Speaker<'_>,
     ) -> Option<Id> {
-        let Speaker { ours, config, sets, .. } = speaker;
-        let sources = &speaker.table.sources;
-        if !export::may_tell(best, sources, speaker.id, config.asn != ours.asn, speaker.client) {
-            return None;
-        }
+        let prefix = &speaker.table.prefix(id);
+        let Speaker { ours, config, up, sets, .. } = speaker;
         let class = config.export.class(prefix);
-        let peer = best.peer(sources);
+        let peer = best.peer(&speaker.table.sources);
         // By the origin that the peer will see (RFC 8893 §3).
         let rpki = speaker.vrps.map_or(Validity::default(), |vrps| {
             vrps.validate(prefix, rov::origin(&sets.get(best.set).as_path, ours.asn))
@@ -496,11 +447,11 @@ impl Batch {
         wanted
     }
 
-    fn withdraw(&mut self, nlri: Nlri) {
+    pub(super) fn withdraw(&mut self, nlri: Nlri) {
         self.withdrawn[nlri.family() as usize].push(nlri);
     }
 
-    fn announce(&mut self, nlri: Nlri, set: Id) {
+    pub(super) fn announce(&mut self, nlri: Nlri, set: Id) {
         let key = (nlri.family(), set);
         let index = self.groups.get(key).unwrap_or_else(|| {
             self.announced.push((set, Vec::with_capacity(16)));
@@ -510,27 +461,32 @@ impl Batch {
         self.announced[index].1.push(nlri);
     }
 
-    /// Stages what was found, withdrawals first.
-    fn finish(self, staged: &mut VecDeque<Staged>, sets: &mut Interner<Attributes>) {
+    /// Takes what was packed for others too.
+    pub(super) fn take_packed(&mut self, packed: &[Arc<Packed>]) {
+        self.packed.extend(packed.iter().cloned());
+    }
+
+    /// What was found, withdrawals first.
+    pub(super) fn finish(self, sets: &mut Interner<Attributes>) -> Vec<Arc<Packed>> {
+        let mut packed = self.packed;
         for prefixes in
             self.withdrawn.iter().flat_map(|prefixes| prefixes.chunks(PREFIXES_PER_UPDATE))
         {
-            staged.push_back(Staged::Update(Update::withdraw(prefixes.iter().copied())));
+            packed.push(Arc::new(Packed::new(Update::withdraw(prefixes.iter().copied()))));
         }
         for (set, prefixes) in self.announced {
             let attributes = sets.get(set);
             if prefixes.len() <= PREFIXES_PER_UPDATE {
-                staged
-                    .push_back(Staged::Update(Update::announce(Arc::clone(attributes), prefixes)));
+                let update = Update::announce(Arc::clone(attributes), prefixes);
+                packed.push(Arc::new(Packed::new(update)));
                 continue;
             }
             for prefixes in prefixes.chunks(PREFIXES_PER_UPDATE) {
-                staged.push_back(Staged::Update(Update::announce(
-                    Arc::clone(attributes),
-                    prefixes.iter().copied(),
-                )));
+                let update = Update::announce(Arc::clone(attributes), prefixes.iter().copied());
+                packed.push(Arc::new(Packed::new(update)));
             }
         }
         self.exported.release(sets, |exported| exported);
+        packed
     }
 }

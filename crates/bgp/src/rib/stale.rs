@@ -26,8 +26,8 @@ impl Rib {
         self.events.retain(|event| event.peer() != id);
         let mut keep = keep;
         if let Some(session) = peer.session.take() {
-            peer.kept = (!keep.is_empty()).then(|| session.up.clone());
-            session.forget(&mut self.table, &mut self.sets);
+            peer.kept = (!keep.is_empty()).then(|| (*session.up).clone());
+            session.forget(id, &mut self.groups, &mut self.table, &mut self.sets);
         } else {
             keep = &[];
         }
