@@ -90,6 +90,13 @@ impl AsPath {
         self.asns().any(|other| other == asn)
     }
 
+    /// Whether any of its segments is a set, an AS_SET or AS_CONFED_SET.
+    #[must_use]
+    pub fn has_set(&self) -> bool {
+        let is_set = |kind| matches!(kind, SegmentKind::AsSet | SegmentKind::AsConfedSet);
+        self.segments.iter().any(|segment| is_set(segment.kind))
+    }
+
     /// The neighbor AS from which the path came, if the path starts with a sequence.
     #[must_use]
     pub fn first(&self) -> Option<Asn> {

@@ -39,6 +39,7 @@ use crate::builtin::BuiltinEvent;
 use crate::check::{self, Runner, RunnerHandle};
 use crate::control::{self, Caller, Question};
 use crate::dead_man::{BEAT, DeadMan};
+use crate::disabled::Disabled;
 use crate::drain::Drains;
 use crate::events::{EventLog, Happening};
 use crate::fleet_state::{self, FleetState, Settled};
@@ -142,7 +143,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let config = translate::speaker_config(&fleet, &site)?;
     let revision = Revision::new(&fleet, &config.neighbors);
-    let speaker = Speaker::bind(config, Some(speaker_events)).await?;
+    let mut speaker = Speaker::bind(config, Some(speaker_events)).await?;
+    let asked = options.state_dir.as_deref();
+    let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
+    let (disabled, unread) = Disabled::open(&folder, |name| site.neighbor(name).is_some());
+    for (name, message) in disabled.iter() {
+        speaker.disable(name, message);
+    }
     let (question_sender, mut questions) = mpsc::channel(16);
     let mut glass = Server::looking_glass(speaker.handle());
     let mut meter = Server::metrics(question_sender.clone(), speaker.handle());
@@ -165,8 +172,6 @@ pub async fn run(options: Options) -> Result<(), Error> {
         gate.carry_out(Plan::Open(doors));
     }
 
-    let asked = options.state_dir.as_deref();
-    let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
     let events = EventLog::open(&folder);
     let (origins, from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
     let (check_events, mut from_checks) = mpsc::channel(256);
@@ -174,6 +179,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let announcer = Announcer::new(handle.clone());
     let mut daemon = Daemon::new(fleet, site, announcer, origins, events, check_events, reload);
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
+    daemon.take_up_disabled(disabled, unread.as_deref());
     // Before anything can be announced.
     daemon.take_up_drains(&folder, options.drained);
     daemon.start_checks();
@@ -321,6 +327,7 @@ struct Daemon {
     slots: Slots,
     reload: Reload,
     drains: Drains,
+    disabled: Disabled,
     meters: Meters,
 }
 
@@ -352,6 +359,7 @@ impl Daemon {
             slots: Slots::new(&fleet),
             reload,
             drains: Drains::default(),
+            disabled: Disabled::default(),
             meters: Meters::default(),
             fleet,
             site,
@@ -659,8 +667,35 @@ impl Daemon {
                 let (subject, detail, by) = (&*subject, &*detail, by.name());
                 let what = Happening { kind, subject, detail, by, ..Happening::default() };
                 self.events.record(what);
+                self.keep_disabled(kind, subject, detail);
                 let _ = noted.send(());
             }
+        }
+    }
+
+    /// Says which neighbors an operator has disabled before the start.
+    fn take_up_disabled(&mut self, disabled: Disabled, unread: Option<&str>) {
+        if let Some(why) = unread {
+            let words = format!("{why}; every neighbor is enabled");
+            self.events.warn("disabled-unreadable", &self.site.name, &words);
+        }
+        for (name, message) in disabled.iter() {
+            let words = ["from before the start", message].join(": ");
+            self.events.add("neighbor-disable", name, words.trim_end_matches(": "));
+        }
+        self.disabled = disabled;
+    }
+
+    /// Writes down an order that disables or enables a neighbor, for the next daemon.
+    fn keep_disabled(&mut self, order: &str, neighbor: &str, message: &str) {
+        let kept = match order {
+            "neighbor-disable" => self.disabled.set(neighbor, Some(message)),
+            "neighbor-enable" => self.disabled.set(neighbor, None),
+            _ => return,
+        };
+        if let Err(error) = kept {
+            let words = format!("{error}; a restart of the daemon forgets the order");
+            self.events.warn("disabled-not-kept", neighbor, &words);
         }
     }
 

@@ -12,6 +12,7 @@
 //! | `api` | the same over TCP, with TLS |
 //! | [`fleet_state`] | what the fleet's sites share: who is there, and permits to withdraw |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
+//! | `disabled` | neighbors that operators have disabled, over restarts |
 //! | [`drain`] | drains as operators order them, and over restarts |
 //! | [`events`] | what happened |
 //! | [`overview`] | the site on one screen, and why a prefix is as it is |
@@ -32,6 +33,7 @@ pub mod client;
 pub mod control;
 pub mod daemon;
 mod dead_man;
+mod disabled;
 pub mod drain;
 pub mod events;
 pub mod fleet_state;

@@ -1,9 +1,11 @@
 //! Where a site keeps what must outlive its daemon.
 
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 /// The folder of `site`. In this order: what the command line says, what the fleet file says, what
 /// systemd gives (`StateDirectory=`), `/var/lib/anycast` for root, else where the user keeps state
@@ -41,6 +43,34 @@ fn default_folder(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) ->
 /// It cannot be made.
 pub(crate) fn make(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Writes a file of the folder, or another in its place, so that there is always a whole one.
+///
+/// # Errors
+/// It could not be written; what was there is as it was.
+pub(crate) fn replace(folder: &Path, name: &str, contents: &impl Serialize) -> io::Result<()> {
+    make(folder)?;
+    let new = folder.join(format!("{name}.new"));
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut text = serde_json::to_string_pretty(contents)?;
+    text.push('\n');
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, folder.join(name))?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Removes a file of the folder, if it is there.
+///
+/// # Errors
+/// It could not be removed.
+pub(crate) fn remove(folder: &Path, name: &str) -> io::Result<()> {
+    match std::fs::remove_file(folder.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

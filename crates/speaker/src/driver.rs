@@ -173,7 +173,7 @@ impl Driver {
         }
         self.start_bfd();
         let now = self.now();
-        for peer in self.peers.iter_mut() {
+        for peer in self.peers.iter_mut().filter(|peer| peer.enabled) {
             peer.session.handle_start(now);
         }
         loop {

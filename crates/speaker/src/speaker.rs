@@ -178,6 +178,12 @@ impl Speaker {
         self.driver.kernel_settled().await;
     }
 
+    /// A neighbor is disabled from the start, with the message that it was told when it was; it
+    /// says nothing to one that there is not.
+    pub fn disable(&mut self, neighbor: &str, message: &str) {
+        self.driver.disable_from_start(neighbor, message);
+    }
+
     /// Runs the speaker until [`Handle::shutdown`]; must be polled within a tokio runtime.
     pub async fn run(self) {
         self.driver.run().await;

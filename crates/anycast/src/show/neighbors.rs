@@ -64,7 +64,7 @@ pub(super) fn block(row: &NeighborRow) -> String {
     if let Some(message) = &session.disabled_message {
         let told =
             if message.is_empty() { "without a message".to_owned() } else { quoted(message) };
-        line("disabled", format!("{told}, until it is enabled or the daemon starts again"));
+        line("disabled", format!("{told}, until it is enabled"));
     }
     if let Some(stage) = &file.drain {
         line("drain", format!("{stage}; `anycast show drains` says more"));

@@ -9,7 +9,7 @@ mod routers;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -198,6 +198,8 @@ enum Who {
     Hostile,
     /// The same, with long messages (RFC 8654).
     Long,
+    /// The same, with Enhanced Route Refresh (RFC 7313).
+    Refresher,
     /// The same, with two-octet AS numbers.
     Old,
     /// The same, for IPv4 alone.
@@ -213,7 +215,7 @@ enum Who {
 impl Who {
     fn address(self) -> Ipv4Addr {
         let host = match self {
-            Self::Hostile | Self::Long | Self::Old | Self::Ipv4Only => 2,
+            Self::Hostile | Self::Long | Self::Refresher | Self::Old | Self::Ipv4Only => 2,
             Self::Inside => 3,
             Self::Bystander => 4,
             Self::Silent => 5,
@@ -250,6 +252,9 @@ impl Who {
         }
         if self != Self::Old {
             capabilities = format!("{capabilities} 4104 0000 {:04x}", self.asn());
+        }
+        if self == Self::Refresher {
+            capabilities += "4600";
         }
         if self == Self::Long {
             capabilities += "0600";
@@ -294,6 +299,9 @@ impl Peer {
 
     /// Whether it could be said.
     fn says(&mut self, octets: &[u8]) -> bool {
+        if octets == cases::HALF_CLOSE {
+            return self.stream.shutdown(Shutdown::Write).is_ok();
+        }
         self.stream.write_all(octets).is_ok()
     }
 

@@ -1,10 +1,11 @@
 //! What an operator sees and does with the BGP of a running site: one neighbor, the routes of each
 //! table, and orders.
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::lab::{AT_HOME, FLEET};
-use crate::program::{Desk, Output, SETTLED, User, as_each_user, until};
+use crate::program::{Desk, Output, SETTLED, User, as_each_user, send, until};
 use crate::site::{Daemon, kinds, lab_without_fra};
 
 as_each_user! {
@@ -46,7 +47,7 @@ fn a_neighbor_is_disabled_and_enabled(user: User) {
     let shown = daemon.show(&["neighbors", "left"]).out;
     for words in [
         "left: disabled for ",
-        "\"back at noon\", until it is enabled or the daemon starts again",
+        "\"back at noon\", until it is enabled",
         "ago: Cease: Administrative Shutdown: \"back at noon\"",
         "import          everything: 0 received, 0 accepted",
         "export          fleet: 0 advertised",
@@ -59,12 +60,24 @@ fn a_neighbor_is_disabled_and_enabled(user: User) {
     let long = "x".repeat(256);
     tell(&daemon, &["left", "disable", "--message", &long]).failed_with(2, &["at most 255 octets"]);
 
+    // Told and written down: a crash changes nothing.
+    send(daemon.pid(), Signal::SIGKILL);
+    daemon.process.wait();
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    until("right is told", SETTLED, || {
+        let right = neighbor(&daemon, "right");
+        if right["advertised"] == 1 { Ok(()) } else { Err(right) }
+    });
+    let left = neighbor(&daemon, "left");
+    assert_eq!((&left["state"], &left["enabled"]), (&"Idle".into(), &false.into()));
+    assert_eq!(left["disabled_message"], "back at noon");
+
     let done = tell(&daemon, &["left", "enable"]);
     assert_eq!((done.code, done.out.as_str()), (Some(0), "left is enabled\n"), "{done:?}");
     daemon.announces();
     let left = neighbor(&daemon, "left");
     assert_eq!((&left["enabled"], &left["disabled_message"]), (&true.into(), &Value::Null));
-    assert_eq!(left["counters"]["established"], 2);
+    assert_eq!(left["counters"]["established"], 1);
     let events = events(&daemon);
     let kinds = kinds(&events);
     let ours: Vec<&str> = kinds.into_iter().filter(|kind| kind.starts_with("neighbor-")).collect();

@@ -34,6 +34,8 @@ pub enum Ineligible {
     NotUnicast,
     /// Its next hop is on no subnet that we share with the peer (RFC 4271 §5.1.3, §6.3).
     NextHopOffLink,
+    /// Its path has an AS_SET or AS_CONFED_SET, which nobody may announce any more (RFC 9774 §3).
+    AsSet,
     /// The import policy rejects it.
     Policy,
     /// The interior has no way to its next hop (RFC 4271 §9.1.2).
@@ -63,6 +65,9 @@ impl Ours {
         }
         if received.as_path.contains(self.asn) {
             return Err(Ineligible::AsLoop);
+        }
+        if received.as_path.has_set() {
+            return Err(Ineligible::AsSet);
         }
         if received.originator_id == Some(self.router_id) {
             return Err(Ineligible::OriginatorLoop);
@@ -132,7 +137,7 @@ pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attribute
 
 impl Ineligible {
     /// Every reason, in the order of their declaration.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::FirstAs,
@@ -142,6 +147,7 @@ impl Ineligible {
         Self::RouteLeak,
         Self::NotUnicast,
         Self::NextHopOffLink,
+        Self::AsSet,
         Self::Policy,
         Self::Unreachable,
     ];
@@ -158,6 +164,7 @@ impl fmt::Display for Ineligible {
             Self::AsPathTooLong => "the path is longer than the limit",
             Self::RouteLeak => "a route leak: it is for customers only",
             Self::NotUnicast => "the prefix is not unicast",
+            Self::AsSet => "the path has an AS_SET (RFC 9774)",
             Self::NextHopOffLink => "the next hop is on no subnet that we share with the peer",
             Self::Policy => "rejected by import policy",
             Self::Unreachable => "the next hop is unreachable",

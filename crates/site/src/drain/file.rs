@@ -4,8 +4,7 @@
 //! worse served by packets that come than by packets that do not.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -208,21 +207,8 @@ fn read(path: &Path) -> Result<Vec<Kept>, Unread> {
 
 /// Another file takes the place of the old one, so that there is always a whole one.
 fn write(folder: &Path, contents: &Contents) -> io::Result<()> {
-    let path = folder.join(NAME);
     if contents.drains.is_empty() {
-        return match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
+        return state::remove(folder, NAME);
     }
-    state::make(folder)?;
-    let new = folder.join(format!("{NAME}.new"));
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    let mut text = serde_json::to_string_pretty(contents)?;
-    text.push('\n');
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, &path)?;
-    std::fs::File::open(folder)?.sync_all()
+    state::replace(folder, NAME, contents)
 }

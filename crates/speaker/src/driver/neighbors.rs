@@ -61,6 +61,14 @@ impl Driver {
         Ok(pending)
     }
 
+    /// A neighbor has no session until it is enabled; before anything has started.
+    pub(crate) fn disable_from_start(&mut self, name: &str, message: &str) {
+        if let Some(number) = self.peers.named(name) {
+            let peer = &mut self.peers[number];
+            (peer.enabled, peer.disabled_message) = (false, Some(message.to_owned()));
+        }
+    }
+
     /// Removes a neighbor: it is told that all we told it is gone, then that it is no more one of
     /// ours (RFC 4486 §4: Peer De-configured).
     pub(crate) fn remove_neighbor(&mut self, name: &str) -> Result<(), ChangeError> {

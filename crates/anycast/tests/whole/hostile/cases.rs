@@ -100,6 +100,9 @@ pub(super) fn half_a_message() -> Vec<u8> {
     update("", &without_hop(PATH, 2), A)[..30].to_vec()
 }
 
+/// In place of octets: nothing more will be said, but the neighbor still listens.
+pub(super) const HALF_CLOSE: &[u8] = &[];
+
 /// The list that is being written.
 struct List {
     cases: Vec<Case>,
@@ -233,6 +236,20 @@ fn other_messages(list: &mut List) {
         list.add(name, vec![message(3, &body)], Then::Ends(Ending::Silently));
     }
 
+    let route = update("", &[ORIGIN, PATH, HOP, MED].concat(), A);
+    let cease = message(3, &[6, 2]);
+    let after = vec![[cease.clone(), route.clone(), message(9, &[])].concat()];
+    list.add("a Cease, then more in one segment", after, Then::Ends(Ending::Silently));
+    let after = vec![cease, route.clone(), raw(0, 0, 0, &[])];
+    list.add("a Cease, then more", after, Then::Ends(Ending::Silently));
+    list.section = "RFC 4271 §8.2.2 (TcpConnectionFails)";
+    list.add("half of TCP closed", vec![HALF_CLOSE.to_vec()], Then::Ends(Ending::Silently));
+    let cut = vec![route[..25].to_vec(), HALF_CLOSE.to_vec()];
+    list.add("half of TCP closed within a message", cut, Then::Ends(Ending::Silently));
+    let bad = vec![message(9, &[]), HALF_CLOSE.to_vec()];
+    let ending = Ending::Notification(1, 3, Some("09".to_owned()));
+    list.add("a bad message, then half of TCP closed", bad, Then::Ends(ending));
+
     list.section = "RFC 2918 §4";
     list.left("ROUTE-REFRESH", message(5, &[0, 1, 0, 1]), "a1 b1");
     list.left("ROUTE-REFRESH of EVPN", message(5, &[0, 25, 0, 70]), "a1 b1");
@@ -243,6 +260,32 @@ fn other_messages(list: &mut List) {
         list.left(&name, message(5, &[0, 1, subtype, 1]), "a1 b1");
     }
     list.left("KEEPALIVEs", message(4, &[]).repeat(1000), "a1 b1");
+    list.who = Who::Refresher;
+    list.section = "RFC 7313 §4, §5";
+    let refresh = |subtype: u8| message(5, &[0, 1, subtype, 1]);
+    // What was not sent again between the two is gone.
+    list.left("a refresh from beginning to end", [refresh(1), refresh(2)].concat(), "b1");
+    let with = [refresh(1), route, refresh(2)].concat();
+    list.left("a refresh with the route in it", with, "a2 b1");
+    list.left("an end without a beginning", refresh(2), "a1 b1");
+    list.left("a beginning without an end", refresh(1), "a1 b1");
+    list.left("two beginnings", refresh(1).repeat(2), "a1 b1");
+    for subtype in [3, 4, 255] {
+        let octets = message(5, &[0, 1, subtype, 1]);
+        list.left(&format!("ROUTE-REFRESH of subtype {subtype}"), octets, "a1 b1");
+    }
+    list.left("a beginning of EVPN", message(5, &[0, 25, 1, 70]), "a1 b1");
+    for (name, body) in [
+        ("a beginning without SAFI", vec![0, 1, 1]),
+        ("a beginning with an octet more", vec![0, 1, 1, 1, 0]),
+        ("an end with a kilooctet more", [vec![0, 1, 2, 1], vec![0; 1000]].concat()),
+    ] {
+        let octets = message(5, &body);
+        let data = super::hex_of(&octets);
+        list.ends(name, octets, [7, 1], &data);
+    }
+    list.ends("a ROUTE-REFRESH of 24, subtype 0", message(5, &[0, 1, 0, 1, 0]), [1, 2], "0018");
+    list.ends("a ROUTE-REFRESH of 19", message(5, &[]), [1, 2], "0013");
     list.who = Who::Ipv4Only;
     list.left("ROUTE-REFRESH of a family not agreed on", message(5, &[0, 2, 0, 1]), "a1");
     list.section = "RFC 4760 §8";
@@ -533,7 +576,7 @@ fn origins_and_paths(list: &mut List) {
         ("a loop", "RFC 4271 §9.1.2", &format!("02020000fbf5{own}"), "b1"),
         ("a loop in a set", "RFC 4271 §9.1.2", &format!("02010000fbf50101{own}"), "b1"),
         ("AS_TRANS", "RFC 6793 §4.2.3", "02020000fbf500005ba0", "a2 b1"),
-        ("a set at the end", "RFC 4271 §4.3", "02010000fbf501020000fbfe0000fbff", "a2 b1"),
+        ("a set at the end", "RFC 9774 §3", "02010000fbf501020000fbfe0000fbff", "b1"),
         (
             "300 numbers",
             "RFC 4271 §4.3",
