@@ -53,7 +53,7 @@ fn is(own: &Found, theirs: &Found, reactions: [Reaction; 2]) -> bool {
 
 const RULES: [Rule; 7] = [
     Rule {
-        name: "they: AS_SET is treated as withdrawal (RFC 9774 §3); we take it as RFC 4271 has it",
+        name: "both: AS_SET is withdrawal (RFC 9774 §3); we refuse it in the tables, not in the codec",
         explains: |update, own, theirs| {
             update.has_as_set() && (is(own, theirs, [Routes, Withdrawn]))
         },

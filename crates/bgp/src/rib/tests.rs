@@ -2,6 +2,7 @@
 
 mod communities;
 mod eligible;
+mod groups;
 mod inside;
 mod look;
 mod model;

@@ -1,6 +1,7 @@
 //! What is kept and may not be used, and how much is kept.
 
 use super::*;
+use crate::as_path::{Segment, SegmentKind};
 
 #[test]
 fn what_may_not_become_best_is_kept_and_named() {
@@ -33,6 +34,24 @@ fn what_may_not_become_best_is_kept_and_named() {
         assert_eq!(rib.counts(from), counts, "{why}");
         assert_eq!(rib.received(from).count(), 1, "{why}");
     }
+}
+
+#[test]
+fn a_path_with_a_set_is_kept_and_not_eligible() {
+    let mut rib = rib(&[ALPHA, BETA, CORE]);
+    rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
+    told(&mut rib, BETA);
+    let mut path = AsPath::sequence(&[64501]);
+    path.segments.push(Segment { kind: SegmentKind::AsSet, asns: vec![Asn(64510), Asn(64511)] });
+    rib.handle_update(
+        ALPHA,
+        announce("10.1.0.0/16", Attributes { as_path: path, ..route(&[64501]) }),
+    );
+    assert_eq!(told(&mut rib, BETA), ["withdraw 10.1.0.0/16"], "as if it were withdrawn");
+    assert_eq!(
+        explanation(&rib, "10.1.0.0/16"),
+        "10.1.0.0/16\n  alpha: not eligible: the path has an AS_SET (RFC 9774)"
+    );
 }
 
 #[test]
