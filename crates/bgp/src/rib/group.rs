@@ -41,6 +41,7 @@ pub(super) struct Groups {
 
 /// All of a peer on which depends what it is told, but who it is.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 pub(super) struct Terms {
     /// Of one of the members; the others' are alike.
     pub(super) config: PeerConfig,
@@ -246,9 +247,10 @@ impl Groups {
             }
             member.forget(table, sets);
         }
-        if there.members.is_empty() {
-            let group = self.slots[group.0].take();
-            group.into_iter().for_each(|group| group.forget(table, sets));
+        if there.members.is_empty()
+            && let Some(group) = self.slots[group.0].take()
+        {
+            group.forget(table, sets);
         }
     }
 

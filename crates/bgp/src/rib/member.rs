@@ -52,6 +52,7 @@ impl Kept {
         Self(Self::THERE | set.map_or(0, Id::number))
     }
 
+    #[expect(clippy::option_option, reason = "nothing is kept, or that nothing is known")]
     fn get(self) -> Option<Option<Id>> {
         (self.0 & Self::THERE != 0).then(|| Id::new(self.0 & Id::MAX))
     }
@@ -94,6 +95,7 @@ impl Member {
         self.advertised
     }
 
+    #[expect(clippy::option_option, reason = "nothing is kept, or that nothing is known")]
     fn kept(&self, id: EntryId) -> Option<Option<Id>> {
         self.kept.get(id).and_then(|kept| kept.get())
     }
@@ -135,16 +137,12 @@ impl Member {
         let kept = self.kept.slot(id);
         let old = std::mem::replace(kept, Kept::new(set));
         kept.0 |= old.0 & Kept::URGENT;
-        match old.get() {
-            Some(old) => {
-                if let Some(old) = old {
-                    sets.release(old);
-                }
-            }
-            None => {
-                self.keeps += 1;
-                table.pin(id);
-            }
+        if old.get().is_none() {
+            self.keeps += 1;
+            table.pin(id);
+        }
+        if let Some(set) = old.get().flatten() {
+            sets.release(set);
         }
         self.scan = self.scan.min(id);
     }

@@ -260,10 +260,11 @@ impl Session {
         let advanced = self
             .group
             .is_some_and(|group| groups.get_mut(group).advance(speaker.id, &mut batch, speaker));
-        if looked == 0 && !advanced {
-            if let Some(walk) = self.next_walk(speaker, groups) {
-                self.walk_on(walk, &mut batch, speaker, groups);
-            }
+        if looked == 0
+            && !advanced
+            && let Some(walk) = self.next_walk(speaker, groups)
+        {
+            self.walk_on(walk, &mut batch, speaker, groups);
         }
         self.staged.extend(batch.finish(speaker.sets).into_iter().map(Staged::Update));
     }
@@ -376,10 +377,14 @@ impl Session {
         sets: &mut Interner<Attributes>,
     ) {
         for (id, paths) in self.paths {
-            paths.into_iter().for_each(|(_, set)| sets.release(set));
+            for (_, set) in paths {
+                sets.release(set);
+            }
             table.unpin(id);
         }
-        self.waits.into_iter().for_each(|id| table.unpin(id));
+        for id in self.waits {
+            table.unpin(id);
+        }
         if let Some(group) = self.group {
             groups.leave(group, id, table, sets);
         }

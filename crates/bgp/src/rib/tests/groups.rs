@@ -76,13 +76,9 @@ fn one_that_is_far_behind_takes_what_it_must_withdraw_first() {
     let (slow, fast) = (PeerId(MANY.start), PeerId(MANY.start + 1));
     rib.handle_update(ALPHA, many(30_000));
     MANY.map(PeerId).for_each(|id| assert_eq!(sums(&mut rib, id), (30_000, 0)));
-    let other = |count| match many(count) {
-        Update { mut announced, .. } => {
-            announced[0].attributes = Arc::new(route(&[64501, 64510]));
-            Update { announced, ..Update::default() }
-        }
-    };
-    rib.handle_update(ALPHA, other(29_000));
+    let mut other = many(29_000);
+    other.announced[0].attributes = Arc::new(route(&[64501, 64510]));
+    rib.handle_update(ALPHA, other);
     assert_eq!(sums(&mut rib, fast), (29_000, 0));
     rib.handle_update(ALPHA, withdraw("10.117.47.0/24"));
     assert_eq!(sums(&mut rib, fast), (0, 1));
