@@ -5,28 +5,33 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `answers` | what the control socket asks |
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
+//! | `checks` | what is seen of services |
 //! | `drains` | what operators drain |
+//! | `look` | how the site is |
 //! | `meters` | traffic and loads, once a second |
 //! | `reload` | the fleet file read again |
 //! | `slots` | numbers of services and checks that outlive a reload |
 
+mod answers;
 mod around;
+mod checks;
 mod drains;
+mod look;
 mod meters;
 mod reload;
 mod slots;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anycast_bgp::IpNet;
-use anycast_fleet::{Builtin, Fleet, Relation, Site};
+use anycast_fleet::{Fleet, Site};
 use anycast_speaker::{BindError, Speaker, SpeakerEvent};
-use anycast_steer::{Action, Change, Instant, Outcome, Steer, Target, Verdict};
+use anycast_steer::{Action, Change, Instant, Outcome, Steer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -35,24 +40,18 @@ use self::reload::{Reload, Revision};
 use crate::address;
 use crate::announce::Announcer;
 use crate::api::{self, Gate, Plan};
-use crate::builtin::BuiltinEvent;
-use crate::check::{self, Runner, RunnerHandle};
-use crate::control::{self, Caller, Question};
+use crate::check::{self, RunnerHandle};
+use crate::control;
 use crate::dead_man::{BEAT, DeadMan};
 use crate::drain::Drains;
-use crate::events::{EventLog, Happening};
+use crate::events::EventLog;
 use crate::fleet_state::{self, FleetState, Settled};
-use crate::metrics::{CheckTimes, SiteMetrics};
+use crate::metrics::CheckTimes;
 use crate::notify::Notifier;
-use crate::overview;
 use crate::rpki::OwnOrigins;
 use crate::state;
-use crate::status::{
-    CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
-};
 use crate::steering;
 use crate::translate;
-use crate::watch::{self as deaths, Deaths};
 use around::{Addresses, Around, Builtins, Server};
 use slots::Slots;
 
@@ -383,139 +382,6 @@ impl Daemon {
         self.steer_on(Trigger::Nothing);
     }
 
-    /// Starts the checks of services that others serve; a built-in's start when it is ready.
-    fn start_checks(&mut self) {
-        for index in 0..self.fleet.services.len() {
-            if self.fleet.services[index].builtin.is_none() {
-                self.start_checks_of(index);
-            }
-        }
-    }
-
-    fn start_checks_of(&mut self, index: usize) {
-        for number in 0..self.fleet.services[index].checks.len() {
-            self.start_check(index, number);
-        }
-    }
-
-    fn start_check(&mut self, index: usize, number: usize) {
-        let service = &self.fleet.services[index];
-        let check = &service.checks[number];
-        let runner = Runner {
-            service: self.slots.service(index),
-            check: self.slots.check(index, number),
-            probe: translate::check(service, check),
-            interval: check.interval,
-            jitter: check.jitter,
-            rise: check.thresholds.rise,
-            fall: check.thresholds.fall,
-        };
-        self.runners.insert((index, number), runner.spawn(self.check_events.clone()));
-    }
-
-    /// If a checker dies, the announcement dies with it; another one may prove the service anew.
-    fn replace_dead_checkers(&mut self) {
-        let dead = self.runners.iter().filter(|(_, runner)| runner.is_dead());
-        let services: BTreeSet<usize> = dead.map(|((service, _), _)| *service).collect();
-        for service in services {
-            let why = "its checker has died".to_owned();
-            let name = &self.fleet.services[service].name;
-            let died = self.events.warn("checker-died", name, "");
-            self.steer.handle_gone(self.now(), service, why);
-            self.steer_on(Trigger::Event(died));
-            self.start_checks_of(service);
-        }
-    }
-
-    fn poke(&self, service: usize) {
-        for ((of, _), runner) in &self.runners {
-            if *of == service {
-                runner.poke();
-            }
-        }
-    }
-
-    fn watch_deaths(&mut self) -> Option<Deaths> {
-        let watched = self.fleet.services.iter().flat_map(translate::sockets).collect();
-        match Deaths::open(watched) {
-            Ok(deaths) => Some(deaths),
-            Err(error) => {
-                let words = format!("{error}; a dead service is seen at its next check only");
-                self.events.add("watch-unavailable", "sockets", &words);
-                None
-            }
-        }
-    }
-
-    fn handle_check(&mut self, event: check::Event) {
-        // One that a reload ended may have had its outcome on the way.
-        let Some((service, check)) = self.slots.check_of(event.check) else { return };
-        let ours = self.fleet.services[service].builtin.is_some();
-        if ours && !self.pids.contains_key(&service) {
-            // Seen before its process died, told after.
-            return;
-        }
-        self.check_times.add(service, check, event.outcome.is_ok(), event.took);
-        let reading = event.reading;
-        let outcome = match event.outcome {
-            Ok(()) => Outcome::Pass,
-            Err(failure) => Outcome::Fail(failure.to_string()),
-        };
-        let trigger = Trigger::Check { service, check, outcome: outcome.clone() };
-        self.steer.handle_result(self.now(), service, check, outcome);
-        self.steer_on(trigger);
-        if let Some(reading) = reading {
-            self.handle_printed(service, check, reading);
-        }
-    }
-
-    fn handle_builtin(&mut self, event: BuiltinEvent) {
-        let (BuiltinEvent::Ready { service, .. } | BuiltinEvent::Gone { service, .. }) = &event;
-        // One that a reload ends serves on for a while.
-        let Some(service) = self.slots.service_of(*service) else { return };
-        let trigger = match event {
-            BuiltinEvent::Ready { pid, .. } => {
-                self.pids.insert(service, pid);
-                let name = self.fleet.services[service].name.clone();
-                let started = self.events.add("service-started", &name, &format!("process {pid}"));
-                self.steer.handle_back(self.now(), service);
-                if self.runners.keys().any(|(of, _)| *of == service) {
-                    self.poke(service);
-                } else {
-                    self.start_checks_of(service);
-                }
-                started
-            }
-            BuiltinEvent::Gone { why, .. } => {
-                self.pids.remove(&service);
-                let name = &self.fleet.services[service].name;
-                let ended = self.events.add("service-ended", name, &why);
-                self.steer.handle_gone(self.now(), service, why);
-                ended
-            }
-        };
-        self.steer_on(Trigger::Event(trigger));
-    }
-
-    fn handle_death(&mut self, event: deaths::Event) {
-        match event {
-            deaths::Event::Death(death) => {
-                for (index, service) in self.fleet.services.iter().enumerate() {
-                    let concerned =
-                        translate::sockets(service).iter().any(|socket| death.serves(socket));
-                    if concerned {
-                        self.poke(index);
-                    }
-                }
-            }
-            deaths::Event::Overrun => {
-                for runner in self.runners.values() {
-                    runner.poke();
-                }
-            }
-        }
-    }
-
     fn handle_speaker(&mut self, event: SpeakerEvent) {
         match event {
             SpeakerEvent::NeighborUp { name } => {
@@ -622,209 +488,5 @@ impl Daemon {
         let stop = self.events.add("stop", &self.site.name, signal);
         self.steer.handle_stop(self.now());
         self.steer_on(Trigger::Event(stop));
-    }
-
-    fn answer(&mut self, question: Question) {
-        // Whoever asked may have gone.
-        match question {
-            Question::Sites(sender) => drop(sender.send(self.sites())),
-            Question::Services(sender) => drop(sender.send(self.services())),
-            Question::Metrics(sender) => drop(sender.send(self.metrics())),
-            Question::Overview(sender) => drop(sender.send(Box::new(self.overview()))),
-            Question::Rpki(sender) => {
-                drop(sender.send(self.origins.look(&self.announcer.announced())));
-            }
-            Question::Events(after, sender) => drop(sender.send(self.events.after(after))),
-            Question::WatchEvents(sender) => drop(sender.send(self.events.watch())),
-            Question::Prepend(order, caller, sender) => {
-                drop(sender.send(self.prepend(&order, &caller)));
-            }
-            Question::Drains(sender) => drop(sender.send(self.drain_rows())),
-            Question::Drain(order, caller, sender) => {
-                drop(sender.send(self.drain(&order, &caller)));
-            }
-            Question::Undrain(order, caller, sender) => {
-                drop(sender.send(self.undrain(&order, &caller)));
-            }
-            Question::ClearDamping(order, caller, sender) => {
-                drop(sender.send(self.clear_damping(&order, &caller)));
-            }
-            Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
-            // The daemon is stopping.
-            Question::Reload(..)
-            | Question::ReloadStatus(_)
-            | Question::Confirm(..)
-            | Question::RollBack(..) => {}
-            Question::Note { kind, subject, detail, by, noted } => {
-                let (subject, detail, by) = (&*subject, &*detail, by.name());
-                let what = Happening { kind, subject, detail, by, ..Happening::default() };
-                self.events.record(what);
-                let _ = noted.send(());
-            }
-        }
-    }
-
-    /// How the site is, for `systemctl status`.
-    fn in_a_line(&self) -> String {
-        let (up, of) = (self.established, self.site.neighbors.len());
-        let (announced, all) = (self.announcer.announced().len(), self.fleet.prefixes.len());
-        let warning = self.reload.status().warning();
-        let warning = warning.map(|words| format!("; {words}")).unwrap_or_default();
-        format!("{up} of {of} sessions, {announced} of {all} prefixes announced{warning}")
-    }
-
-    fn overview(&self) -> overview::Look {
-        let others = self.fleet.sites.iter().map(|site| site.name.clone());
-        overview::Look {
-            site: self.metrics(),
-            others: others.filter(|name| *name != self.site.name).collect(),
-            fleet_state: self.fleet_state.look(self.now()),
-            floors: steering::floors(&self.fleet),
-            in_file: self.neighbors_in_file(),
-            events: self.events.list(),
-            warning: self.reload.status().warning(),
-        }
-    }
-
-    fn metrics(&self) -> SiteMetrics {
-        SiteMetrics {
-            fleet: self.fleet.name.clone(),
-            site: self.site.name.clone(),
-            city: self.site.city.clone(),
-            asn: self.site.asn,
-            is_running: self.state == "running",
-            uptime: self.started.elapsed(),
-            services: self.services(),
-            checks: self.check_times.clone(),
-            prefixes: self.fleet.prefixes.iter().map(|prefix| prefix.prefix).collect(),
-            rpki: self.origins.look(&self.announcer.announced()),
-            steering: self.steer.status(self.now()),
-            now: self.now(),
-            events: self.events.counts().clone(),
-            last_event: *self.events.watch().borrow(),
-            unwritten_events: self.events.unwritten(),
-        }
-    }
-
-    fn sites(&self) -> Vec<SiteRow> {
-        let row = |site: &Site| {
-            let this = site.name == self.site.name;
-            SiteRow {
-                name: site.name.clone(),
-                city: site.city.clone(),
-                asn: site.asn,
-                neighbors: site.neighbors.len(),
-                this,
-                state: this.then(|| self.state.to_owned()),
-                drain: this.then(|| self.drain_stage(|it| *it == Target::Site)).flatten(),
-                announced: this
-                    .then(|| self.announcer.announced().iter().map(IpNet::to_string).collect()),
-                established: this.then_some(self.established),
-                uptime_seconds: this.then(|| self.started.elapsed().as_secs_f64()),
-                warning: self.reload.status().warning().filter(|_| this),
-            }
-        };
-        self.fleet.sites.iter().map(row).collect()
-    }
-
-    fn services(&self) -> ServicesReport {
-        let now = self.now();
-        let status = self.steer.status(now);
-        let services = status.services.into_iter().enumerate().map(|(index, service)| {
-            let spec = &self.fleet.services[index];
-            let checks = service.checks.into_iter().map(|check| CheckRow {
-                name: check.name,
-                state: words(check.verdict).to_owned(),
-                passes: check.passes,
-                fails: check.fails,
-                last_failure: check.last_failure,
-            });
-            ServiceRow {
-                name: service.name,
-                addresses: spec.addresses.clone(),
-                served_by: match spec.builtin {
-                    Some(Builtin::Whoami { .. }) => "whoami".to_owned(),
-                    None => "external".to_owned(),
-                },
-                pid: self.pids.get(&index).copied(),
-                state: words(service.verdict).to_owned(),
-                since_seconds: (now - service.since).as_secs_f64(),
-                drain: self
-                    .drain_stage(|it| matches!(it, Target::Service(name) if *name == spec.name)),
-                why: service.why,
-                checks: checks.collect(),
-            }
-        });
-        let prefixes = status.prefixes.into_iter().map(|prefix| PrefixRow {
-            prefix: prefix.prefix.to_string(),
-            services: prefix.services,
-            require: prefix.require.to_string(),
-            announced: self.announcer.announces(&prefix.prefix),
-            since_seconds: (now - prefix.since).as_secs_f64(),
-            why: prefix.why,
-            rpki: self.origins.state_of(&prefix.prefix),
-        });
-        ServicesReport {
-            services: services.collect(),
-            prefixes: prefixes.collect(),
-            sessions_up: self.established,
-        }
-    }
-
-    fn neighbors_in_file(&self) -> HashMap<String, NeighborInFile> {
-        let row = |neighbor: &anycast_fleet::Neighbor| {
-            let more = self.announcer.prepends(&neighbor.name);
-            let file = NeighborInFile {
-                relation: neighbor.relation.map(|relation| {
-                    let word = match relation {
-                        Relation::Customer => "customer",
-                        Relation::Peer => "peer",
-                        Relation::Provider => "provider",
-                    };
-                    word.to_owned()
-                }),
-                import: neighbor.import.to_string(),
-                export: neighbor.export.to_string(),
-                prepend: neighbor.prepend.saturating_add(more),
-                drain: self.drain_stage(|it| match it {
-                    Target::Site => true,
-                    Target::Neighbor(name) => *name == neighbor.name,
-                    Target::Service(_) => false,
-                }),
-            };
-            (neighbor.name.clone(), file)
-        };
-        self.site.neighbors.iter().map(row).collect()
-    }
-
-    fn prepend(&mut self, order: &PrependOrder, caller: &Caller) -> Result<(), String> {
-        if let Some(name) = &order.neighbor
-            && self.site.neighbor(name).is_none()
-        {
-            let known: Vec<&str> = self.site.neighbors.iter().map(|n| n.name.as_str()).collect();
-            return Err(format!("no neighbor is called {name}; there are {}", known.join(", ")));
-        }
-        for (index, neighbor) in self.site.neighbors.iter().enumerate() {
-            if order.neighbor.as_ref().is_none_or(|name| *name == neighbor.name) {
-                self.announcer.prepend(&self.fleet, &self.site, index, order.count);
-                let detail = format!("{} more than the file says", order.count);
-                self.events.record(Happening {
-                    kind: "prepend",
-                    subject: &neighbor.name,
-                    detail: &detail,
-                    by: caller.name(),
-                    ..Happening::default()
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Unproven => "unproven",
-        Verdict::Up => "up",
-        Verdict::Down => "down",
     }
 }
