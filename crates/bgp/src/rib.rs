@@ -396,6 +396,13 @@ impl Rib {
         update
     }
 
+    /// Whether a peer that is up knows of all that there is for it.
+    #[must_use]
+    pub fn is_settled(&self, id: PeerId) -> bool {
+        let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
+        session.is_some_and(Session::is_settled)
+    }
+
     fn next_update(&mut self, id: PeerId, session: &mut Session) -> Option<Update> {
         let peer = self.peers.get(&id)?;
         let mut speaker = Speaker {
