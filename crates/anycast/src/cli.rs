@@ -8,6 +8,7 @@ mod show;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub(crate) use show::{
     WhyArguments,
 };
 pub(crate) use target::{Destination, TargetArguments};
+pub(crate) use upgrade::UpgradeArguments;
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
 #[derive(Debug, Parser)]
@@ -38,6 +40,7 @@ Start here:
   anycast status                       how a running site is
   anycast show neighbors               what it sees
   anycast reload --confirm-within 60s  the changed file in force, or undone by itself
+  anycast upgrade                      a newer program in its place; no neighbor notices
   anycast neighbor transit-a disable   ends a session until it is enabled again
   anycast drain --for 2h               leads traffic away from a site, then withdraws
 
@@ -57,6 +60,10 @@ pub(crate) enum Command {
     Reload(ReloadArguments),
     Confirm(ConfirmArguments),
     Rollback(RollbackArguments),
+    Upgrade(UpgradeArguments),
+    /// Which state of a daemon this program can go on with.
+    #[command(hide = true)]
+    HandoverVersion,
     Show(ShowArguments),
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),

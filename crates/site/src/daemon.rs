@@ -13,6 +13,7 @@
 //! | `meters` | traffic and loads, once a second |
 //! | `reload` | the fleet file read again |
 //! | `slots` | numbers of services and checks that outlive a reload |
+//! | `upgrade` | another program in this one's place |
 
 mod answers;
 mod around;
@@ -22,6 +23,7 @@ mod look;
 mod meters;
 mod reload;
 mod slots;
+mod upgrade;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -46,6 +48,7 @@ use crate::dead_man::{BEAT, DeadMan};
 use crate::drain::Drains;
 use crate::events::EventLog;
 use crate::fleet_state::{self, FleetState, Settled};
+use crate::handover::TakenOver;
 use crate::metrics::CheckTimes;
 use crate::notify::Notifier;
 use crate::rpki::OwnOrigins;
@@ -54,6 +57,7 @@ use crate::steering;
 use crate::translate;
 use around::{Addresses, Around, Builtins, Server};
 use slots::Slots;
+use upgrade::{Go, Tried};
 
 /// How long the speaker may take at the end: a second for the NOTIFICATIONs, and what the kernel
 /// takes to remove a full table.
@@ -62,7 +66,7 @@ const GOODBYE: Duration = Duration::from_secs(30);
 const CHECKERS: Duration = Duration::from_secs(1);
 
 /// What the daemon is started with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// The fleet.
     pub fleet: Fleet,
@@ -78,6 +82,10 @@ pub struct Options {
     pub drained: bool,
     /// This program, to run built-in services with.
     pub program: PathBuf,
+    /// The file that is executed by an upgrade.
+    pub successor: PathBuf,
+    /// What the program before this one has left, if this is one.
+    pub taken_over: Option<TakenOver>,
 }
 
 /// Why the daemon could not start.
@@ -108,6 +116,8 @@ pub enum Error {
     DeadMan(io::Error),
     #[error("the BGP speaker has ended by itself: {0}")]
     Speaker(String),
+    #[error("cannot execute {program} in this process: {source}; all sessions have ended")]
+    Upgrade { program: PathBuf, source: io::Error },
 }
 
 /// Runs a site until SIGTERM or SIGINT: then withdraws, waits, and stops serving.
@@ -141,7 +151,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let config = translate::speaker_config(&fleet, &site)?;
     let revision = Revision::new(&fleet, &config.neighbors);
-    let speaker = Speaker::bind(config, Some(speaker_events)).await?;
+    let mut taken_over = options.taken_over;
+    let handed = taken_over.as_mut().map(|taken| std::mem::take(&mut taken.speaker));
+    let sessions = handed.as_ref().map_or(0, |handed| handed.sessions.len());
+    let speaker = Speaker::take_over(config, Some(speaker_events), handed).await?;
     let (question_sender, mut questions) = mpsc::channel(16);
     let mut glass = Server::looking_glass(speaker.handle());
     let mut meter = Server::metrics(question_sender.clone(), speaker.handle());
@@ -171,7 +184,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (check_events, mut from_checks) = mpsc::channel(256);
     let (reload, mut from_file) = Reload::new(options.file, revision);
     let announcer = Announcer::new(handle.clone());
-    let mut daemon = Daemon::new(fleet, site, announcer, origins, events, check_events, reload);
+    let (tried, mut from_program) = mpsc::unbounded_channel();
+    let succession = (options.successor, tried);
+    let inputs = (check_events, succession);
+    let mut daemon = Daemon::new(fleet, site, announcer, origins, events, inputs, reload);
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
     // Before anything can be announced.
     daemon.take_up_drains(&folder, options.drained);
@@ -181,12 +197,20 @@ pub async fn run(options: Options) -> Result<(), Error> {
     for (index, service) in daemon.fleet.services.iter().enumerate() {
         if service.builtin.is_some() {
             let number = daemon.slots.service(index);
-            builtins.start(&daemon.fleet, &daemon.site, index, number, None);
+            let adopted = taken_over.as_mut().and_then(|taken| taken.process_of(&service.name));
+            builtins.start(&daemon.fleet, &daemon.site, index, number, None, adopted);
         }
     }
     let mut around = Around::new(addresses, builtins, (glass, meter, gate), from_rpki);
     around.deaths = daemon.watch_deaths();
-    daemon.steer_on(Trigger::Nothing);
+    match &taken_over {
+        Some(taken) => {
+            let cause = daemon.inherit(taken, sessions);
+            daemon.steer_on(Trigger::Event(cause));
+            handle.finish_taking_over();
+        }
+        None => daemon.steer_on(Trigger::Nothing),
+    }
 
     let notifier = Notifier::of_environment();
     let dead_man = DeadMan::start(handle.clone(), notifier.clone()).map_err(Error::DeadMan)?;
@@ -196,6 +220,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut last_line: Option<String> = None;
 
     let mut look_after_checkers = tokio::time::interval(CHECKERS);
+    let mut upgrade = None;
     let failure = loop {
         let reload_due = daemon.next_reload_due(&around);
         tokio::select! {
@@ -238,6 +263,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 daemon.handle_reading(reading, &mut around).await;
                 notifier.ready(&daemon.in_a_line());
             }
+            Some(tried) = from_program.recv() => {
+                if let Go::Upgrade(by) = daemon.handle_tried(tried) {
+                    upgrade = Some(by);
+                    break None;
+                }
+            }
             death = around::next_death(&mut around.deaths) => daemon.handle_death(death),
             () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
@@ -246,6 +277,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
 
     drop(dead_man);
+    if let Some(by) = upgrade {
+        notifier.upgrading();
+        return Err(daemon.upgrade(&mut around, by).await);
+    }
     notifier.stopping("withdraws, waits, then stops serving");
     if failure.is_none() {
         // Withdraw first, then stop serving; a second signal cuts the waiting short.
@@ -317,6 +352,9 @@ struct Daemon {
     fleet_state: FleetState,
     check_times: CheckTimes,
     check_events: mpsc::Sender<check::Event>,
+    /// The program that an upgrade executes.
+    successor: PathBuf,
+    tried: mpsc::UnboundedSender<Tried>,
     slots: Slots,
     reload: Reload,
     drains: Drains,
@@ -330,7 +368,10 @@ impl Daemon {
         announcer: Announcer,
         origins: OwnOrigins,
         events: EventLog,
-        check_events: mpsc::Sender<check::Event>,
+        (check_events, (successor, tried)): (
+            mpsc::Sender<check::Event>,
+            (PathBuf, mpsc::UnboundedSender<Tried>),
+        ),
         reload: Reload,
     ) -> Self {
         let steer = fleet.steer_at(&site);
@@ -348,6 +389,8 @@ impl Daemon {
             origins,
             check_times: CheckTimes::default(),
             check_events,
+            successor,
+            tried,
             slots: Slots::new(&fleet),
             reload,
             drains: Drains::default(),
@@ -393,6 +436,9 @@ impl Daemon {
                 self.established -= 1;
                 self.events.add("neighbor-down", &name, &why);
                 self.settle(true);
+            }
+            SpeakerEvent::NeighborReset { name, why } => {
+                self.events.warn("neighbor-reset", &name, &why);
             }
             SpeakerEvent::NeighborLimit { name, why } => {
                 self.events.add("neighbor-limit", &name, &why);

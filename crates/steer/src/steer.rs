@@ -14,7 +14,7 @@ use crate::floor::{FleetView, Record};
 use crate::prefix::{Permit, Prefix, Wish, join};
 use crate::service::{Service, Turn};
 use crate::status::{DrainStatus, ReasonKind, Status};
-use crate::{Instant, Manner, Spec, SpecError};
+use crate::{Instant, Manner, Spec, SpecError, Verdict};
 
 /// What one run of a check found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -306,6 +306,18 @@ impl Steer {
     /// If there is no such service.
     pub fn handle_back(&mut self, now: Instant, service: usize) {
         self.services[service].gone = None;
+        self.judge(now, service);
+    }
+
+    /// The service was up when this daemon gave way to this program of it, a moment ago: it is up
+    /// until a check of it has failed as often as its threshold says.
+    ///
+    /// # Panics
+    /// If there is no such service.
+    pub fn handle_inherited(&mut self, now: Instant, service: usize) {
+        for tally in &mut self.services[service].tallies {
+            tally.excused = tally.verdict == Verdict::Unproven;
+        }
         self.judge(now, service);
     }
 

@@ -32,6 +32,9 @@ pub(crate) struct RunArguments {
     /// else /var/lib/anycast; if not root, $XDG_STATE_HOME/anycast].
     #[arg(long, value_name = "PATH", env = "ANYCAST_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// The descriptor with what the program before has left: see `anycast upgrade`.
+    #[arg(long, value_name = "DESCRIPTOR", hide = true)]
+    pub(crate) take_over: Option<i32>,
     /// Start drained: announce nothing until `anycast undrain`.
     #[arg(long)]
     pub(crate) drained: bool,

@@ -35,6 +35,7 @@ impl Daemon {
             // The daemon is stopping.
             Question::Reload(..)
             | Question::ReloadStatus(_)
+            | Question::Upgrade(..)
             | Question::Confirm(..)
             | Question::RollBack(..) => {}
             Question::Note { kind, subject, detail, by, noted } => {
