@@ -141,8 +141,10 @@ async fn run(
         tokio::join!(read, write)
     });
     let taker = tokio::select! {
-        ((), ()) = &mut both => return,
+        // In this order: who takes the socket ends both directions too.
+        biased;
         ended = ending => ended.ok(),
+        ((), ()) = &mut both => return,
     };
     // A peer that takes nothing, or never closes, must not keep this for ever.
     let all_is_said = tokio::select! {
