@@ -190,7 +190,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut daemon = Daemon::new(fleet, site, announcer, origins, events, inputs, reload);
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
     // Before anything can be announced.
-    daemon.take_up_drains(&folder, options.drained);
+    daemon.take_up_drains(&folder, options.drained, taken_over.as_ref());
     daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
     let mut builtins = Builtins::new(options.program, builtin_events);
@@ -416,7 +416,8 @@ impl Daemon {
     }
 
     fn handle_fleet_state(&mut self, event: fleet_state::Event) {
-        self.fleet_state.handle(self.now(), event);
+        let now = self.now();
+        self.fleet_state.handle(now, event, &mut self.events);
         self.settle(false);
     }
 

@@ -37,6 +37,8 @@ pub struct TakenOver {
     /// Descriptors of the speaker's sessions, in their order.
     pub(crate) sockets: Vec<RawFd>,
     pub(crate) services: Vec<HandedService>,
+    /// Whether the site is drained.
+    pub(crate) drained: bool,
     /// Prepends that an operator has added, by neighbor.
     pub(crate) prepends: BTreeMap<String, u8>,
 }

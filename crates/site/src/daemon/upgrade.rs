@@ -116,6 +116,7 @@ impl Daemon {
             let up = |it: &anycast_steer::ServiceStatus| it.verdict == anycast_steer::Verdict::Up;
             status.services.iter().map(up).collect()
         };
+        let drained = self.drains.get(&anycast_steer::Target::Site).is_some();
         let mut processes = around.builtins.hand_over().await;
         let services = self.fleet.services.iter().enumerate().map(|(index, service)| {
             let process = processes.remove(&self.slots.service(index));
@@ -136,6 +137,7 @@ impl Daemon {
             speaker,
             services,
             prepends,
+            drained,
             by: by.name().map(str::to_owned),
             ..TakenOver::default()
         };
