@@ -189,7 +189,8 @@ fn run(config: Config) -> Result<(), Failure> {
                     SpeakerEvent::NeighborUp { name } => println!("up {name}"),
                     SpeakerEvent::NeighborDown { name, why } => println!("down {name}: {why}"),
                     SpeakerEvent::NeighborUnreachable { .. }
-                    | SpeakerEvent::NeighborLimit { .. } => {}
+                    | SpeakerEvent::NeighborLimit { .. }
+                    | SpeakerEvent::NeighborReset { .. } => {}
                 }
             }
         });

@@ -16,6 +16,7 @@ mod reload;
 mod run;
 mod show;
 mod table;
+mod upgrade;
 mod whoami;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Confirm(arguments) => reload::confirm(&arguments.target),
         Command::Rollback(arguments) => reload::rollback(&arguments.target),
+        Command::Upgrade(arguments) => upgrade::upgrade(&arguments),
+        Command::HandoverVersion => Ok(upgrade::version()),
         Command::Show(arguments) => show::show(&arguments),
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anycast_site::daemon::{self, Options};
+use anycast_site::handover::TakenOver;
 
 use crate::check::read_fleet;
 use crate::cli::RunArguments;
@@ -13,6 +14,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
     // This very file, even if another has taken its name since: built-in services match the daemon.
     let program = "/proc/self/exe".into();
+    let taken_over = match arguments.take_over {
+        Some(descriptor) => Some(TakenOver::read(descriptor).map_err(|error| {
+            format!("--take-over {descriptor}: the program before has left nothing there: {error}")
+        })?),
+        None => None,
+    };
+    // The name, whatever file has it by then.
+    let successor = std::env::current_exe()
+        .map_err(|error| format!("cannot find the file of this program: {error}"))?;
     // However the working directory changes, and in messages to whoever is elsewhere.
     let file = std::path::absolute(&arguments.fleet)
         .map_err(|error| format!("cannot find {}: {error}", arguments.fleet.display()))?;
@@ -24,6 +34,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
         state_dir: arguments.state_dir.clone(),
         drained: arguments.drained,
         program,
+        successor,
+        taken_over,
     };
     runtime()?.block_on(daemon::run(options)).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)

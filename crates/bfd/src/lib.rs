@@ -20,5 +20,5 @@ pub mod udp;
 
 pub use iana::{AuthenticationType, Diagnostic, State};
 pub use packet::{Control, Exchange, Interval, PacketError};
-pub use session::{Config, Counters, Event, Refused, Remote, Session, Status};
+pub use session::{Carried, Config, Counters, Event, Refused, Remote, Session, Status};
 pub use time::Instant;

@@ -21,6 +21,7 @@
 
 mod jitter;
 mod poll;
+mod resume;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,8 @@ use crate::udp::{MULTIHOP_PORT, SINGLE_HOP_PORT};
 
 use jitter::{Jitter, shortest};
 use poll::Poll;
+
+pub use resume::Carried;
 
 /// The least Desired Min TX Interval of a session that is not Up (RFC 5880 §6.8.3).
 pub const SLOW_INTERVAL: Duration = Duration::from_secs(1);

@@ -422,6 +422,13 @@ impl Rib {
         update
     }
 
+    /// Whether a peer that is up knows of all that there is for it.
+    #[must_use]
+    pub fn is_settled(&self, id: PeerId) -> bool {
+        let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
+        session.is_some_and(|session| session.is_settled(id, &self.groups, self.table.end()))
+    }
+
     fn next_update(&mut self, id: PeerId, session: &mut Session) -> Option<Arc<Packed>> {
         let peer = self.peers.get(&id)?;
         let up = Arc::clone(&session.up);

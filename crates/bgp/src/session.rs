@@ -32,6 +32,7 @@ mod messages;
 mod negotiation;
 mod opening;
 mod reason;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -49,6 +50,7 @@ use crate::time::Instant;
 use crate::{Asn, Family, Role};
 
 pub use reason::DownReason;
+pub use resume::{Carried, ResumeError};
 
 use messages::next_message;
 use opening::{Dial, Opening, Phase};

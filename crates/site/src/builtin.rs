@@ -2,14 +2,20 @@
 //! nothing else along; starts them again.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anycast_fleet::{Builtin, Fleet, Service, Site};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::process::PidfdFlags;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The first wait before a dead service is started again; doubled up to [`MAX_RESTART_WAIT`].
 const RESTART_WAIT: Duration = Duration::from_secs(1);
@@ -55,16 +61,54 @@ pub(crate) fn arguments(fleet: &Fleet, site: &Site, service: &Service) -> Vec<Os
     arguments
 }
 
-/// Keeps the child of the service of this number running until `stop` says so; reports to
-/// `events`.
+/// What becomes of a service's process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wish {
+    /// It runs, and is started again when it has ended.
+    Run,
+    /// It ends.
+    End,
+    /// It runs on, and belongs to the program that takes this one's place.
+    HandOver,
+}
+
+/// A process that was started by a program before this one in the same process, so that it is a
+/// child of ours.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) pid: i32,
+    /// Its standard input, whose closing ends it.
+    pub(crate) lifeline: OwnedFd,
+}
+
+/// Keeps the child of the service of this number running until `wish` says otherwise; reports to
+/// `events`. `adopted`: one that runs already. If it is handed over, it goes to `given`.
 pub(crate) async fn keep(
-    program: PathBuf,
-    arguments: Vec<OsString>,
+    (program, arguments): (PathBuf, Vec<OsString>),
     service: usize,
     events: mpsc::Sender<BuiltinEvent>,
-    mut stop: watch::Receiver<bool>,
+    mut wish: watch::Receiver<Wish>,
+    adopted: Option<Adopted>,
+    given: oneshot::Sender<Adopted>,
 ) {
     let mut wait = RESTART_WAIT;
+    if let Some(adopted) = adopted {
+        let pid = u32::try_from(adopted.pid).unwrap_or_default();
+        let _ = events.send(BuiltinEvent::Ready { service, pid }).await;
+        let why = tokio::select! {
+            why = adopted.ends() => why,
+            wish = other_than_run(&mut wish) => {
+                match wish {
+                    Wish::HandOver => drop(given.send(adopted)),
+                    Wish::Run | Wish::End => adopted.end().await,
+                }
+                return;
+            }
+        };
+        if events.send(BuiltinEvent::Gone { service, why }).await.is_err() {
+            return;
+        }
+    }
     loop {
         let started = tokio::time::Instant::now();
         let spawned = Command::new(&program)
@@ -75,10 +119,25 @@ pub(crate) async fn keep(
             .kill_on_drop(true)
             .spawn();
         let why = match spawned {
-            Ok(child) => tokio::select! {
-                why = watch_child(child, service, &events) => why,
-                _ = stop.wait_for(|stop| *stop) => return,
-            },
+            Ok(mut child) => {
+                // Held until the child is gone: its closing would end the child.
+                let lifeline = child.stdin.take();
+                let mut is_ready = false;
+                tokio::select! {
+                    why = watch_child(&mut child, &mut is_ready, service, &events) => why,
+                    wish = other_than_run(&mut wish) => {
+                        if wish == Wish::HandOver && is_ready
+                            && let Some(Ok(lifeline)) = lifeline.map(ChildStdin::into_owned_fd)
+                            && let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok())
+                        {
+                            // It is not killed with its handle.
+                            std::mem::forget(child);
+                            let _ = given.send(Adopted { pid, lifeline });
+                        }
+                        return;
+                    }
+                }
+            }
             Err(error) => format!("cannot be started: {error}"),
         };
         if events.send(BuiltinEvent::Gone { service, why }).await.is_err() {
@@ -89,20 +148,53 @@ pub(crate) async fn keep(
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = other_than_run(&mut wish) => return,
         }
         wait = (wait * 2).min(MAX_RESTART_WAIT);
     }
 }
 
+/// The wish, once it is another.
+async fn other_than_run(wish: &mut watch::Receiver<Wish>) -> Wish {
+    wish.wait_for(|wish| *wish != Wish::Run).await.map_or(Wish::End, |wish| *wish)
+}
+
+impl Adopted {
+    /// Waits for its end; how it ended, in words.
+    async fn ends(&self) -> String {
+        let pid = rustix::process::Pid::from_raw(self.pid);
+        let opened = pid.ok_or(io::ErrorKind::NotFound.into()).and_then(|pid| {
+            let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+            crate::check::sys::readable(process)
+        });
+        match opened {
+            Ok(process) => drop(process.readable().await),
+            Err(error) => return format!("its process cannot be watched: {error}"),
+        }
+        match waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => format!("its process ended with exit code {code}"),
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                format!("its process was killed by signal {}", signal as i32)
+            }
+            _ => "its process ended".to_owned(),
+        }
+    }
+
+    /// Ends it and waits for that.
+    async fn end(self) {
+        // It is a child that nobody has waited for, so the number is its own still.
+        let _ = nix::sys::signal::kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        self.ends().await;
+    }
+}
+
 /// Waits for the child's end; tells when it is ready.
 async fn watch_child(
-    mut child: Child,
+    child: &mut Child,
+    is_ready: &mut bool,
     service: usize,
     events: &mpsc::Sender<BuiltinEvent>,
 ) -> String {
-    // Held until the child is gone: its closing would end the child.
-    let _stdin = child.stdin.take();
     let pid = child.id().unwrap_or_default();
     let output = child.stdout.take();
     let ready = async {
@@ -110,6 +202,7 @@ async fn watch_child(
         let mut lines = BufReader::new(output).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             if line == READY {
+                *is_ready = true;
                 let _ = events.send(BuiltinEvent::Ready { service, pid }).await;
             }
         }

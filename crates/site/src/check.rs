@@ -25,7 +25,7 @@ mod icmp;
 mod inotify;
 pub mod process;
 mod runner;
-mod sys;
+pub(crate) mod sys;
 pub mod tls;
 mod udp;
 pub mod unit;

@@ -38,6 +38,7 @@ use crate::status::{
     ClearOrder, DrainOrder, DrainRow, NeighborInFile, PrependOrder, ServicesReport, SiteRow,
     UndrainOrder,
 };
+use crate::upgrade::{UpgradeOrder, UpgradeReport};
 
 /// So many may follow the events at a time.
 const STREAMS: usize = 32;
@@ -66,6 +67,7 @@ pub(crate) enum Question {
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
     Metrics(oneshot::Sender<SiteMetrics>),
     Overview(oneshot::Sender<Box<overview_of::Look>>),
+    Upgrade(UpgradeOrder, Caller, oneshot::Sender<Result<UpgradeReport, String>>),
     /// Something that an operator did: an event.
     Note {
         kind: &'static str,
@@ -172,6 +174,7 @@ pub(crate) fn router(questions: mpsc::Sender<Question>, speaker: Handle) -> Rout
         .route("/v1/reload", get(reload::status).post(reload::reload))
         .route("/v1/reload/confirm", post(reload::confirm))
         .route("/v1/reload/rollback", post(reload::roll_back))
+        .route("/v1/upgrade", post(upgrade))
         .route("/v1/openapi.json", get(openapi::description))
         .with_state(api)
 }
@@ -223,6 +226,18 @@ async fn prepend(
     match api.ask(|sender| Question::Prepend(order, caller, sender)).await {
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(words)) => (StatusCode::BAD_REQUEST, words).into_response(),
+        None => json::<()>(None),
+    }
+}
+
+async fn upgrade(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(order): Json<UpgradeOrder>,
+) -> Response {
+    match api.ask(|sender| Question::Upgrade(order, caller, sender)).await {
+        Some(Ok(report)) => Json(report).into_response(),
+        Some(Err(words)) => (StatusCode::CONFLICT, words).into_response(),
         None => json::<()>(None),
     }
 }

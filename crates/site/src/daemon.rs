@@ -5,28 +5,35 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `answers` | what the control socket asks |
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
+//! | `checks` | what is seen of services |
 //! | `drains` | what operators drain |
+//! | `look` | how the site is |
 //! | `meters` | traffic and loads, once a second |
 //! | `reload` | the fleet file read again |
 //! | `slots` | numbers of services and checks that outlive a reload |
+//! | `upgrade` | another program in this one's place |
 
+mod answers;
 mod around;
+mod checks;
 mod drains;
+mod look;
 mod meters;
 mod reload;
 mod slots;
+mod upgrade;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anycast_bgp::IpNet;
-use anycast_fleet::{Builtin, Fleet, Relation, Site};
+use anycast_fleet::{Fleet, Site};
 use anycast_speaker::{BindError, Speaker, SpeakerEvent};
-use anycast_steer::{Action, Change, Instant, Outcome, Steer, Target, Verdict};
+use anycast_steer::{Action, Change, Instant, Outcome, Steer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -35,27 +42,23 @@ use self::reload::{Reload, Revision};
 use crate::address;
 use crate::announce::Announcer;
 use crate::api::{self, Gate, Plan};
-use crate::builtin::BuiltinEvent;
-use crate::check::{self, Runner, RunnerHandle};
-use crate::control::{self, Caller, Question};
+use crate::check::{self, RunnerHandle};
+use crate::control;
 use crate::dead_man::{BEAT, DeadMan};
 use crate::disabled::Disabled;
 use crate::drain::Drains;
-use crate::events::{EventLog, Happening};
+use crate::events::EventLog;
 use crate::fleet_state::{self, FleetState, Settled};
-use crate::metrics::{CheckTimes, SiteMetrics};
+use crate::handover::TakenOver;
+use crate::metrics::CheckTimes;
 use crate::notify::Notifier;
-use crate::overview;
 use crate::rpki::OwnOrigins;
 use crate::state;
-use crate::status::{
-    CheckRow, NeighborInFile, PrefixRow, PrependOrder, ServiceRow, ServicesReport, SiteRow,
-};
 use crate::steering;
 use crate::translate;
-use crate::watch::{self as deaths, Deaths};
 use around::{Addresses, Around, Builtins, Server};
 use slots::Slots;
+use upgrade::{Go, Tried};
 
 /// How long the speaker may take at the end: a second for the NOTIFICATIONs, and what the kernel
 /// takes to remove a full table.
@@ -64,7 +67,7 @@ const GOODBYE: Duration = Duration::from_secs(30);
 const CHECKERS: Duration = Duration::from_secs(1);
 
 /// What the daemon is started with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// The fleet.
     pub fleet: Fleet,
@@ -80,6 +83,10 @@ pub struct Options {
     pub drained: bool,
     /// This program, to run built-in services with.
     pub program: PathBuf,
+    /// The file that is executed by an upgrade.
+    pub successor: PathBuf,
+    /// What the program before this one has left, if this is one.
+    pub taken_over: Option<TakenOver>,
 }
 
 /// Why the daemon could not start.
@@ -110,6 +117,8 @@ pub enum Error {
     DeadMan(io::Error),
     #[error("the BGP speaker has ended by itself: {0}")]
     Speaker(String),
+    #[error("cannot execute {program} in this process: {source}; all sessions have ended")]
+    Upgrade { program: PathBuf, source: io::Error },
 }
 
 /// Runs a site until SIGTERM or SIGINT: then withdraws, waits, and stops serving.
@@ -143,7 +152,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let config = translate::speaker_config(&fleet, &site)?;
     let revision = Revision::new(&fleet, &config.neighbors);
-    let mut speaker = Speaker::bind(config, Some(speaker_events)).await?;
+    let mut taken_over = options.taken_over;
+    let handed = taken_over.as_mut().map(|taken| std::mem::take(&mut taken.speaker));
+    let sessions = handed.as_ref().map_or(0, |handed| handed.sessions.len());
+    let mut speaker = Speaker::take_over(config, Some(speaker_events), handed).await?;
     let asked = options.state_dir.as_deref();
     let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
     let (disabled, unread) = Disabled::open(&folder, |name| site.neighbor(name).is_some());
@@ -177,23 +189,34 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (check_events, mut from_checks) = mpsc::channel(256);
     let (reload, mut from_file) = Reload::new(options.file, revision);
     let announcer = Announcer::new(handle.clone());
-    let mut daemon = Daemon::new(fleet, site, announcer, origins, events, check_events, reload);
+    let (tried, mut from_program) = mpsc::unbounded_channel();
+    let succession = (options.successor, tried);
+    let inputs = (check_events, succession);
+    let mut daemon = Daemon::new(fleet, site, announcer, origins, events, inputs, reload);
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
     daemon.take_up_disabled(disabled, unread.as_deref());
     // Before anything can be announced.
-    daemon.take_up_drains(&folder, options.drained);
+    daemon.take_up_drains(&folder, options.drained, taken_over.as_ref());
     daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
     let mut builtins = Builtins::new(options.program, builtin_events);
     for (index, service) in daemon.fleet.services.iter().enumerate() {
         if service.builtin.is_some() {
             let number = daemon.slots.service(index);
-            builtins.start(&daemon.fleet, &daemon.site, index, number, None);
+            let adopted = taken_over.as_mut().and_then(|taken| taken.process_of(&service.name));
+            builtins.start(&daemon.fleet, &daemon.site, index, number, None, adopted);
         }
     }
     let mut around = Around::new(addresses, builtins, (glass, meter, gate), from_rpki);
     around.deaths = daemon.watch_deaths();
-    daemon.steer_on(Trigger::Nothing);
+    match &taken_over {
+        Some(taken) => {
+            let cause = daemon.inherit(taken, sessions);
+            daemon.steer_on(Trigger::Event(cause));
+            handle.finish_taking_over();
+        }
+        None => daemon.steer_on(Trigger::Nothing),
+    }
 
     let notifier = Notifier::of_environment();
     let dead_man = DeadMan::start(handle.clone(), notifier.clone()).map_err(Error::DeadMan)?;
@@ -203,6 +226,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut last_line: Option<String> = None;
 
     let mut look_after_checkers = tokio::time::interval(CHECKERS);
+    let mut upgrade = None;
     let failure = loop {
         let reload_due = daemon.next_reload_due(&around);
         tokio::select! {
@@ -245,6 +269,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 daemon.handle_reading(reading, &mut around).await;
                 notifier.ready(&daemon.in_a_line());
             }
+            Some(tried) = from_program.recv() => {
+                if let Go::Upgrade(by) = daemon.handle_tried(tried) {
+                    upgrade = Some(by);
+                    break None;
+                }
+            }
             death = around::next_death(&mut around.deaths) => daemon.handle_death(death),
             () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
@@ -253,6 +283,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
 
     drop(dead_man);
+    if let Some(by) = upgrade {
+        notifier.upgrading();
+        return Err(daemon.upgrade(&mut around, by).await);
+    }
     notifier.stopping("withdraws, waits, then stops serving");
     if failure.is_none() {
         // Withdraw first, then stop serving; a second signal cuts the waiting short.
@@ -324,6 +358,9 @@ struct Daemon {
     fleet_state: FleetState,
     check_times: CheckTimes,
     check_events: mpsc::Sender<check::Event>,
+    /// The program that an upgrade executes.
+    successor: PathBuf,
+    tried: mpsc::UnboundedSender<Tried>,
     slots: Slots,
     reload: Reload,
     drains: Drains,
@@ -338,7 +375,10 @@ impl Daemon {
         announcer: Announcer,
         origins: OwnOrigins,
         events: EventLog,
-        check_events: mpsc::Sender<check::Event>,
+        (check_events, (successor, tried)): (
+            mpsc::Sender<check::Event>,
+            (PathBuf, mpsc::UnboundedSender<Tried>),
+        ),
         reload: Reload,
     ) -> Self {
         let steer = fleet.steer_at(&site);
@@ -356,6 +396,8 @@ impl Daemon {
             origins,
             check_times: CheckTimes::default(),
             check_events,
+            successor,
+            tried,
             slots: Slots::new(&fleet),
             reload,
             drains: Drains::default(),
@@ -382,146 +424,14 @@ impl Daemon {
     }
 
     fn handle_fleet_state(&mut self, event: fleet_state::Event) {
-        self.fleet_state.handle(self.now(), event);
+        let now = self.now();
+        self.fleet_state.handle(now, event, &mut self.events);
         self.settle(false);
     }
 
     fn handle_timeout(&mut self) {
         self.steer.handle_timeout(self.now());
         self.steer_on(Trigger::Nothing);
-    }
-
-    /// Starts the checks of services that others serve; a built-in's start when it is ready.
-    fn start_checks(&mut self) {
-        for index in 0..self.fleet.services.len() {
-            if self.fleet.services[index].builtin.is_none() {
-                self.start_checks_of(index);
-            }
-        }
-    }
-
-    fn start_checks_of(&mut self, index: usize) {
-        for number in 0..self.fleet.services[index].checks.len() {
-            self.start_check(index, number);
-        }
-    }
-
-    fn start_check(&mut self, index: usize, number: usize) {
-        let service = &self.fleet.services[index];
-        let check = &service.checks[number];
-        let runner = Runner {
-            service: self.slots.service(index),
-            check: self.slots.check(index, number),
-            probe: translate::check(service, check),
-            interval: check.interval,
-            jitter: check.jitter,
-            rise: check.thresholds.rise,
-            fall: check.thresholds.fall,
-        };
-        self.runners.insert((index, number), runner.spawn(self.check_events.clone()));
-    }
-
-    /// If a checker dies, the announcement dies with it; another one may prove the service anew.
-    fn replace_dead_checkers(&mut self) {
-        let dead = self.runners.iter().filter(|(_, runner)| runner.is_dead());
-        let services: BTreeSet<usize> = dead.map(|((service, _), _)| *service).collect();
-        for service in services {
-            let why = "its checker has died".to_owned();
-            let name = &self.fleet.services[service].name;
-            let died = self.events.warn("checker-died", name, "");
-            self.steer.handle_gone(self.now(), service, why);
-            self.steer_on(Trigger::Event(died));
-            self.start_checks_of(service);
-        }
-    }
-
-    fn poke(&self, service: usize) {
-        for ((of, _), runner) in &self.runners {
-            if *of == service {
-                runner.poke();
-            }
-        }
-    }
-
-    fn watch_deaths(&mut self) -> Option<Deaths> {
-        let watched = self.fleet.services.iter().flat_map(translate::sockets).collect();
-        match Deaths::open(watched) {
-            Ok(deaths) => Some(deaths),
-            Err(error) => {
-                let words = format!("{error}; a dead service is seen at its next check only");
-                self.events.add("watch-unavailable", "sockets", &words);
-                None
-            }
-        }
-    }
-
-    fn handle_check(&mut self, event: check::Event) {
-        // One that a reload ended may have had its outcome on the way.
-        let Some((service, check)) = self.slots.check_of(event.check) else { return };
-        let ours = self.fleet.services[service].builtin.is_some();
-        if ours && !self.pids.contains_key(&service) {
-            // Seen before its process died, told after.
-            return;
-        }
-        self.check_times.add(service, check, event.outcome.is_ok(), event.took);
-        let reading = event.reading;
-        let outcome = match event.outcome {
-            Ok(()) => Outcome::Pass,
-            Err(failure) => Outcome::Fail(failure.to_string()),
-        };
-        let trigger = Trigger::Check { service, check, outcome: outcome.clone() };
-        self.steer.handle_result(self.now(), service, check, outcome);
-        self.steer_on(trigger);
-        if let Some(reading) = reading {
-            self.handle_printed(service, check, reading);
-        }
-    }
-
-    fn handle_builtin(&mut self, event: BuiltinEvent) {
-        let (BuiltinEvent::Ready { service, .. } | BuiltinEvent::Gone { service, .. }) = &event;
-        // One that a reload ends serves on for a while.
-        let Some(service) = self.slots.service_of(*service) else { return };
-        let trigger = match event {
-            BuiltinEvent::Ready { pid, .. } => {
-                self.pids.insert(service, pid);
-                let name = self.fleet.services[service].name.clone();
-                let started = self.events.add("service-started", &name, &format!("process {pid}"));
-                self.steer.handle_back(self.now(), service);
-                if self.runners.keys().any(|(of, _)| *of == service) {
-                    self.poke(service);
-                } else {
-                    self.start_checks_of(service);
-                }
-                started
-            }
-            BuiltinEvent::Gone { why, .. } => {
-                self.pids.remove(&service);
-                let name = &self.fleet.services[service].name;
-                let ended = self.events.add("service-ended", name, &why);
-                self.steer.handle_gone(self.now(), service, why);
-                ended
-            }
-        };
-        self.steer_on(Trigger::Event(trigger));
-    }
-
-    fn handle_death(&mut self, event: deaths::Event) {
-        match event {
-            deaths::Event::Death(death) => {
-                for (index, service) in self.fleet.services.iter().enumerate() {
-                    let concerned =
-                        translate::sockets(service).iter().any(|socket| death.serves(socket));
-                    if concerned {
-                        self.poke(index);
-                    }
-                }
-            }
-            deaths::Event::Overrun => {
-                for runner in self.runners.values() {
-                    runner.poke();
-                }
-            }
-        }
     }
 
     fn handle_speaker(&mut self, event: SpeakerEvent) {
@@ -535,6 +445,9 @@ impl Daemon {
                 self.established -= 1;
                 self.events.add("neighbor-down", &name, &why);
                 self.settle(true);
+            }
+            SpeakerEvent::NeighborReset { name, why } => {
+                self.events.warn("neighbor-reset", &name, &why);
             }
             SpeakerEvent::NeighborLimit { name, why } => {
                 self.events.add("neighbor-limit", &name, &why);
@@ -632,47 +545,6 @@ impl Daemon {
         self.steer_on(Trigger::Event(stop));
     }
 
-    fn answer(&mut self, question: Question) {
-        // Whoever asked may have gone.
-        match question {
-            Question::Sites(sender) => drop(sender.send(self.sites())),
-            Question::Services(sender) => drop(sender.send(self.services())),
-            Question::Metrics(sender) => drop(sender.send(self.metrics())),
-            Question::Overview(sender) => drop(sender.send(Box::new(self.overview()))),
-            Question::Rpki(sender) => {
-                drop(sender.send(self.origins.look(&self.announcer.announced())));
-            }
-            Question::Events(after, sender) => drop(sender.send(self.events.after(after))),
-            Question::WatchEvents(sender) => drop(sender.send(self.events.watch())),
-            Question::Prepend(order, caller, sender) => {
-                drop(sender.send(self.prepend(&order, &caller)));
-            }
-            Question::Drains(sender) => drop(sender.send(self.drain_rows())),
-            Question::Drain(order, caller, sender) => {
-                drop(sender.send(self.drain(&order, &caller)));
-            }
-            Question::Undrain(order, caller, sender) => {
-                drop(sender.send(self.undrain(&order, &caller)));
-            }
-            Question::ClearDamping(order, caller, sender) => {
-                drop(sender.send(self.clear_damping(&order, &caller)));
-            }
-            Question::NeighborsInFile(sender) => drop(sender.send(self.neighbors_in_file())),
-            // The daemon is stopping.
-            Question::Reload(..)
-            | Question::ReloadStatus(_)
-            | Question::Confirm(..)
-            | Question::RollBack(..) => {}
-            Question::Note { kind, subject, detail, by, noted } => {
-                let (subject, detail, by) = (&*subject, &*detail, by.name());
-                let what = Happening { kind, subject, detail, by, ..Happening::default() };
-                self.events.record(what);
-                self.keep_disabled(kind, subject, detail);
-                let _ = noted.send(());
-            }
-        }
-    }
-
     /// Says which neighbors an operator has disabled before the start.
     fn take_up_disabled(&mut self, disabled: Disabled, unread: Option<&str>) {
         if let Some(why) = unread {
@@ -697,169 +569,5 @@ impl Daemon {
             let words = format!("{error}; a restart of the daemon forgets the order");
             self.events.warn("disabled-not-kept", neighbor, &words);
         }
-    }
-
-    /// How the site is, for `systemctl status`.
-    fn in_a_line(&self) -> String {
-        let (up, of) = (self.established, self.site.neighbors.len());
-        let (announced, all) = (self.announcer.announced().len(), self.fleet.prefixes.len());
-        let warning = self.reload.status().warning();
-        let warning = warning.map(|words| format!("; {words}")).unwrap_or_default();
-        format!("{up} of {of} sessions, {announced} of {all} prefixes announced{warning}")
-    }
-
-    fn overview(&self) -> overview::Look {
-        let others = self.fleet.sites.iter().map(|site| site.name.clone());
-        overview::Look {
-            site: self.metrics(),
-            others: others.filter(|name| *name != self.site.name).collect(),
-            fleet_state: self.fleet_state.look(self.now()),
-            floors: steering::floors(&self.fleet),
-            in_file: self.neighbors_in_file(),
-            events: self.events.list(),
-            warning: self.reload.status().warning(),
-        }
-    }
-
-    fn metrics(&self) -> SiteMetrics {
-        SiteMetrics {
-            fleet: self.fleet.name.clone(),
-            site: self.site.name.clone(),
-            city: self.site.city.clone(),
-            asn: self.site.asn,
-            is_running: self.state == "running",
-            uptime: self.started.elapsed(),
-            services: self.services(),
-            checks: self.check_times.clone(),
-            prefixes: self.fleet.prefixes.iter().map(|prefix| prefix.prefix).collect(),
-            rpki: self.origins.look(&self.announcer.announced()),
-            steering: self.steer.status(self.now()),
-            now: self.now(),
-            events: self.events.counts().clone(),
-            last_event: *self.events.watch().borrow(),
-            unwritten_events: self.events.unwritten(),
-        }
-    }
-
-    fn sites(&self) -> Vec<SiteRow> {
-        let row = |site: &Site| {
-            let this = site.name == self.site.name;
-            SiteRow {
-                name: site.name.clone(),
-                city: site.city.clone(),
-                asn: site.asn,
-                neighbors: site.neighbors.len(),
-                this,
-                state: this.then(|| self.state.to_owned()),
-                drain: this.then(|| self.drain_stage(|it| *it == Target::Site)).flatten(),
-                announced: this
-                    .then(|| self.announcer.announced().iter().map(IpNet::to_string).collect()),
-                established: this.then_some(self.established),
-                uptime_seconds: this.then(|| self.started.elapsed().as_secs_f64()),
-                warning: self.reload.status().warning().filter(|_| this),
-            }
-        };
-        self.fleet.sites.iter().map(row).collect()
-    }
-
-    fn services(&self) -> ServicesReport {
-        let now = self.now();
-        let status = self.steer.status(now);
-        let services = status.services.into_iter().enumerate().map(|(index, service)| {
-            let spec = &self.fleet.services[index];
-            let checks = service.checks.into_iter().map(|check| CheckRow {
-                name: check.name,
-                state: words(check.verdict).to_owned(),
-                passes: check.passes,
-                fails: check.fails,
-                last_failure: check.last_failure,
-            });
-            ServiceRow {
-                name: service.name,
-                addresses: spec.addresses.clone(),
-                served_by: match spec.builtin {
-                    Some(Builtin::Whoami { .. }) => "whoami".to_owned(),
-                    None => "external".to_owned(),
-                },
-                pid: self.pids.get(&index).copied(),
-                state: words(service.verdict).to_owned(),
-                since_seconds: (now - service.since).as_secs_f64(),
-                drain: self
-                    .drain_stage(|it| matches!(it, Target::Service(name) if *name == spec.name)),
-                why: service.why,
-                checks: checks.collect(),
-            }
-        });
-        let prefixes = status.prefixes.into_iter().map(|prefix| PrefixRow {
-            prefix: prefix.prefix.to_string(),
-            services: prefix.services,
-            require: prefix.require.to_string(),
-            announced: self.announcer.announces(&prefix.prefix),
-            since_seconds: (now - prefix.since).as_secs_f64(),
-            why: prefix.why,
-            rpki: self.origins.state_of(&prefix.prefix),
-        });
-        ServicesReport {
-            services: services.collect(),
-            prefixes: prefixes.collect(),
-            sessions_up: self.established,
-        }
-    }
-
-    fn neighbors_in_file(&self) -> HashMap<String, NeighborInFile> {
-        let row = |neighbor: &anycast_fleet::Neighbor| {
-            let more = self.announcer.prepends(&neighbor.name);
-            let file = NeighborInFile {
-                relation: neighbor.relation.map(|relation| {
-                    let word = match relation {
-                        Relation::Customer => "customer",
-                        Relation::Peer => "peer",
-                        Relation::Provider => "provider",
-                    };
-                    word.to_owned()
-                }),
-                import: neighbor.import.to_string(),
-                export: neighbor.export.to_string(),
-                prepend: neighbor.prepend.saturating_add(more),
-                drain: self.drain_stage(|it| match it {
-                    Target::Site => true,
-                    Target::Neighbor(name) => *name == neighbor.name,
-                    Target::Service(_) => false,
-                }),
-            };
-            (neighbor.name.clone(), file)
-        };
-        self.site.neighbors.iter().map(row).collect()
-    }
-
-    fn prepend(&mut self, order: &PrependOrder, caller: &Caller) -> Result<(), String> {
-        if let Some(name) = &order.neighbor
-            && self.site.neighbor(name).is_none()
-        {
-            let known: Vec<&str> = self.site.neighbors.iter().map(|n| n.name.as_str()).collect();
-            return Err(format!("no neighbor is called {name}; there are {}", known.join(", ")));
-        }
-        for (index, neighbor) in self.site.neighbors.iter().enumerate() {
-            if order.neighbor.as_ref().is_none_or(|name| *name == neighbor.name) {
-                self.announcer.prepend(&self.fleet, &self.site, index, order.count);
-                let detail = format!("{} more than the file says", order.count);
-                self.events.record(Happening {
-                    kind: "prepend",
-                    subject: &neighbor.name,
-                    detail: &detail,
-                    by: caller.name(),
-                    ..Happening::default()
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Unproven => "unproven",
-        Verdict::Up => "up",
-        Verdict::Down => "down",
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Event {
     Disconnected(String),
     /// What became of a write.
     Written(u64, Result<Revision, WriteError>),
+    /// Another daemon says that it is this site.
+    Twin(String),
     /// Time has passed.
     Due,
 }
@@ -127,7 +129,7 @@ impl FleetState {
     }
 
     /// Takes in what [`FleetState::next`] gave.
-    pub(crate) fn handle(&mut self, now: Instant, event: Event) {
+    pub(crate) fn handle(&mut self, now: Instant, event: Event, events: &mut EventLog) {
         let Some(Shared { clerk, why, connection, .. }) = &mut self.0 else { return };
         match event {
             Event::Connecting(number) => {
@@ -141,6 +143,12 @@ impl FleetState {
                 clerk.handle_disconnected(reason);
             }
             Event::Written(number, result) => clerk.handle_written(now, number, result),
+            Event::Twin(who) => {
+                let words = format!(
+                    "another daemon runs as this site: {who}; both take each other's permits, so stop one"
+                );
+                events.warn("site-twice", "fleet-state", &words);
+            }
             Event::Due => clerk.handle_timeout(now),
         }
     }

@@ -15,6 +15,7 @@
 //! | `disabled` | neighbors that operators have disabled, over restarts |
 //! | [`drain`] | drains as operators order them, and over restarts |
 //! | [`events`] | what happened |
+//! | [`handover`] | another program in this one's place |
 //! | [`overview`] | the site on one screen, and why a prefix is as it is |
 //! | [`state`] | where that and more is kept |
 
@@ -38,6 +39,7 @@ pub mod drain;
 pub mod events;
 pub mod fleet_state;
 mod guard;
+pub mod handover;
 mod looking_glass;
 mod metrics;
 mod notify;
@@ -49,5 +51,6 @@ pub mod status;
 mod steering;
 mod traffic;
 mod translate;
+pub mod upgrade;
 pub mod watch;
 pub mod whoami;

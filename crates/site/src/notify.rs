@@ -54,6 +54,11 @@ impl Notifier {
         self.tell("RELOADING=1\nSTATUS=reads the fleet file again");
     }
 
+    /// Another program takes this one's place; its [`ready`](Self::ready) follows.
+    pub(crate) fn upgrading(&self) {
+        self.tell("RELOADING=1\nSTATUS=gives way to another program");
+    }
+
     pub(crate) fn stopping(&self, status: &str) {
         self.tell(&format!("STOPPING=1\nSTATUS={status}"));
     }

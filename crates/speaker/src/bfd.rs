@@ -22,12 +22,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anycast_bfd::time::Instant;
 use anycast_bfd::{Event, Session};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::config::{Bfd, Neighbor, Place};
+use crate::handover::HandedBfd;
 use crate::scope;
 use engine::{Command, Loop, Served};
 use socket::{Receiver, Sender};
@@ -103,10 +105,17 @@ impl Engine {
     pub(crate) fn open<'a>(
         neighbors: impl IntoIterator<Item = (usize, &'a Neighbor)>,
         place: &Arc<dyn Place>,
+        handed: &[HandedBfd],
     ) -> Result<Option<Self>, OpenError> {
         let mut names = Names::default();
+        names.taken.extend(handed.iter().map(|it| it.carried().local_discriminator));
         let sessions = neighbors.into_iter().filter_map(|(peer, neighbor)| {
-            Some(names.serve(peer, neighbor, neighbor.bfd?, place.as_ref()))
+            let bfd = neighbor.bfd?;
+            let same = |it: &&HandedBfd| it.name == neighbor.name && it.address == neighbor.address;
+            Some(match handed.iter().find(same) {
+                Some(handed) => names.go_on(peer, neighbor, bfd, handed, place.as_ref()),
+                None => names.serve(peer, neighbor, bfd, place.as_ref()),
+            })
         });
         let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
         if sessions.is_empty() {
@@ -177,6 +186,20 @@ impl Running {
         self.tell(Command::Remove(peer));
     }
 
+    /// The sessions that are Up as they can go on elsewhere, and whether their neighbors know our
+    /// intervals. `slow_down`: the neighbors are asked for patience first.
+    pub(crate) fn carry(&self, slow_down: bool) -> oneshot::Receiver<(Vec<HandedBfd>, bool)> {
+        let (sender, answer) = oneshot::channel();
+        self.tell(Command::Carry(slow_down, sender));
+        answer
+    }
+
+    /// Lets the thread go on without being told anything more, until the process ends or executes
+    /// another program: so neighbors hear it to the last.
+    pub(crate) fn leave_running(self) {
+        std::mem::forget(self);
+    }
+
     fn tell(&self, command: Command) {
         // A thread that is gone answers nothing, and the asker sees that.
         let _ = self.commands.send(command);
@@ -198,12 +221,12 @@ impl Served {
         peer: usize,
         neighbor: &Neighbor,
         bfd: Bfd,
-        local_discriminator: NonZeroU32,
+        (local_discriminator, handed): (NonZeroU32, Option<&HandedBfd>),
         seed: u64,
         place: &dyn Place,
     ) -> Result<Self, OpenError> {
         let multihop = neighbor.multihop.is_some();
-        let session = Session::new(anycast_bfd::Config {
+        let config = anycast_bfd::Config {
             local_discriminator,
             desired_min_tx: bfd.interval,
             required_min_rx: bfd.interval,
@@ -211,13 +234,19 @@ impl Served {
             passive: false,
             multihop,
             seed,
-        });
+        };
+        let session = match handed {
+            Some(handed) => Session::resume(Instant::START, config, &handed.carried()),
+            None => Session::new(config),
+        };
         let port = session.destination_port();
         let failed =
             |source| OpenError { address: SocketAddr::new(neighbor.address, port), source };
         let interface = scope::of(neighbor, place).map_err(failed)?;
         let to = scope::end(neighbor.address, port, interface);
-        let sender = Sender::open(to, neighbor.local_address, seed, place).map_err(failed)?;
+        let first = handed.map(|handed| handed.source_port);
+        let sender = Sender::open(to, neighbor.local_address, (first, seed), place);
+        let sender = sender.map_err(failed)?;
         let min_ttl = match neighbor.multihop {
             None => Some(anycast_bfd::udp::GTSM_TTL),
             // RFC 5082 §3, if the operator wants it; RFC 5883 §5 does not ask for it.
@@ -250,7 +279,22 @@ impl Names {
         place: &dyn Place,
     ) -> Result<Served, OpenError> {
         let name = self.discriminator();
-        Served::open(peer, neighbor, bfd, name, self.random.hash_one(name), place)
+        let seed = self.random.hash_one(name);
+        Served::open(peer, neighbor, bfd, (name, None), seed, place)
+    }
+
+    /// A session of the speaker before this one.
+    fn go_on(
+        &self,
+        peer: usize,
+        neighbor: &Neighbor,
+        bfd: Bfd,
+        handed: &HandedBfd,
+        place: &dyn Place,
+    ) -> Result<Served, OpenError> {
+        let name = handed.carried().local_discriminator;
+        let seed = self.random.hash_one(name);
+        Served::open(peer, neighbor, bfd, (name, Some(handed)), seed, place)
     }
 
     fn discriminator(&mut self) -> NonZeroU32 {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -42,6 +43,8 @@ pub(crate) enum ConnectionEvent {
     Writable,
     /// The peer has said nothing for [`FIRST_WORD`].
     Silent,
+    /// All that was read has been told, and nothing more is read: see [`ConnectionHandle::halt`].
+    Halted,
     /// The peer closed, or the connection broke.
     Closed,
 }
@@ -57,8 +60,10 @@ pub(crate) struct ConnectionHandle {
     taken: Arc<AtomicU64>,
     /// `taken` when [`is_stuck`](Self::is_stuck) last looked.
     seen: u64,
-    /// Never used but for being dropped.
-    _open: oneshot::Sender<()>,
+    /// Says that nothing more is to be read.
+    halt: watch::Sender<bool>,
+    /// Dropped, or sent back where the socket is wanted.
+    open: oneshot::Sender<oneshot::Sender<TcpStream>>,
 }
 
 impl ConnectionHandle {
@@ -76,10 +81,26 @@ impl ConnectionHandle {
         let (outbox, outgoing) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let taken = Arc::new(AtomicU64::new(0));
-        let (open, dropped) = oneshot::channel();
+        let (open, ending) = oneshot::channel();
+        let (halt, halted) = watch::channel(false);
         let counts = (Arc::clone(&waiting), Arc::clone(&taken));
-        tasks.spawn(run(stream, outgoing, dropped, counts, report));
-        Ok(Self { id, local, remote, outbox, waiting, taken, seen: 0, _open: open })
+        tasks.spawn(run(stream, outgoing, (ending, halted), counts, report));
+        Ok(Self { id, local, remote, outbox, waiting, taken, seen: 0, halt, open })
+    }
+
+    /// Reads nothing more; [`ConnectionEvent::Halted`] follows what was read.
+    pub(crate) fn halt(&self) {
+        let _ = self.halt.send(true);
+    }
+
+    /// The socket of a connection that was halted, once TCP has taken all that was to be sent;
+    /// nothing if it has not within [`LINGER`], or if the connection broke.
+    pub(crate) fn take(self) -> impl Future<Output = Option<TcpStream>> {
+        let (sender, taken) = oneshot::channel();
+        let _ = self.open.send(sender);
+        // The end of what is to be sent.
+        drop(self.outbox);
+        async move { taken.await.ok() }
     }
 
     /// Queues whole messages.
@@ -107,58 +128,104 @@ pub(crate) type ReportFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>
 
 async fn run(
     stream: TcpStream,
-    mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
-    dropped: oneshot::Receiver<()>,
-    (waiting, taken): (Arc<AtomicUsize>, Arc<AtomicU64>),
+    outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    (ending, mut halted): (oneshot::Receiver<oneshot::Sender<TcpStream>>, watch::Receiver<bool>),
+    counts: (Arc<AtomicUsize>, Arc<AtomicU64>),
     report: impl Fn(ConnectionEvent) -> ReportFuture + Send + Sync + 'static,
 ) {
     let (mut reader, mut writer) = stream.into_split();
-    let read = async {
-        let mut buffer = vec![0; CHUNK];
-        if tokio::time::timeout(FIRST_WORD, reader.readable()).await.is_err() {
-            report(ConnectionEvent::Silent).await;
-        }
-        let permits = Arc::new(Semaphore::new(CHUNKS));
-        // The semaphore is never closed.
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            match reader.read(&mut buffer).await {
-                Ok(0) | Err(_) => {
-                    report(ConnectionEvent::Closed).await;
+    let halts = halted.clone();
+    let mut both = Box::pin(async {
+        let read = read(&mut reader, &mut halted, &report);
+        let write = write(&mut writer, outgoing, &counts, &halts, &report);
+        tokio::join!(read, write)
+    });
+    let taker = tokio::select! {
+        // In this order: who takes the socket ends both directions too.
+        biased;
+        ended = ending => ended.ok(),
+        ((), ()) = &mut both => return,
+    };
+    // A peer that takes nothing, or never closes, must not keep this for ever.
+    let all_is_said = tokio::select! {
+        ((), ()) = &mut both => true,
+        () = tokio::time::sleep(LINGER) => false,
+    };
+    drop(both);
+    if let Some(taker) = taker.filter(|_| all_is_said)
+        && let Ok(stream) = reader.reunite(writer)
+    {
+        let _ = taker.send(stream);
+    }
+}
+
+/// Tells what comes in until the peer closes, or nothing more is to be read.
+async fn read(
+    reader: &mut OwnedReadHalf,
+    halted: &mut watch::Receiver<bool>,
+    report: &impl Fn(ConnectionEvent) -> ReportFuture,
+) {
+    let mut buffer = vec![0; CHUNK];
+    let first = tokio::select! {
+        first = tokio::time::timeout(FIRST_WORD, reader.readable()) => first,
+        _ = async { halted.wait_for(|halted| *halted).await.is_ok() } => Ok(Ok(())),
+    };
+    if first.is_err() {
+        report(ConnectionEvent::Silent).await;
+    }
+    let permits = Arc::new(Semaphore::new(CHUNKS));
+    // The semaphore is never closed.
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let octets = tokio::select! {
+            biased;
+            halts = async { halted.wait_for(|halted| *halted).await.is_ok() } => {
+                if halts {
+                    report(ConnectionEvent::Halted).await;
                     break;
                 }
-                Ok(n) => report(ConnectionEvent::Octets(buffer[..n].to_vec(), permit)).await,
+                // Nobody can halt it any more.
+                reader.read(&mut buffer).await
             }
-        }
-    };
-    let write = async {
-        let mut batch = Vec::new();
-        while let Some(first) = outgoing.recv().await {
-            batch.clear();
-            batch.extend_from_slice(&first);
-            while let Ok(more) = outgoing.try_recv() {
-                batch.extend_from_slice(&more);
-            }
-            let sent = write_all(&mut writer, &batch, &taken).await;
-            let before = waiting.fetch_sub(batch.len(), Ordering::AcqRel);
-            if sent.is_err() {
-                // The reading side may never see the end.
+            octets = reader.read(&mut buffer) => octets,
+        };
+        match octets {
+            Ok(0) | Err(_) => {
                 report(ConnectionEvent::Closed).await;
                 break;
             }
-            if before >= HIGH_WATER && before - batch.len() < HIGH_WATER {
-                report(ConnectionEvent::Writable).await;
-            }
+            Ok(n) => report(ConnectionEvent::Octets(buffer[..n].to_vec(), permit)).await,
         }
+    }
+}
+
+/// Sends what is to be sent, then closes this direction unless the connection goes on elsewhere.
+async fn write(
+    writer: &mut OwnedWriteHalf,
+    mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    (waiting, taken): &(Arc<AtomicUsize>, Arc<AtomicU64>),
+    halted: &watch::Receiver<bool>,
+    report: &impl Fn(ConnectionEvent) -> ReportFuture,
+) {
+    let mut batch = Vec::new();
+    while let Some(first) = outgoing.recv().await {
+        batch.clear();
+        batch.extend_from_slice(&first);
+        while let Ok(more) = outgoing.try_recv() {
+            batch.extend_from_slice(&more);
+        }
+        let sent = write_all(writer, &batch, taken).await;
+        let before = waiting.fetch_sub(batch.len(), Ordering::AcqRel);
+        if sent.is_err() {
+            // The reading side may never see the end.
+            report(ConnectionEvent::Closed).await;
+            break;
+        }
+        if before >= HIGH_WATER && before - batch.len() < HIGH_WATER {
+            report(ConnectionEvent::Writable).await;
+        }
+    }
+    if !*halted.borrow() {
         let _ = writer.shutdown().await;
-    };
-    // A peer that takes nothing, or never closes, must not keep this for ever.
-    let linger = async {
-        let _ = dropped.await;
-        tokio::time::sleep(LINGER).await;
-    };
-    tokio::select! {
-        ((), ()) = async { tokio::join!(read, write) } => {}
-        () = linger => {}
     }
 }
 

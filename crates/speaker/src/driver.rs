@@ -1,11 +1,13 @@
 //! The loop that owns the sessions and the tables of one speaker.
 
 mod connections;
+mod handover;
 mod neighbors;
 mod routes;
 mod signs;
 mod stale;
 
+pub(crate) use handover::HandingOver;
 pub(crate) use neighbors::Pending;
 
 use std::collections::HashMap;
@@ -29,6 +31,7 @@ use crate::bmp;
 use crate::config::{Config, Igp};
 use crate::connection::ConnectionEvent;
 use crate::handle::Command;
+use crate::handover::HandedOver;
 use crate::kernel::Kernel;
 use crate::listeners::Listeners;
 use crate::monitor::{self, Sight};
@@ -109,6 +112,12 @@ pub(crate) struct Driver {
     started: tokio::time::Instant,
     next_id: u64,
     stopping: bool,
+    /// What the speaker before this one has handed over, until the sessions start.
+    handed: HandedOver,
+    /// This speaker is to hand over.
+    handing_over: Option<HandingOver>,
+    /// What it told neighbors besides is to be withdrawn.
+    finishing: bool,
     /// Counts what changes sessions or routes.
     pub(crate) activity: u64,
 }
@@ -153,12 +162,20 @@ impl Driver {
             started: tokio::time::Instant::now(),
             next_id: 0,
             stopping: false,
+            handed: HandedOver::default(),
+            handing_over: None,
+            finishing: false,
             activity: 0,
         };
         for neighbor in neighbors {
             driver.insert(neighbor, Instant::START);
         }
         driver
+    }
+
+    /// Goes on with these sessions once it runs.
+    pub(crate) fn take_over(&mut self, handed: HandedOver) {
+        self.handed = handed;
     }
 
     pub(crate) async fn run(mut self) {
@@ -172,11 +189,11 @@ impl Driver {
             });
         }
         self.start_bfd();
-        let now = self.now();
-        for peer in self.peers.iter_mut().filter(|peer| peer.enabled) {
-            peer.session.handle_start(now);
-        }
+        self.start_sessions();
         loop {
+            if let Some(order) = self.handing_over.take() {
+                return self.hand_over(order).await;
+            }
             let busy = self.settle();
             if self.stopping && self.peers.iter().all(Peer::is_closed) {
                 break;
@@ -273,6 +290,7 @@ impl Driver {
             }
             busy |= turns == 0;
         }
+        self.withdraw_leftovers();
         self.install_routes();
         busy | self.stations.settle(&self.peers, &mut self.rib)
     }
@@ -409,6 +427,7 @@ impl Driver {
         info!(neighbor = peer.neighbor.name, "session is down: {why}");
         self.activity += 1;
         peer.established = false;
+        peer.inherited.clear();
         peer.since = now;
         peer.last_down = Some(why.clone());
         let name = peer.neighbor.name.clone();
@@ -452,7 +471,7 @@ impl Driver {
                     ConnectionEvent::Octets(octets, _permit) => {
                         self.peers[index].session.handle_octets(now, connection, &octets);
                     }
-                    ConnectionEvent::Writable => {}
+                    ConnectionEvent::Writable | ConnectionEvent::Halted => {}
                     ConnectionEvent::Silent => {
                         let why = silence(&self.peers[index].neighbor);
                         self.unreachable(index, why);
@@ -524,6 +543,11 @@ impl Driver {
         for peer in self.peers.iter_mut() {
             peer.session.handle_stop(now, subcode, message);
         }
+    }
+
+    /// Ends the speaker and gives its sessions to whoever goes on with them.
+    pub(crate) fn order_handover(&mut self, order: HandingOver) {
+        self.handing_over = Some(order);
     }
 
     fn new_id(&mut self) -> u64 {

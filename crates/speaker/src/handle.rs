@@ -8,6 +8,7 @@ mod routes;
 mod told;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::rib::Multipath;
@@ -17,7 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::BfdStatus;
 use crate::config::{AtLimit, Igp, Limits};
-use crate::driver::Driver;
+use crate::driver::{Driver, HandingOver};
+use crate::handover::{HandedBfd, HandedOver};
 use crate::peer::{Peer, peer_id};
 
 pub use changes::ChangeError;
@@ -36,6 +38,9 @@ pub use told::Told;
 const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
 /// Cease: Administrative Reset (RFC 4486 §3).
 pub(crate) const ADMINISTRATIVE_RESET: u8 = 4;
+
+/// How long neighbors may take to agree to slower BFD.
+const AGREEMENT: Duration = Duration::from_secs(2);
 
 pub(crate) type Command = Box<dyn FnOnce(&mut Driver) + Send>;
 
@@ -154,6 +159,42 @@ impl Handle {
         if let Some(settled) = self.ask(|driver| driver.kernel_settled()).await {
             settled.await;
         }
+    }
+
+    /// Ends the speaker so that another can go on in its place (`Speaker::take_over`): no
+    /// neighbor is told anything, and the kernel's routes stay. Neighbors with BFD are first asked
+    /// to bear some seconds of silence; the BFD thread then goes on until this process executes
+    /// another program.
+    ///
+    /// `None`: the speaker has ended already.
+    pub async fn hand_over(&self) -> Option<HandedOver> {
+        let bfd = self.slow_down_bfd().await;
+        let (answer, handed) = oneshot::channel();
+        self.tell(move |driver| driver.order_handover(HandingOver { bfd, answer }));
+        handed.await.ok()
+    }
+
+    /// The BFD sessions as they can go on, once each neighbor has agreed to more patience.
+    async fn slow_down_bfd(&self) -> Vec<HandedBfd> {
+        let until = tokio::time::Instant::now() + AGREEMENT;
+        let mut slow_down = true;
+        loop {
+            let asked = self.ask(move |driver| driver.bfd_carry(slow_down)).await.flatten();
+            let Some(answer) = asked else { return Vec::new() };
+            let (sessions, agreed) = answer.await.unwrap_or_default();
+            if agreed || tokio::time::Instant::now() >= until {
+                return sessions;
+            }
+            slow_down = false;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// After [`Speaker::take_over`](crate::Speaker::take_over): all that neighbors are to be told
+    /// was said. What the speaker before has told them besides is withdrawn, and its kernel routes
+    /// that no neighbor's routes call for are removed.
+    pub fn finish_taking_over(&self) {
+        self.tell(Driver::finish_taking_over);
     }
 
     /// Ends every session with a Cease that carries `message` (RFC 9003), then the speaker. The

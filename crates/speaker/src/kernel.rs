@@ -48,6 +48,7 @@ enum Order {
     Set(KernelRoute),
     Refresh,
     Resync,
+    DropLeftovers,
     Settled(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
@@ -59,18 +60,21 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Opens the table in `place` and removes what an earlier run left in it.
+    /// Opens the table in `place` and removes what an earlier run left in it, unless that is taken
+    /// over.
     ///
     /// # Errors
     /// The netlink socket could not be opened.
-    pub(crate) async fn open(place: &dyn Place) -> io::Result<Self> {
+    pub(crate) async fn open(place: &dyn Place, take_over: bool) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
         let (connection, handle, mut messages) = place.run(|| {
             let _context = runtime.enter();
             new_connection()
         })?;
         tokio::spawn(connection);
-        remove_leftovers(&handle).await;
+        if !take_over {
+            remove_leftovers(&handle).await;
+        }
         let (orders, inbox) = mpsc::unbounded_channel();
         let lost = mpsc::UnboundedSender::downgrade(&orders);
         tokio::spawn(async move {
@@ -100,6 +104,11 @@ impl Kernel {
     /// Reads which routes are there and puts right what is not as it should be.
     pub(crate) fn resync(&self) {
         let _ = self.orders.send(Order::Resync);
+    }
+
+    /// Removes routes of ours that are not asked for: what was asked for so far is all.
+    pub(crate) fn drop_leftovers(&self) {
+        let _ = self.orders.send(Order::DropLeftovers);
     }
 
     /// A future that is ready once all routes asked for so far are in the table.
@@ -157,13 +166,14 @@ async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Ord
             table.retry();
         }
         let mut settled = Vec::new();
-        let mut resync = false;
+        let (mut resync, mut leftovers) = (false, false);
         let mut close = None;
         while let Some(order) = next {
             match order {
                 Order::Set(route) => table.want(route.prefix, &route.gateways),
                 Order::Refresh => table.refresh(),
                 Order::Resync => resync = true,
+                Order::DropLeftovers => leftovers = true,
                 Order::Settled(sender) => settled.push(sender),
                 Order::Close(sender) => {
                     table.want_nothing();
@@ -173,11 +183,13 @@ async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Ord
             }
             next = inbox.try_recv().ok();
         }
-        if resync && close.is_none() {
+        if (resync || leftovers) && close.is_none() {
             match timeout(PATIENCE, dump(&handle)).await {
                 Ok(found) => {
                     let wrong = table.resync(found);
-                    warn!("messages from the kernel were lost; {wrong} routes are put right");
+                    if resync {
+                        warn!("messages from the kernel were lost; {wrong} routes are put right");
+                    }
                 }
                 Err(_) => table.refresh(),
             }

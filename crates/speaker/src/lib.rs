@@ -18,6 +18,7 @@ mod connection;
 mod driver;
 mod gtsm;
 mod handle;
+mod handover;
 mod kernel;
 mod limits;
 mod listeners;
@@ -42,6 +43,7 @@ pub use handle::{
     LimitsRow, LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts,
     RouteLook, RouteRow, RouteStream, RouteSubject, RouteTable, Told, UnknownNeighbor,
 };
+pub use handover::{HandedBfd, HandedOver, HandedSession};
 pub use mrt::{TableDump, Updates};
 pub use rpki::{Rpki, RpkiConfig, RpkiEvent, RpkiSource};
 pub use speaker::{BindError, Speaker, SpeakerEvent};

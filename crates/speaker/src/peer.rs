@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use anycast_bgp::IpNet;
+use anycast_bgp::message::Nlri;
 use anycast_bgp::retention::Retention;
 use anycast_bgp::rib::{PeerConfig, PeerId};
 use anycast_bgp::session::{self, Action, Connection, Session};
@@ -45,6 +46,8 @@ pub(crate) struct Peer {
     pub(crate) interface: Option<u32>,
     /// Prefixes whose routes wait for it to be known.
     pub(crate) unplaced: Vec<IpNet>,
+    /// What the speaker before this one has told it, until all is told anew.
+    pub(crate) inherited: Vec<Nlri>,
 }
 
 /// How many NOTIFICATIONs there were, and when the last of them was.
@@ -87,6 +90,7 @@ impl Peer {
             doubted: None,
             interface: None,
             unplaced: Vec::new(),
+            inherited: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::config::{Config, Igp};
 use crate::connection;
 use crate::driver::{Driver, EVENT_QUEUE};
 use crate::handle::Handle;
+use crate::handover::HandedOver;
 use crate::kernel::Kernel;
 use crate::listeners::Listeners;
 
@@ -109,6 +110,13 @@ pub enum SpeakerEvent {
         /// How many, in words.
         why: String,
     },
+    /// The session with a neighbor did not go on in this speaker: it begins anew.
+    NeighborReset {
+        /// The neighbor's name.
+        name: String,
+        /// Why, in words.
+        why: String,
+    },
     /// A neighbor cannot be reached; told once, and again when the reason is another.
     NeighborUnreachable {
         /// The neighbor's name.
@@ -130,8 +138,23 @@ impl Speaker {
     /// # Errors
     /// The first socket that could not be opened.
     pub async fn bind(
+        config: Config,
+        reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
+    ) -> Result<Self, BindError> {
+        Self::take_over(config, reports, None).await
+    }
+
+    /// The same, and goes on with the sessions that another speaker has
+    /// [handed over](Handle::hand_over) as soon as it runs. What cannot go on is ended and begins
+    /// anew, which [`SpeakerEvent::NeighborReset`] tells. The kernel's routes stay until
+    /// [`Handle::finish_taking_over`].
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn take_over(
         mut config: Config,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
+        handed: Option<HandedOver>,
     ) -> Result<Self, BindError> {
         for neighbor in &mut config.neighbors {
             neighbor.fill_in(config.local_asn);
@@ -147,15 +170,22 @@ impl Speaker {
             &mut watchers,
         )?;
         let kernel = if config.install_routes {
-            Some(Kernel::open(config.place.as_ref()).await.map_err(BindError::Netlink)?)
+            Some(
+                Kernel::open(config.place.as_ref(), handed.is_some())
+                    .await
+                    .map_err(BindError::Netlink)?,
+            )
         } else {
             None
         };
-        let bfd = bfd::Engine::open(config.neighbors.iter().enumerate(), &config.place)?;
+        let handed = handed.unwrap_or_default();
+        let neighbors = config.neighbors.iter().enumerate();
+        let bfd = bfd::Engine::open(neighbors, &config.place, &handed.bfd)?;
         let handle = Handle::new(command_sender);
         let events = (events, event_sender);
         let listening = (listeners, watchers);
-        let driver = Driver::new(config, kernel, bfd, listening, events, commands, reports);
+        let mut driver = Driver::new(config, kernel, bfd, listening, events, commands, reports);
+        driver.take_over(handed);
         Ok(Self { driver, handle })
     }
 

@@ -401,7 +401,9 @@ async fn an_invalid_route_is_rejected_and_comes_in_when_the_vrps_change_without_
         match event {
             SpeakerEvent::NeighborUp { .. } => ups += 1,
             SpeakerEvent::NeighborDown { why, .. } => panic!("the session was reset: {why}"),
-            SpeakerEvent::NeighborUnreachable { .. } | SpeakerEvent::NeighborLimit { .. } => {}
+            SpeakerEvent::NeighborUnreachable { .. }
+            | SpeakerEvent::NeighborReset { .. }
+            | SpeakerEvent::NeighborLimit { .. } => {}
         }
     }
     assert_eq!(ups, 1);

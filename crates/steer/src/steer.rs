@@ -14,7 +14,7 @@ use crate::floor::{FleetView, Record};
 use crate::prefix::{Permit, Prefix, Wish, join};
 use crate::service::{Service, Turn};
 use crate::status::{DrainStatus, ReasonKind, Status};
-use crate::{Instant, Manner, Spec, SpecError};
+use crate::{Instant, Manner, Spec, SpecError, Verdict};
 
 /// What one run of a check found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -141,6 +141,10 @@ pub struct Steer {
     pub(crate) spec: Spec,
     pub(crate) services: Vec<Service>,
     prefixes: Vec<Prefix>,
+    /// Where each prefix is among them.
+    places: BTreeMap<IpNet, usize>,
+    /// How many of them any neighbor is told of.
+    announcing: usize,
     pub(crate) drains: Vec<Draining>,
     view: Option<FleetView>,
     heard: Option<Instant>,
@@ -189,14 +193,19 @@ impl Steer {
             }
         }
         let prefixes = std::mem::take(&mut spec.prefixes).into_iter();
-        let prefixes = prefixes
+        let prefixes: Vec<Prefix> = prefixes
             .map(|prefix| Prefix::new(prefix, &by_name, &spec.neighbors))
             .collect::<Result<_, _>>()?;
+        // Of several that are equal the first counts.
+        let places = prefixes.iter().enumerate().rev();
+        let places = places.map(|(index, it)| (it.spec.prefix, index)).collect();
         let services = spec.services.iter().cloned().map(Service::new).collect();
         Ok(Self {
             spec,
             services,
             prefixes,
+            places,
+            announcing: 0,
             drains: Vec::new(),
             view: None,
             heard: None,
@@ -222,14 +231,14 @@ impl Steer {
         let then = |name: &String| self.spec.neighbors.iter().position(|it| it == name);
         let neighbors: Vec<Option<usize>> = new.spec.neighbors.iter().map(then).collect();
         for prefix in &mut new.prefixes {
-            let same = |it: &&Prefix| it.spec.prefix == prefix.spec.prefix;
-            if let Some(old) = self.prefixes.iter().find(same) {
-                prefix.continue_from(old, &neighbors);
+            if let Some(old) = self.places.get(&prefix.spec.prefix) {
+                prefix.continue_from(&self.prefixes[*old], &neighbors);
             }
         }
+        new.announcing = new.prefixes.iter().filter(|it| it.announced()).count();
         new.actions = std::mem::take(&mut self.actions);
         for old in &self.prefixes {
-            let kept = new.prefixes.iter().any(|it| it.spec.prefix == old.spec.prefix);
+            let kept = new.places.contains_key(&old.spec.prefix);
             if old.announced() && !kept {
                 new.actions.push_back(Action::Tell {
                     prefix: old.spec.prefix,
@@ -306,6 +315,18 @@ impl Steer {
     /// If there is no such service.
     pub fn handle_back(&mut self, now: Instant, service: usize) {
         self.services[service].gone = None;
+        self.judge(now, service);
+    }
+
+    /// The service was up when this daemon gave way to this program of it, a moment ago: it is up
+    /// until a check of it has failed as often as its threshold says.
+    ///
+    /// # Panics
+    /// If there is no such service.
+    pub fn handle_inherited(&mut self, now: Instant, service: usize) {
+        for tally in &mut self.services[service].tallies {
+            tally.excused = tally.verdict == Verdict::Unproven;
+        }
         self.judge(now, service);
     }
 
@@ -546,7 +567,9 @@ impl Steer {
         if prefix.told == wish.told {
             return;
         }
+        let before = prefix.announced();
         prefix.tell(&wish.told);
+        self.announcing = self.announcing + usize::from(prefix.announced()) - usize::from(before);
         if change != Change::Adjust {
             prefix.since = now;
         }

@@ -24,3 +24,4 @@ mod reload;
 mod rpki;
 mod see;
 mod site;
+mod upgrade;

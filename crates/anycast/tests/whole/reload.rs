@@ -46,7 +46,7 @@ fn events(daemon: &Daemon<'_, '_>) -> Value {
 }
 
 /// BIRD, which is the router called left.
-struct Bird<'l, 'd>(&'l Lab<'d>);
+pub(crate) struct Bird<'l, 'd>(pub(crate) &'l Lab<'d>);
 
 impl Bird<'_, '_> {
     fn ask(&self, question: &str) -> String {
@@ -64,14 +64,21 @@ impl Bird<'_, '_> {
         med.split_whitespace().next()?.parse().ok()
     }
 
-    fn hears(&self, med: Option<u32>) {
+    pub(crate) fn hears(&self, med: Option<u32>) {
         until(&format!("BIRD hears MED {med:?}"), SETTLED, || {
             if self.med() == med { Ok(()) } else { Err(self.ask("show route all 192.0.2.0/24")) }
         });
     }
 
+    /// How many withdrawals came on all sessions.
+    pub(crate) fn withdrawn(&self) -> u32 {
+        let all = self.ask("show protocols all");
+        let lines = all.lines().filter_map(|it| it.trim().strip_prefix("Import withdraws:"));
+        lines.filter_map(|it| it.split_whitespace().next()?.parse::<u32>().ok()).sum()
+    }
+
     /// Since when the session with fra is up, and how many UPDATEs of routes came on it.
-    fn session(&self) -> (String, u32) {
+    pub(crate) fn session(&self) -> (String, u32) {
         let all = self.ask("show protocols all");
         let is_fra = |line: &str| {
             let address = line.trim().strip_prefix("Neighbor address:");
@@ -90,9 +97,9 @@ impl Bird<'_, '_> {
 }
 
 /// The small lab with BIRD for left and nobody at fra.
-fn lab_with_bird(desk: &Desk) -> Option<Lab<'_>> {
+pub(crate) fn lab_with_bird<'d>(desk: &'d Desk, fleet: &str) -> Option<Lab<'d>> {
     desk.write("world.toml", WORLD.replace("[as.left]\n", "[as.left]\nrouter = \"bird\"\n"));
-    desk.write("fleet.toml", FLEET);
+    desk.write("fleet.toml", fleet);
     let lab = desk.lab(&["fleet.toml", "--world", "world.toml"])?;
     lab.settles("everybody is at home", AT_HOME);
     lab.does(&["stop", "fra"]);
@@ -105,7 +112,7 @@ fn bird_sees_just_the_difference_and_keeps_its_session(user: User) {
         return;
     }
     let desk = Desk::new(user);
-    let Some(lab) = lab_with_bird(&desk) else { return };
+    let Some(lab) = lab_with_bird(&desk, FLEET) else { return };
     desk.write("mine.toml", FLEET);
     let daemon = Daemon::start(&lab, "mine.toml");
     daemon.announces();

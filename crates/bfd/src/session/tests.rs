@@ -1,6 +1,7 @@
 //! What the tests of a session have in common.
 
 mod properties;
+mod resume;
 mod rules;
 mod simulation;
 mod transitions;

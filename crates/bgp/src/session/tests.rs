@@ -6,6 +6,7 @@ mod negotiation;
 mod octets;
 mod offers;
 mod random;
+mod resume;
 mod retry;
 mod shown;
 mod simulation;

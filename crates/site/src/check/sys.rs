@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Tells when there is something to read.
-pub(super) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the AsyncFd owns the descriptor, gives out no more than a reference to it, and takes
     // it out of the runtime before it closes it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use anycast_fleet::{Fleet, Site};
 use anycast_speaker::{Handle, RpkiEvent};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Error;
 use crate::address::{self, Added};
 use crate::api::Gate;
-use crate::builtin::{self, BuiltinEvent};
+use crate::builtin::{self, Adopted, BuiltinEvent, Wish};
 use crate::control::Question;
 use crate::watch::{self as deaths, Deaths};
 use crate::{looking_glass, metrics};
@@ -164,7 +164,9 @@ pub(super) struct Builtins {
 }
 
 struct Running {
-    stop: watch::Sender<bool>,
+    wish: watch::Sender<Wish>,
+    /// The process, if it is handed over.
+    given: Option<oneshot::Receiver<Adopted>>,
     /// Closed when it has ended.
     ended: watch::Receiver<()>,
 }
@@ -183,9 +185,11 @@ impl Builtins {
         index: usize,
         number: usize,
         after: Option<usize>,
+        adopted: Option<Adopted>,
     ) {
         let arguments = builtin::arguments(fleet, site, &fleet.services[index]);
-        let (stop, mut stopped) = watch::channel(false);
+        let (wish, mut wished) = watch::channel(Wish::Run);
+        let (give, given) = oneshot::channel();
         let (ends, ended) = watch::channel(());
         let before = after.and_then(|number| self.running.get(&number));
         let before = before.map(|running| running.ended.clone());
@@ -196,25 +200,40 @@ impl Builtins {
             if let Some(mut before) = before {
                 tokio::select! {
                     () = async { while before.changed().await.is_ok() {} } => {}
-                    _ = stopped.wait_for(|stop| *stop) => return,
+                    _ = wished.wait_for(|wish| *wish != Wish::Run) => return,
                 }
             }
-            builtin::keep(program, arguments, number, events, stopped).await;
+            let command = (program, arguments);
+            builtin::keep(command, number, events, wished, adopted, give).await;
         });
-        self.running.insert(number, Running { stop, ended });
+        self.running.insert(number, Running { wish, given: Some(given), ended });
     }
 
     /// Ends one; it may take a moment.
     pub(super) fn stop(&mut self, number: usize) {
         if let Some(running) = self.running.remove(&number) {
-            let _ = running.stop.send(true);
+            let _ = running.wish.send(Wish::End);
         }
+    }
+
+    /// Lets all run on without us; the processes by the services' numbers.
+    pub(super) async fn hand_over(&mut self) -> HashMap<usize, Adopted> {
+        let mut handed = HashMap::new();
+        for (number, mut running) in self.running.drain() {
+            let _ = running.wish.send(Wish::HandOver);
+            if let Some(given) = running.given.take()
+                && let Ok(process) = given.await
+            {
+                handed.insert(number, process);
+            }
+        }
+        handed
     }
 
     /// Ends all and waits for it.
     pub(super) async fn stop_all(&mut self) {
         for running in self.running.values() {
-            let _ = running.stop.send(true);
+            let _ = running.wish.send(Wish::End);
         }
         for (_, mut running) in self.running.drain() {
             while running.ended.changed().await.is_ok() {}

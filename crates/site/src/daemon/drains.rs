@@ -11,6 +11,7 @@ use crate::drain::{
     self, ClearOrder, DrainOrder, DrainRow, Drains, Found, Known, UndrainOrder, unix_now,
 };
 use crate::events::{EventLog, Happening};
+use crate::handover::TakenOver;
 
 /// Says what became of the drains that there were before the start.
 fn say_what_was_found(found: &Found, events: &mut EventLog) {
@@ -41,8 +42,16 @@ fn found_in_words(drain: &Drain) -> String {
 impl Daemon {
     /// Steers by the drains that an earlier daemon left in `folder`, and by one of the site if it
     /// is to start drained. Nothing may have been announced yet.
-    pub(super) fn take_up_drains(&mut self, folder: &Path, start_drained: bool) {
-        let reason = if start_drained {
+    pub(super) fn take_up_drains(
+        &mut self,
+        folder: &Path,
+        start_drained: bool,
+        taken_over: Option<&TakenOver>,
+    ) {
+        let reason = if taken_over.is_some_and(|taken| !taken.drained) {
+            // An operator has ended that since the daemon's start.
+            None
+        } else if start_drained {
             Some("started with --drained")
         } else {
             self.site.start_drained.then_some("start-drained in the fleet file")

@@ -5,7 +5,7 @@
 //! cannot fail. What serves goes on serving for `stop-wait` after its withdrawal.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anycast_fleet::{Change, Difference, Effect, Fleet, Site, Subject, difference};
@@ -96,6 +96,11 @@ impl Reload {
         (reload, read)
     }
 
+    /// The file that is read.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     pub(super) fn status(&self) -> ReloadStatus {
         let left = |until: Instant| (until - Instant::now()).as_secs_f64();
         ReloadStatus {
@@ -129,6 +134,7 @@ impl Daemon {
                     }
                 });
             }
+            Question::Upgrade(order, by, sender) => self.try_program(order, by, sender),
             Question::ReloadStatus(sender) => drop(sender.send(self.reload.status())),
             Question::Confirm(by, sender) => drop(sender.send(self.confirm(&by))),
             Question::RollBack(by, sender) => {
@@ -280,6 +286,11 @@ impl Daemon {
         let new = Revision { fleet, neighbors };
         let differs = self.reload.in_force.difference(&new, &self.site.name);
         Ok((new, differs))
+    }
+
+    /// What a fleet would change if it were put in force.
+    pub(super) fn differs(&self, fleet: Fleet) -> Result<Difference, String> {
+        self.prepare(fleet).map(|(_, differs)| differs)
     }
 
     fn confirm(&mut self, by: &Caller) -> Result<String, String> {
@@ -481,7 +492,7 @@ impl Daemon {
             if starts {
                 let number = self.slots.service(index);
                 let after = was_builtin(&service.name);
-                around.builtins.start(&self.fleet, &self.site, index, number, after);
+                around.builtins.start(&self.fleet, &self.site, index, number, after, None);
             }
         }
         let mut times = std::mem::take(&mut self.check_times);

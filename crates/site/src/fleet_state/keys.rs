@@ -1,5 +1,5 @@
 //! Entries as keys and values of a key-value bucket: `record.SITE` and `ledger.PREFIX`, both with
-//! JSON behind them; and `hello.SITE`, with nothing.
+//! JSON behind them; and `hello.SITE`, with who says it.
 //!
 //! Keys are made of letters, digits and a few marks. A prefix is written with `-` for its points
 //! or colons and `_` for its slash, a site's name with `=` for its points, so that each is one

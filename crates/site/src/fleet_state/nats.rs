@@ -3,6 +3,8 @@
 //! A connection that fails in any way is given up as a whole, and another one begins with all
 //! entries anew: so nothing has to be known of what a broken one may have missed.
 
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,8 +33,9 @@ pub(super) async fn run(
     events: mpsc::Sender<Event>,
 ) {
     let mut pause = RETRY.0;
+    let myself = identity();
     for generation in 1.. {
-        let ended = match Connection::open(&settings, &site).await {
+        let ended = match Connection::open(&settings, &site, &myself).await {
             Ok(mut connection) => {
                 pause = RETRY.0;
                 connection.serve(generation, &mut orders, &events).await
@@ -64,10 +67,13 @@ struct Connection {
     gone: mpsc::Receiver<()>,
     /// What we wrote after the watch began: who is told of it has been told of all before.
     mark: Revision,
+    /// The key of what this daemon says of itself, and what it says.
+    hello: String,
+    myself: String,
 }
 
 impl Connection {
-    async fn open(settings: &FleetState, site: &str) -> Result<Self, String> {
+    async fn open(settings: &FleetState, site: &str, myself: &str) -> Result<Self, String> {
         let (tell, gone) = mpsc::channel(1);
         let options = options(settings, site).await?.event_callback(move |event| {
             let tell = tell.clone();
@@ -89,9 +95,10 @@ impl Connection {
         let store = bucket(&context, settings).await?;
         let watch = store.watch_with_history(">").await;
         let watch = watch.map_err(|error| format!("cannot watch the bucket: {}", chain(&error)))?;
-        let mark = store.put(keys::hello(site), Vec::new().into()).await;
+        let hello = keys::hello(site);
+        let mark = store.put(&hello, myself.to_owned().into()).await;
         let mark = mark.map_err(|error| format!("cannot write: {}", chain(&error)))?;
-        Ok(Self { store, watch, gone, mark })
+        Ok(Self { store, watch, gone, mark, hello, myself: myself.to_owned() })
     }
 
     /// Passes everything on until something fails; `Ok`: the loop has gone.
@@ -103,6 +110,7 @@ impl Connection {
     ) -> Result<(), String> {
         let mut writes = FuturesUnordered::new();
         let mut is_current = false;
+        let mut twins = BTreeSet::new();
         let too_late = tokio::time::sleep(STEP);
         tokio::pin!(too_late);
         if events.send(Event::Connecting(generation)).await.is_err() {
@@ -137,6 +145,22 @@ impl Connection {
                                 return Ok(());
                             }
                         }
+                        None if change.key == self.hello && change.revision > self.mark => {
+                            let other = String::from_utf8_lossy(value).into_owned();
+                            // Those of a version that says nothing cannot be told apart.
+                            if !other.is_empty()
+                                && other != self.myself
+                                && twins.insert(other.clone())
+                            {
+                                // It has said so later than we, and does not know of us.
+                                let again = self.myself.clone().into();
+                                let said = self.store.put(&self.hello, again).await;
+                                said.map_err(|error| format!("cannot write: {}", chain(&error)))?;
+                                if events.send(Event::Twin(other)).await.is_err() {
+                                    return Ok(());
+                                }
+                            }
+                        }
                         None if keys::is_hello(&change.key) => {}
                         None => tracing::warn!("fleet state: {} is not understood", change.key),
                     }
@@ -154,6 +178,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// What tells this daemon from another one of the same site.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let unique = RandomState::new().hash_one(0);
+    format!("process {} on {} ({unique:016x})", std::process::id(), host.trim())
 }
 
 async fn make(store: &Store, write: Write) -> (u64, Result<Revision, WriteError>) {

@@ -141,7 +141,10 @@ impl Node {
             }
         };
         tokio::select! {
-            event = self.state.next() => self.state.handle(Instant(self.started.elapsed()), event),
+            event = self.state.next() => {
+                let now = Instant(self.started.elapsed());
+                self.state.handle(now, event, &mut self.events);
+            }
             () = due => self.steer.handle_timeout(Instant(self.started.elapsed())),
         }
         self.settle();
@@ -222,6 +225,24 @@ async fn two_that_want_to_go_at_once_never_both_get_the_last_permit() {
             node.recover();
         }
     }
+}
+
+#[tokio::test]
+async fn two_daemons_of_one_site_both_say_so_once_and_a_restart_is_none() {
+    let Some(nats) = Nats::start(&[]) else { return };
+    let twice = |node: &Node| node.kinds().iter().filter(|kind| *kind == "site-twice").count();
+    // One that was there before and is no more.
+    let mut before = vec![Node::start("a", &file(nats.port))];
+    until(&mut before, "it is seen", |nodes| nodes[0].sees_all(1)).await;
+    drop(before);
+    let mut nodes = vec![Node::start("a", &file(nats.port)), Node::start("b", &file(nats.port))];
+    until(&mut nodes, "both are seen", |nodes| nodes.iter().all(|it| it.sees_all(2))).await;
+    assert_eq!(nodes.iter().map(twice).sum::<usize>(), 0);
+    nodes.push(Node::start("a", &file(nats.port)));
+    until(&mut nodes, "both know", |nodes| twice(&nodes[0]) > 0 && twice(&nodes[2]) > 0).await;
+    let quiet = tokio::time::Instant::now() + Duration::from_secs(1);
+    until(&mut nodes, "it was said once", |_| tokio::time::Instant::now() > quiet).await;
+    assert_eq!(nodes.iter().map(twice).collect::<Vec<_>>(), [1, 0, 1]);
 }
 
 #[tokio::test]

@@ -249,3 +249,41 @@ async fn a_site_tells_its_state() {
         assert!(value > 0.0, "{line}");
     }
 }
+
+/// What Prometheus itself says of it; nothing, if it is not installed.
+fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let piped = || Stdio::piped();
+    let mut command = Command::new("promtool");
+    command.args(arguments).stdin(piped()).stdout(piped()).stderr(piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            println!("skipped: promtool (Debian package prometheus) cannot be started: {error}");
+            return None;
+        }
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    Some((output.status.success(), String::from_utf8_lossy(&words).into_owned()))
+}
+
+#[test]
+fn prometheus_takes_the_alert_rules_and_the_format() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/monitoring/alerts.yml");
+    let Some((taken, words)) = promtool(&["check", "rules", rules], "") else { return };
+    assert!(taken, "{words}");
+    let mut into = Exposition::default();
+    let mut times = Histogram::default();
+    times.add(0.3);
+    into.histogram(&families::CHECK_TIME, &["a\"b\\c\nd", "tcp"], &times);
+    into.flag(&families::RUNNING, &[], true);
+    let text = into.text();
+    let (taken, words) = promtool(&["check", "metrics"], &text).expect("it was there before");
+    assert!(taken, "{words}\n{text}");
+    let broken = text.replace(" gauge", " gouge");
+    let (taken, _) = promtool(&["check", "metrics"], &broken).expect("it was there before");
+    assert!(!taken, "it tells what is wrong from what is not");
+}

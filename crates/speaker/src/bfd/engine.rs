@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::socket::{self, Arrived, Receiver, Sender};
 use super::{BfdStatus, OpenError, milliseconds};
 use crate::config::Place;
+use crate::handover::HandedBfd;
 
 /// Packets taken from one socket before the others, and our own packets, have their turn: what a
 /// flood can cost.
@@ -22,6 +23,8 @@ const PACKETS_PER_TURN: usize = 256;
 /// What the thread is told.
 pub(super) enum Command {
     Status(oneshot::Sender<Vec<(usize, BfdStatus)>>),
+    /// What can go on elsewhere; if true, neighbors are asked for patience first.
+    Carry(bool, oneshot::Sender<(Vec<HandedBfd>, bool)>),
     Add(Box<Served>, oneshot::Sender<Result<(), OpenError>>),
     Remove(usize),
     Stop,
@@ -88,7 +91,9 @@ impl<R: Fn(usize, Event)> Loop<R> {
                     self.sessions.retain(|served| served.peer != peer);
                     let _ = socket::listen(&mut receivers, &self.sessions, place.as_ref());
                 }
-                Command::Status(_) | Command::Stop => return self.say_goodbye(),
+                Command::Status(_) | Command::Carry(..) | Command::Stop => {
+                    return self.say_goodbye();
+                }
             }
             // What else was told meanwhile.
             let _ = wake.write(1);
@@ -120,6 +125,9 @@ impl<R: Fn(usize, Event)> Loop<R> {
                     Ok(Command::Status(sender)) => {
                         // Whoever asked may have stopped waiting.
                         let _ = sender.send(self.status(now));
+                    }
+                    Ok(Command::Carry(slow_down, sender)) => {
+                        let _ = sender.send(self.carry(now, slow_down));
                     }
                     Err(mpsc::TryRecvError::Empty) => break,
                     Err(mpsc::TryRecvError::Disconnected) => return Command::Stop,
@@ -195,6 +203,19 @@ impl<R: Fn(usize, Event)> Loop<R> {
             served.session.admin_down(now);
         }
         self.flush();
+    }
+
+    fn carry(&mut self, now: Instant, slow_down: bool) -> (Vec<HandedBfd>, bool) {
+        for served in self.sessions.iter_mut().filter(|_| slow_down) {
+            served.session.slow_down(now);
+        }
+        let carried = self.sessions.iter().filter_map(|served| {
+            let carried = served.session.carry()?;
+            let port = served.sender.port()?;
+            Some(HandedBfd::new(served.name.clone(), served.address, port, &carried))
+        });
+        let agreed = self.sessions.iter().all(|served| served.session.is_confirmed());
+        (carried.collect(), agreed)
     }
 
     fn status(&self, now: Instant) -> Vec<(usize, BfdStatus)> {

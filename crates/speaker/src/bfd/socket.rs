@@ -169,11 +169,11 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Opens a socket with a source port that no other session of the machine has at this address;
-    /// `seed` says where to look first.
+    /// `seed` says where to look first, or `wanted` which would be best.
     pub(super) fn open(
         to: SocketAddr,
         local: Option<IpAddr>,
-        seed: u64,
+        (wanted, seed): (Option<u16>, u64),
         place: &dyn Place,
     ) -> io::Result<Self> {
         let socket = open(to.ip(), place)?;
@@ -195,7 +195,8 @@ impl Sender {
         let mut result = Err(io::ErrorKind::AddrInUse.into());
         let ports = SOURCE_PORTS.len();
         let first = usize::try_from(seed >> 48).unwrap_or_default() % ports;
-        for port in SOURCE_PORTS.cycle().skip(first).take(ports) {
+        let others = SOURCE_PORTS.cycle().skip(first).take(ports);
+        for port in wanted.into_iter().chain(others) {
             result = socket.bind(&scope::end(local, port, interface).into());
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
@@ -204,6 +205,11 @@ impl Sender {
         }
         result?;
         Ok(Self { socket, to: to.into() })
+    }
+
+    /// The source port, if the kernel tells.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.socket.local_addr().ok()?.as_socket().map(|address| address.port())
     }
 
     pub(super) fn send(&self, octets: &[u8]) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Connections on their way to a session.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,16 +87,25 @@ impl Driver {
         peer.send(connection, octets);
     }
 
-    pub(super) fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {
-        let now = self.now();
+    /// Starts the task of a connection with the neighbor of this number.
+    pub(super) fn connection(
+        &mut self,
+        index: usize,
+        stream: TcpStream,
+    ) -> io::Result<ConnectionHandle> {
         let id = self.new_id();
         let sender = self.event_sender.clone();
-        let started = ConnectionHandle::start(id, stream, &mut self.connections, move |event| {
+        ConnectionHandle::start(id, stream, &mut self.connections, move |event| {
             let sender = sender.clone();
             Box::pin(async move {
                 let _ = sender.send(Event::Connection { peer: index, id, event }).await;
             })
-        });
+        })
+    }
+
+    pub(super) fn connected(&mut self, index: usize, connection: Connection, stream: TcpStream) {
+        let now = self.now();
+        let started = self.connection(index, stream);
         let peer = &mut self.peers[index];
         match started {
             Ok(handle) => {

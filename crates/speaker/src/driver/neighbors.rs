@@ -149,7 +149,7 @@ impl Driver {
             return running.add(number, neighbor, bfd).map(Some);
         }
         let first = Some((number, neighbor));
-        if let Some(engine) = bfd::Engine::open(first, &self.config.place)? {
+        if let Some(engine) = bfd::Engine::open(first, &self.config.place, &[])? {
             self.bfd = BfdThread::Opened(engine);
             self.start_bfd();
         }
@@ -161,9 +161,13 @@ impl Driver {
         if !self.peers[number].established {
             return;
         }
+        let told = self.told(number);
+        self.withdraw_these(number, &told);
+    }
+
+    /// Sends a neighbor the withdrawal of these.
+    pub(super) fn withdraw_these(&mut self, number: usize, told: &[Nlri]) {
         let now = self.now();
-        let told = self.rib.advertised(peer_id(number));
-        let told: Vec<Nlri> = told.map(|route| Nlri::new(route.prefix, route.path_id)).collect();
         let peer = &mut self.peers[number];
         for family in anycast_bgp::Family::ALL {
             let of_family: Vec<Nlri> =

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{BfdThread, Driver};
 use crate::bfd::BfdStatus;
 use crate::handle::ADMINISTRATIVE_RESET;
+use crate::handover::HandedBfd;
 use crate::monitor::Link;
 
 impl Driver {
@@ -84,6 +85,18 @@ impl Driver {
     pub(crate) fn bfd_status(&self) -> Option<oneshot::Receiver<Vec<(usize, BfdStatus)>>> {
         match &self.bfd {
             BfdThread::Running(running) => Some(running.status()),
+            BfdThread::Opened(_) | BfdThread::None => None,
+        }
+    }
+
+    /// The BFD sessions as they can go on elsewhere, and whether all neighbors know how slow they
+    /// are.
+    pub(crate) fn bfd_carry(
+        &self,
+        slow_down: bool,
+    ) -> Option<oneshot::Receiver<(Vec<HandedBfd>, bool)>> {
+        match &self.bfd {
+            BfdThread::Running(running) => Some(running.carry(slow_down)),
             BfdThread::Opened(_) | BfdThread::None => None,
         }
     }

@@ -16,7 +16,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 impl Steer {
     /// Takes in the fleet's answer to [`Action::Ask`].
     pub fn handle_permit(&mut self, now: Instant, prefix: &IpNet, answer: Answer) {
-        let Some(index) = self.prefixes.iter().position(|it| it.spec.prefix == *prefix) else {
+        let Some(index) = self.places.get(prefix).copied() else {
             // It went while the question was under way.
             if answer == Answer::Granted {
                 self.actions.push_back(Action::Release { prefix: *prefix });

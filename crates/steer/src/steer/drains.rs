@@ -88,6 +88,10 @@ impl Steer {
             Target::Neighbor(name) => self.spec.neighbors.iter().position(|it| it == name),
             Target::Site | Target::Service(_) => None,
         };
+        if draining.drain.target == Target::Site {
+            // It concerns all of them alike.
+            return self.announcing > 0 && counts(draining.stage);
+        }
         self.prefixes.iter().any(|prefix| {
             self.stage_for(prefix, draining).is_some_and(&counts)
                 && match whom {
