@@ -34,7 +34,7 @@ pub(crate) struct Candidate {
     pub(crate) side: LearntFrom,
     pub(crate) local_pref: u32,
     pub(crate) length: u8,
-    /// The sites to which it leads.
+    /// The strands that it is made of: see [`Announced::strands`].
     pub(crate) sites: SiteSet,
     /// Those that may be told to providers and peers.
     pub(crate) up: SiteSet,
@@ -170,7 +170,7 @@ impl View<'_> {
                 NeighborKind::Customer => LearntFrom::Provider,
             };
             let last_resort = seed.last_resort;
-            let sites = SiteSet::one(usize::from(seed.site)).without(refused);
+            let sites = SiteSet::one(usize::from(seed.strand)).without(refused);
             if !wanted(side) || sites.is_empty() || (last_resort && sides != Sides::All) {
                 continue;
             }
@@ -282,13 +282,15 @@ impl View<'_> {
                 Via::Seed(_) => None,
                 Via::Neighbor(neighbor) | Via::Member(_, neighbor) => Some(neighbor),
             };
-            let fits = |(site, neighbor): &&(u8, AsId)| {
-                Some(*neighbor) == by && candidate.sites.contains(usize::from(*site))
-            };
-            offered.extend(rules.iter().filter(fits));
+            for (site, neighbor) in rules.iter().filter(|(_, neighbor)| Some(*neighbor) == by) {
+                let strands = self.announced.strands_of(SiteSet::one(usize::from(*site)));
+                if !(candidate.sites & strands).is_empty() {
+                    offered.push((strands, *neighbor));
+                }
+            }
         });
         filter.via = offered;
-        if let Some(pin) = pin {
+        if let Some(pin) = pin.map(|pin| self.announced.strands_of(pin)) {
             let mut seen = false;
             self.candidates(at, sides, &mut |mut candidate| {
                 filter.apply(&mut candidate);
@@ -303,16 +305,16 @@ impl View<'_> {
 /// See [`View::filter`].
 pub(crate) struct Filter {
     only: Option<SiteSet>,
-    via: Vec<(u8, AsId)>,
+    via: Vec<(SiteSet, AsId)>,
 }
 
 impl Filter {
     pub(crate) fn apply(&self, candidate: &mut Candidate) {
         let mut keep = SiteSet(u64::MAX);
         if let Via::Neighbor(neighbor) | Via::Member(_, neighbor) = candidate.via {
-            for (site, only) in &self.via {
+            for (strands, only) in &self.via {
                 if *only != neighbor {
-                    keep = keep.without(SiteSet::one(usize::from(*site)));
+                    keep = keep.without(*strands);
                 }
             }
         }

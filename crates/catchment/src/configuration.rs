@@ -80,8 +80,11 @@ pub enum ConfigurationError {
         /// Each with the site's name.
         neighbors: Vec<(String, Asn)>,
     },
-    /// Too many sites.
-    #[error("{0} sites, but at most {MAX_SITES} can be told apart")]
+    /// Too many sites, or too many announcements that poison, are limited or not exported: each
+    /// of these counts like another site.
+    #[error(
+        "{0} sites and special announcements (poisoning, no-export, not-to), but at most {MAX_SITES} can be told apart"
+    )]
     TooManySites(usize),
     /// The announced path is longer than any network would take.
     #[error(
@@ -107,13 +110,17 @@ fn unknown_text(neighbors: &[(String, Asn)]) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Announced {
     pub(crate) sites: usize,
+    /// The site of each strand: what is told alike by one site is one strand, and the sets that
+    /// travel are sets of strands. The first are the sites themselves, in order; an announcement
+    /// with a path or with limits of its own adds one.
+    pub(crate) strands: Vec<u8>,
     /// Sorted by AS.
     pub(crate) seeds: Vec<Seed>,
-    /// ASes that refuse sites' routes, as their own number is in the path; sorted.
+    /// ASes that refuse strands, as their own number is in the path; sorted.
     pub(crate) refusals: Vec<(AsId, SiteSet)>,
     /// ASes of the graph that originate sites' announcements; sorted.
     pub(crate) origins: Vec<(AsId, SiteSet)>,
-    /// (from, to, sites whose routes are not told on that way); sorted.
+    /// (from, to, strands that are not told on that way); sorted.
     pub(crate) silences: Vec<(AsId, AsId, SiteSet)>,
 }
 
@@ -122,6 +129,7 @@ pub struct Announced {
 pub(crate) struct Seed {
     pub(crate) at: AsId,
     pub(crate) site: u8,
+    pub(crate) strand: u8,
     pub(crate) kind: NeighborKind,
     /// Through which route server.
     pub(crate) route_server: Option<Asn>,
@@ -147,6 +155,11 @@ impl Announcement {
             not_to: Vec::new(),
             graceful_shutdown: false,
         }
+    }
+
+    /// Whether something of it must be remembered on its way.
+    fn is_special(&self) -> bool {
+        self.no_export || !self.poison.is_empty() || !self.not_to.is_empty()
     }
 
     /// The AS path that the neighbor gets.
@@ -176,11 +189,11 @@ impl Configuration {
             return Err(ConfigurationError::UnknownNeighbors { neighbors: unknown });
         }
         let mut announced = Announced { sites: self.sites.len(), ..Announced::default() };
+        announced.strands = (0..self.sites.len()).map(narrow).collect();
         let mut refusals: BTreeMap<AsId, SiteSet> = BTreeMap::new();
         for (at, site) in self.sites.iter().enumerate().filter(|(_, site)| site.up) {
-            let one = SiteSet::one(at);
             if let Some(id) = graph.index_of(site.origin) {
-                merge(&mut announced.origins, id, one);
+                merge(&mut announced.origins, id, SiteSet::one(at));
             }
             for announcement in site.announcements.iter().filter(|told| told.announced) {
                 let path = announcement.path(site.origin);
@@ -191,11 +204,19 @@ impl Configuration {
                         length: path.len(),
                     });
                 }
+                let mut strand = at;
+                if announcement.is_special() {
+                    strand = announced.strands.len();
+                    announced.strands.push(narrow(at));
+                    if strand >= MAX_SITES {
+                        return Err(ConfigurationError::TooManySites(self.count()));
+                    }
+                }
                 let poisoned = announcement.poison.iter().filter_map(|asn| graph.index_of(*asn));
                 for id in poisoned {
-                    *refusals.entry(id).or_default() |= one;
+                    *refusals.entry(id).or_default() |= SiteSet::one(strand);
                 }
-                announced.announce(graph, at, announcement, &path);
+                announced.announce(graph, at, strand, announcement, &path);
             }
         }
         announced.refusals = refusals.into_iter().collect();
@@ -213,6 +234,14 @@ impl Configuration {
             site.announcements.retain(|told| receivers(graph, told).is_some());
         }
         (known, self.unknown(graph))
+    }
+
+    /// Sites and special announcements.
+    fn count(&self) -> usize {
+        let special = |site: &Site| {
+            site.announcements.iter().filter(|told| told.announced && told.is_special()).count()
+        };
+        self.sites.len() + self.sites.iter().map(special).sum::<usize>()
     }
 
     fn unknown(&self, graph: &Graph) -> Vec<(String, Asn)> {
@@ -246,7 +275,24 @@ impl Announced {
         self.sites
     }
 
-    /// The sites whose routes `at` refuses, as its number is in their path.
+    /// The strands of the sites in `sites`.
+    pub(crate) fn strands_of(&self, sites: SiteSet) -> SiteSet {
+        if self.strands.len() == self.sites {
+            return sites;
+        }
+        let of_them = |(_, site): &(usize, &u8)| sites.contains(usize::from(**site));
+        self.strands.iter().enumerate().filter(of_them).map(|(strand, _)| strand).collect()
+    }
+
+    /// The sites of these strands.
+    pub(crate) fn sites_of(&self, strands: SiteSet) -> SiteSet {
+        if self.strands.len() == self.sites {
+            return strands;
+        }
+        strands.iter().map(|strand| usize::from(self.strands[strand])).collect()
+    }
+
+    /// The strands that `at` refuses, as its number is in their path.
     pub(crate) fn refused(&self, at: AsId) -> SiteSet {
         if self.refusals.is_empty() {
             return SiteSet::EMPTY;
@@ -255,7 +301,7 @@ impl Announced {
         place.map_or(SiteSet::EMPTY, |place| self.refusals[place].1)
     }
 
-    /// The sites whose routes `from` was asked not to tell `to`.
+    /// The strands that `from` was asked not to tell `to`.
     pub(crate) fn silenced(&self, from: AsId, to: AsId) -> SiteSet {
         let first = self.silences.partition_point(|(a, b, _)| (*a, *b) < (from, to));
         let these = self.silences[first..].iter().take_while(|(a, b, _)| (*a, *b) == (from, to));
@@ -269,7 +315,14 @@ impl Announced {
         first..first + count
     }
 
-    fn announce(&mut self, graph: &Graph, site: usize, told: &Announcement, path: &[Asn]) {
+    fn announce(
+        &mut self,
+        graph: &Graph,
+        site: usize,
+        strand: usize,
+        told: &Announcement,
+        path: &[Asn],
+    ) {
         let by_server = told.kind == NeighborKind::RouteServer;
         let not_to: Vec<AsId> = told.not_to.iter().filter_map(|asn| graph.index_of(*asn)).collect();
         for at in receivers(graph, told).unwrap_or_default() {
@@ -278,7 +331,8 @@ impl Announced {
             }
             self.seeds.push(Seed {
                 at,
-                site: u8::try_from(site).expect("at most MAX_SITES sites"),
+                site: narrow(site),
+                strand: narrow(strand),
                 kind: told.kind,
                 route_server: by_server.then_some(told.neighbor),
                 length: u8::try_from(path.len()).expect("at most MAX_ANNOUNCED_LENGTH"),
@@ -287,11 +341,15 @@ impl Announced {
                 path: path.to_vec(),
             });
             if !by_server {
-                let silences = not_to.iter().map(|to| (at, *to, SiteSet::one(site)));
+                let silences = not_to.iter().map(|to| (at, *to, SiteSet::one(strand)));
                 self.silences.extend(silences);
             }
         }
     }
+}
+
+fn narrow(place: usize) -> u8 {
+    u8::try_from(place).expect("at most MAX_SITES")
 }
 
 fn merge(list: &mut Vec<(AsId, SiteSet)>, id: AsId, sites: SiteSet) {

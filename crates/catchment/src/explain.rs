@@ -145,8 +145,11 @@ fn offer(
         ),
     };
     let mut paths = Vec::new();
-    for site in candidate.sites.iter() {
-        paths.extend(path(view, id, candidate, site).map(|path| (site, path)));
+    for strand in candidate.sites.iter() {
+        let site = usize::from(view.announced.strands[strand]);
+        if paths.iter().all(|(other, _)| *other != site) {
+            paths.extend(path(view, id, candidate, strand).map(|path| (site, path)));
+        }
     }
     let through_itself =
         !paths.is_empty() && paths.iter().all(|(_, path)| path.contains(&view.graph.asn(id)));
@@ -163,7 +166,7 @@ fn offer(
         learnt_from: candidate.side,
         local_pref: candidate.local_pref,
         length: candidate.length,
-        sites: candidate.sites,
+        sites: view.announced.sites_of(candidate.sites),
         paths,
         weight,
         last_resort: candidate.last_resort,
@@ -171,8 +174,8 @@ fn offer(
     }
 }
 
-/// One AS path by which `candidate` of `at` leads to `site`: among equals by the lowest numbers.
-fn path(view: &View<'_>, at: AsId, candidate: &Candidate, site: usize) -> Option<Vec<Asn>> {
+/// One AS path by which `candidate` of `at` leads along `strand`: among equals by the lowest numbers.
+fn path(view: &View<'_>, at: AsId, candidate: &Candidate, strand: usize) -> Option<Vec<Asn>> {
     let mut path = Vec::new();
     let (mut at, mut step) = (at, *candidate);
     loop {
@@ -187,7 +190,7 @@ fn path(view: &View<'_>, at: AsId, candidate: &Candidate, site: usize) -> Option
                 path.extend(std::iter::repeat_n(asn, times));
                 let mut best: Option<(Asn, Candidate)> = None;
                 view.winners(next, &mut |candidate| {
-                    if !candidate.sites.contains(site) {
+                    if !candidate.sites.contains(strand) {
                         return;
                     }
                     let number = match candidate.via {

@@ -103,6 +103,10 @@ impl<'g> Propagator<'g> {
         routes.deviations.clear();
         routes.unsettled.clear();
         self.mark_specials(announced);
+        routes.strands.clear();
+        if announced.strands.len() > announced.sites {
+            routes.strands.extend(&announced.strands);
+        }
         for (origin, _) in &announced.origins {
             routes.from[origin.index()] = from::ORIGIN;
         }
@@ -149,7 +153,7 @@ impl<'g> Propagator<'g> {
         for seed in &announced.seeds {
             if seed.kind == NeighborKind::Transit && !seed.last_resort {
                 if !self.special[seed.at.index()] {
-                    offer(routes, seed.at, from::CUSTOMER, seed.length, 1 << seed.site);
+                    offer(routes, seed.at, from::CUSTOMER, seed.length, 1 << seed.strand);
                 }
                 wait(&mut self.pending, seed.at);
             }
@@ -202,7 +206,7 @@ impl<'g> Propagator<'g> {
         for seed in &announced.seeds {
             let peer = matches!(seed.kind, NeighborKind::Peer | NeighborKind::RouteServer);
             if peer && !seed.last_resort {
-                self.cross(seed.at, seed.length, 1 << seed.site, routes);
+                self.cross(seed.at, seed.length, 1 << seed.strand, routes);
             }
         }
         for at in 0..self.cone.len() {

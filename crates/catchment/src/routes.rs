@@ -43,6 +43,8 @@ pub struct Routes {
     /// ASes that do not tell on all that they take; sorted.
     pub(crate) deviations: Vec<Deviation>,
     pub(crate) unsettled: Vec<AsId>,
+    /// The site of each strand, where these differ; else empty.
+    pub(crate) strands: Vec<u8>,
 }
 
 /// What an AS tells others, where that does not follow from what it takes.
@@ -98,6 +100,7 @@ impl Routes {
             sites: vec![0; len],
             deviations: Vec::new(),
             unsettled: Vec::new(),
+            strands: Vec::new(),
         }
     }
 
@@ -108,7 +111,7 @@ impl Routes {
         Some(Route {
             learnt_from: LearntFrom::from_code(code)?,
             length: self.length[id.index()],
-            sites: SiteSet(self.sites[id.index()]),
+            sites: self.sites(id),
             last_resort: code & from::LAST_RESORT != 0,
         })
     }
@@ -120,8 +123,16 @@ impl Routes {
         if self.from[id.index()] == from::NOTHING {
             SiteSet::EMPTY
         } else {
-            SiteSet(self.sites[id.index()])
+            self.sites_of(SiteSet(self.sites[id.index()]))
         }
+    }
+
+    #[inline]
+    fn sites_of(&self, strands: SiteSet) -> SiteSet {
+        if self.strands.is_empty() {
+            return strands;
+        }
+        strands.iter().map(|strand| usize::from(self.strands[strand])).collect()
     }
 
     /// How many ASes there are.

@@ -10,7 +10,7 @@ use crate::configuration::Announced;
 use crate::graph::{AsId, Graph};
 use crate::overrides::Resolved;
 use crate::routes::{LearntFrom, NONE, Routes, from};
-use crate::sites::SiteSet;
+use crate::sites::{MAX_SITES, SiteSet};
 
 /// For each AS the share of each site.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,8 @@ impl Shares {
         overrides: &Resolved,
         routes: &Routes,
     ) {
-        self.sites = announced.sites();
+        // By strand first.
+        self.sites = announced.strands.len();
         self.rows.clear();
         self.rows.resize(graph.len() * self.sites, 0.0);
         self.by_length(graph, routes);
@@ -75,6 +76,25 @@ impl Shares {
                 self.mean(&view, id, sites);
             }
         }
+        self.fold(graph, announced);
+    }
+
+    /// From strands to sites.
+    fn fold(&mut self, graph: &Graph, announced: &Announced) {
+        let (strands, sites) = (self.sites, announced.sites());
+        self.sites = sites;
+        if strands == sites {
+            return;
+        }
+        // A row of sites is shorter and is written where rows of strands were read already.
+        for id in graph.ids() {
+            let mut row = [0.0; MAX_SITES];
+            for (strand, site) in announced.strands.iter().enumerate() {
+                row[usize::from(*site)] += self.rows[id.index() * strands + strand];
+            }
+            self.rows[id.index() * sites..(id.index() + 1) * sites].copy_from_slice(&row[..sites]);
+        }
+        self.rows.truncate(graph.len() * sites);
     }
 
     /// Fills `order`: one counting sort.

@@ -98,17 +98,17 @@ impl Scratch {
         }
         let view = View { graph, announced, overrides, routes };
         let decision = self.decide(&view, id);
-        let before = (routes.of(id), routes.told(id));
+        let before = (routes.of(id), routes.sites[id.index()], routes.told(id));
         put(routes, id, decision);
-        let after = (routes.of(id), routes.told(id));
-        if before == after {
+        let after = (routes.of(id), routes.sites[id.index()], routes.told(id));
+        if before == after || (before.0.is_none() && after.0.is_none()) {
             return;
         }
         self.changed = true;
         for to in graph.customers(id).iter().chain(graph.siblings(id)) {
             self.mark(*to);
         }
-        let (up_before, up_after) = (before.1.1, after.1.1);
+        let (up_before, up_after) = (before.2.1, after.2.1);
         let length = |of: &Option<crate::Route>| of.as_ref().map(|route| route.length);
         if up_before != up_after || length(&before.0) != length(&after.0) {
             for to in graph.providers(id).iter().chain(graph.peers(id)) {
