@@ -87,7 +87,7 @@ impl View<'_> {
         sides: Sides,
         narrow: &mut impl FnMut(&mut Candidate),
     ) -> Option<Decision> {
-        let filter = self.filter(at, sides);
+        let filter = self.filter_among(at, sides, narrow);
         let mut best: Option<Decision> = None;
         self.candidates(at, sides, &mut |mut candidate| {
             filter.apply(&mut candidate);
@@ -133,28 +133,78 @@ impl View<'_> {
     /// outside.
     pub(crate) fn winners(&self, at: AsId, each: &mut impl FnMut(Candidate)) {
         let code = self.routes.from[at.index()];
-        let plain = !self.overrides.overrides_choice(at) && code & from::LAST_RESORT == 0;
-        let sides = match LearntFrom::from_code(code) {
+        let last_resort = code & from::LAST_RESORT != 0;
+        let side = match LearntFrom::from_code(code) {
             None | Some(LearntFrom::Origin) => return,
-            Some(side) if plain => Sides::One(side),
-            Some(_) => Sides::All,
+            Some(side) => side,
         };
-        let filter = self.filter(at, sides);
         let length = self.routes.length[at.index()];
-        let pref = if self.overrides.overrides_choice(at) || !plain {
-            self.decide(at, sides).map_or(0, |decision| decision.local_pref)
-        } else {
-            local_pref(LearntFrom::from_code(code).unwrap_or(LearntFrom::Provider))
-        };
-        self.candidates(at, sides, &mut |mut candidate| {
-            if candidate.length != length || candidate.local_pref != pref {
-                return;
-            }
-            filter.apply(&mut candidate);
-            if !candidate.sites.is_empty() {
-                each(candidate);
+        if !self.overrides.overrides_choice(at) {
+            let sides = if last_resort { Sides::All } else { Sides::One(side) };
+            let pref = if last_resort { 0 } else { local_pref(side) };
+            self.candidates(at, sides, &mut |candidate| {
+                if candidate.length == length && candidate.local_pref == pref {
+                    each(candidate);
+                }
+            });
+            return;
+        }
+        if let Some(chosen) = self.routes.chosen(at) {
+            self.candidates(at, Sides::All, &mut |mut candidate| {
+                for (_, via, strands) in chosen {
+                    if *via == candidate.via && candidate.length == length {
+                        candidate.narrow(*strands);
+                        each(candidate);
+                        return;
+                    }
+                }
+            });
+            return;
+        }
+        // In the midst of the stages.
+        let filter = self.filter(at, Sides::One(side));
+        let pref = self.decide(at, Sides::One(side)).map_or(0, |decision| decision.local_pref);
+        self.candidates(at, Sides::One(side), &mut |mut candidate| {
+            if candidate.length == length && candidate.local_pref == pref {
+                filter.apply(&mut candidate);
+                if !candidate.sites.is_empty() {
+                    each(candidate);
+                }
             }
         });
+    }
+
+    /// Takes from a candidate of `at` what leads through `at` itself. Whether it took anything.
+    pub(crate) fn cut_loops(&self, at: AsId, candidate: &mut Candidate) -> bool {
+        let (Via::Neighbor(neighbor) | Via::Member(_, neighbor)) = candidate.via else {
+            return false;
+        };
+        // A path through `at` is longer than that of `at`.
+        let own = self.routes.of(at).map(|route| route.length);
+        if own.is_none_or(|own| self.routes.length[neighbor.index()] <= own) {
+            return false;
+        }
+        let before = candidate.sites;
+        candidate.narrow(self.sites_without(neighbor, at, &mut Vec::new()));
+        before != candidate.sites
+    }
+
+    /// The strands that `at` reaches on ways that do not lead through `avoided`.
+    fn sites_without(&self, at: AsId, avoided: AsId, met: &mut Vec<AsId>) -> SiteSet {
+        if at == avoided || met.contains(&at) {
+            return SiteSet::EMPTY;
+        }
+        met.push(at);
+        let mut sites = SiteSet::EMPTY;
+        let mut behind: Vec<AsId> = Vec::new();
+        self.winners(at, &mut |candidate| match candidate.via {
+            Via::Seed(_) => sites |= candidate.sites,
+            Via::Neighbor(next) | Via::Member(_, next) => behind.push(next),
+        });
+        for next in behind {
+            sites |= self.sites_without(next, avoided, met);
+        }
+        sites
     }
 
     /// Each candidate of `at`, before what was observed of its choice is applied.
@@ -270,6 +320,16 @@ impl View<'_> {
 
     /// What observations of the choice of `at` leave of candidates.
     pub(crate) fn filter(&self, at: AsId, sides: Sides) -> Filter {
+        self.filter_among(at, sides, &mut |_| {})
+    }
+
+    /// The same where `narrow` may take sites from candidates first.
+    pub(crate) fn filter_among(
+        &self,
+        at: AsId,
+        sides: Sides,
+        narrow: &mut impl FnMut(&mut Candidate),
+    ) -> Filter {
         let mut filter = Filter { only: None, via: Vec::new() };
         let rules = self.overrides.via_of(at);
         let pin = self.overrides.site_of(at);
@@ -277,7 +337,8 @@ impl View<'_> {
             return filter;
         }
         let mut offered = Vec::new();
-        self.candidates(at, sides, &mut |candidate| {
+        self.candidates(at, sides, &mut |mut candidate| {
+            narrow(&mut candidate);
             let by = match candidate.via {
                 Via::Seed(_) => None,
                 Via::Neighbor(neighbor) | Via::Member(_, neighbor) => Some(neighbor),
@@ -293,6 +354,7 @@ impl View<'_> {
         if let Some(pin) = pin.map(|pin| self.announced.strands_of(pin)) {
             let mut seen = false;
             self.candidates(at, sides, &mut |mut candidate| {
+                narrow(&mut candidate);
                 filter.apply(&mut candidate);
                 seen |= !(candidate.sites & pin).is_empty();
             });
@@ -321,9 +383,16 @@ impl Filter {
         if let Some(only) = self.only {
             keep = keep & only;
         }
-        candidate.sites = candidate.sites & keep;
-        candidate.up = candidate.up & keep;
-        candidate.down = candidate.down & keep;
+        candidate.narrow(keep);
+    }
+}
+
+impl Candidate {
+    /// Leaves only what is in `keep`.
+    pub(crate) fn narrow(&mut self, keep: SiteSet) {
+        self.sites = self.sites & keep;
+        self.up = self.up & keep;
+        self.down = self.down & keep;
     }
 }
 

@@ -102,6 +102,7 @@ impl<'g> Propagator<'g> {
         routes.from.fill(from::NOTHING);
         routes.deviations.clear();
         routes.unsettled.clear();
+        routes.chosen.clear();
         self.mark_specials(announced);
         routes.strands.clear();
         if announced.strands.len() > announced.sites {
@@ -164,6 +165,7 @@ impl<'g> Propagator<'g> {
                 self.pending[word] &= !(1 << bit);
                 let at = AsId(u32::try_from(word).expect("ids are 32 bits") * 64 + bit);
                 if self.special[at.index()] {
+                    // All of a group's customers outside it are below it.
                     self.decide_customers(at, announced, routes);
                 } else if routes.from[at.index()] == from::CUSTOMER {
                     self.rise(at, routes);
@@ -177,10 +179,13 @@ impl<'g> Propagator<'g> {
         let (first, last) = self.graph.sibling_group(at);
         self.decide_group(first, last, LearntFrom::Customer, announced, routes);
         for id in (first.0..=last.0).map(AsId) {
-            self.pending[id.index() / 64] &= !(1 << (id.index() % 64));
             if routes.from[id.index()] == from::CUSTOMER {
                 self.rise(id, routes);
             }
+        }
+        // A sibling may be a provider as well: it has decided already.
+        for id in (first.0..=last.0).map(AsId) {
+            self.pending[id.index() / 64] &= !(1 << (id.index() % 64));
         }
     }
 

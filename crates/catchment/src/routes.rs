@@ -1,5 +1,6 @@
 //! What came of one propagation: the best routes of each AS, ties included.
 
+use crate::candidates::Via;
 use crate::graph::AsId;
 use crate::sites::SiteSet;
 
@@ -43,6 +44,8 @@ pub struct Routes {
     /// ASes that do not tell on all that they take; sorted.
     pub(crate) deviations: Vec<Deviation>,
     pub(crate) unsettled: Vec<AsId>,
+    /// By what ASes with a choice of their own have their routes, and which strands; sorted by AS.
+    pub(crate) chosen: Vec<(AsId, Via, SiteSet)>,
     /// The site of each strand, where these differ; else empty.
     pub(crate) strands: Vec<u8>,
 }
@@ -100,6 +103,7 @@ impl Routes {
             sites: vec![0; len],
             deviations: Vec::new(),
             unsettled: Vec::new(),
+            chosen: Vec::new(),
             strands: Vec::new(),
         }
     }
@@ -152,6 +156,13 @@ impl Routes {
     #[must_use]
     pub fn unsettled(&self) -> &[AsId] {
         &self.unsettled
+    }
+
+    /// What an AS with a choice of its own has chosen, once it was asked.
+    pub(crate) fn chosen(&self, id: AsId) -> Option<&[(AsId, Via, SiteSet)]> {
+        let first = self.chosen.partition_point(|(at, _, _)| *at < id);
+        let count = self.chosen[first..].iter().take_while(|(at, _, _)| *at == id).count();
+        (count > 0).then(|| &self.chosen[first..first + count])
     }
 
     /// What an AS tells its customers and siblings, and the part that it tells all others.

@@ -190,7 +190,10 @@ impl<'a> Reference<'a> {
 
     /// All at once (0), in the order of numbers (1) or against it (2), until nothing changes.
     fn run(&self, manner: usize) -> Option<State> {
-        let mut state: State = self.asns.iter().map(|asn| (*asn, BTreeSet::new())).collect();
+        self.run_from(self.asns.iter().map(|asn| (*asn, BTreeSet::new())).collect(), manner)
+    }
+
+    fn run_from(&self, mut state: State, manner: usize) -> Option<State> {
         for _ in 0..300 {
             let before = state.clone();
             let mut order = self.asns.clone();
@@ -270,7 +273,9 @@ impl<'a> Reference<'a> {
                 .into_iter()
                 .filter(|path| {
                     best.iter().any(|other| {
-                        other.from.is_none() && other.site == path.site && other.asns == path.asns
+                        other.from.is_none()
+                            && (other.site, other.side, &other.asns, other.last_resort)
+                                == (path.site, path.side, &path.asns, path.last_resort)
                     })
                 })
                 .map(|path| (None, BTreeSet::from([path.site]))),
@@ -340,7 +345,6 @@ fn all_worlds(seeds: std::ops::Range<u64>, spice: Spice) {
     let overrides = Overrides::default();
     for seed in seeds {
         let world = world(seed, spice);
-        eprintln!("seed {seed}");
         let reference = Reference::new(&world, &overrides);
         let state = reference.run(0).unwrap_or_else(|| panic!("seed {seed} does not settle"));
         compare(seed, &world, &overrides, &state, true);
@@ -434,12 +438,15 @@ fn preferences_across_the_sides_and_pins_are_as_the_reference_says_where_it_is_o
             }
         }
         let reference = Reference::new(&world, &overrides);
-        let states = [reference.run(0), reference.run(1), reference.run(2)];
-        let [Some(first), Some(second), Some(third)] = states else {
+        let none = Overrides::default();
+        let without = Reference::new(&world, &none).run(0).unwrap();
+        let fourth = reference.run_from(without, 1);
+        let states = [reference.run(0), reference.run(1), reference.run(2), fourth];
+        let [Some(first), Some(second), Some(third), Some(fourth)] = states else {
             unsettled += 1;
             continue;
         };
-        if first != second || second != third {
+        if first != second || second != third || third != fourth {
             other += 1;
             continue;
         }

@@ -21,8 +21,8 @@ const ROUNDS: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     dirty: Vec<u64>,
-    /// ASes met on the way back to the sites.
-    met: Vec<AsId>,
+    /// By what the AS that was asked last has its routes, if its choice is its own.
+    chosen: Vec<(AsId, Via, SiteSet)>,
     /// ASes that left out a route as its path led through themselves: asked again at the end,
     /// when the paths of all others are certain.
     wary: Vec<AsId>,
@@ -100,6 +100,11 @@ impl Scratch {
         let decision = self.decide(&view, id);
         let before = (routes.of(id), routes.sites[id.index()], routes.told(id));
         put(routes, id, decision);
+        if overrides.overrides_choice(id) {
+            routes.chosen.retain(|(at, _, _)| *at != id);
+            let place = routes.chosen.partition_point(|(at, _, _)| *at < id);
+            routes.chosen.splice(place..place, self.chosen.drain(..));
+        }
         let after = (routes.of(id), routes.sites[id.index()], routes.told(id));
         if before == after || (before.0.is_none() && after.0.is_none()) {
             return;
@@ -126,49 +131,29 @@ impl Scratch {
 
     /// What `id` decides among candidates whose paths do not lead through itself.
     fn decide(&mut self, view: &View<'_>, id: AsId) -> Option<Decision> {
-        let own = view.routes.of(id).map(|route| route.length);
-        let decision = view.decide_among(id, Sides::All, &mut |candidate| {
-            if let Via::Neighbor(neighbor) | Via::Member(_, neighbor) = candidate.via {
-                // A path through `id` is longer than that of `id`.
-                let theirs = view.routes.length[neighbor.index()];
-                if own.is_none_or(|own| theirs <= own) {
-                    return;
-                }
-                self.met.clear();
-                let without = self.sites_without(view, neighbor, id);
-                if !candidate.sites.without(without).is_empty() {
-                    self.wary.push(id);
-                }
-                keep(candidate, without);
+        let wary = &mut self.wary;
+        let mut cut = |candidate: &mut Candidate| {
+            if view.cut_loops(id, candidate) {
+                wary.push(id);
             }
-        });
-        decision.filter(|decision| decision.length < NONE)
-    }
-
-    /// The sites that `at` reaches on ways that do not lead through `avoided`.
-    fn sites_without(&mut self, view: &View<'_>, at: AsId, avoided: AsId) -> SiteSet {
-        if at == avoided || self.met.contains(&at) {
-            return SiteSet::EMPTY;
+        };
+        let decision = view.decide_among(id, Sides::All, &mut cut);
+        self.chosen.clear();
+        if let Some(decision) = decision.filter(|_| view.overrides.overrides_choice(id)) {
+            let filter = view.filter_among(id, Sides::All, &mut cut);
+            view.candidates(id, Sides::All, &mut |mut candidate| {
+                let rank = (candidate.local_pref, candidate.length);
+                if rank == (decision.local_pref, decision.length) {
+                    cut(&mut candidate);
+                    filter.apply(&mut candidate);
+                    if !candidate.sites.is_empty() {
+                        self.chosen.push((id, candidate.via, candidate.sites));
+                    }
+                }
+            });
         }
-        self.met.push(at);
-        let mut sites = SiteSet::EMPTY;
-        let mut behind: Vec<AsId> = Vec::new();
-        view.winners(at, &mut |candidate| match candidate.via {
-            Via::Seed(_) => sites |= candidate.sites,
-            Via::Neighbor(next) | Via::Member(_, next) => behind.push(next),
-        });
-        for next in behind {
-            let more = self.sites_without(view, next, avoided);
-            sites |= more;
-        }
-        sites
+        decision
     }
-}
-
-fn keep(candidate: &mut Candidate, sites: SiteSet) {
-    candidate.sites = candidate.sites & sites;
-    candidate.up = candidate.up & sites;
-    candidate.down = candidate.down & sites;
 }
 
 fn put(routes: &mut Routes, id: AsId, decision: Option<Decision>) {
