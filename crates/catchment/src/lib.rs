@@ -8,6 +8,7 @@
 //! | [`configuration`] | what is announced where: sites, neighbors, prepends, communities |
 //! | [`overrides`] | what is known beyond relations: preferences, weights, prepends, pins |
 //! | [`propagate`] | the best routes of every AS, ties kept as sets of [`sites`] |
+//! | [`batch`] | the same for sixteen configurations at once |
 //! | [`shares`] | how likely each site is for each AS |
 //! | [`explain`](mod@explain) | every candidate route of one AS, and why the best won |
 //! | [`synthetic`] | a small made-up Internet with cities |
@@ -67,6 +68,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub(crate) mod candidates;
 pub mod configuration;
 pub mod explain;
@@ -79,6 +81,7 @@ pub mod sites;
 pub mod synthetic;
 pub mod topology;
 
+pub use batch::{Batch, LANES, LaneRoutes};
 pub use configuration::{
     Announced, Announcement, Configuration, ConfigurationError, NeighborKind, Site,
 };
