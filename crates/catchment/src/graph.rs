@@ -409,3 +409,6 @@ fn cycle(group: &[usize], transit: &[(usize, usize)], left: &[u32]) -> Vec<usize
     steps.reverse();
     steps
 }
+
+#[cfg(test)]
+mod tests;

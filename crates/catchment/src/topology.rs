@@ -294,3 +294,6 @@ fn asn(text: &[u8]) -> Option<Asn> {
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(40).collect()
 }
+
+#[cfg(test)]
+mod tests;
