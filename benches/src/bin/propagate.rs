@@ -1,7 +1,7 @@
 //! How soon the catchments of a configuration are known: the whole AS graph, ten sites, one core.
 //!
 //! `propagate FILE` reads a CAIDA serial-1 or serial-2 file that is decompressed already (it
-//! prints which ASes it takes as neighbors of the sites, so that `peers/bgpy.py` can do the same
+//! prints which ASes it takes as neighbors of the sites, so that `peers/bgpy` can do the same
 //! job). Without a file it uses the made-up Internet, which is too small to say much.
 
 #![allow(clippy::disallowed_methods, reason = "measuring")]

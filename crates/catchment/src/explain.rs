@@ -209,3 +209,6 @@ fn path(view: &View<'_>, at: AsId, candidate: &Candidate, strand: usize) -> Opti
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
