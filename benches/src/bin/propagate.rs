@@ -2,18 +2,18 @@
 //!
 //! `propagate FILE` reads a CAIDA serial-1 or serial-2 file that is decompressed already (it
 //! prints which ASes it takes as neighbors of the sites, so that `peers/bgpy` can do the same
-//! job). Without a file it uses the made-up Internet, which is too small to say much.
+//! job); the variable `TOPOLOGY` can name the file instead. Without a file it uses the made-up Internet, which is too small to say much.
 
 #![allow(clippy::disallowed_methods, reason = "measuring")]
 #![allow(clippy::cast_precision_loss, reason = "figures")]
 
 use std::time::Instant;
 
-use anycast_bgp::Asn;
 use anycast_benches::Failure;
 use anycast_benches::figures::{Samples, print};
+use anycast_bgp::Asn;
 use anycast_catchment::{
-    AsId, Announced, Announcement, Batch, Configuration, Graph, LANES, LaneRoutes, NeighborKind,
+    Announced, Announcement, AsId, Batch, Configuration, Graph, LANES, LaneRoutes, NeighborKind,
     Propagator, Relationships, Resolved, Routes, Shares, Site, synthetic,
 };
 
@@ -21,7 +21,7 @@ use anycast_catchment::{
 const RUNS: usize = 300;
 
 fn main() -> Result<(), Failure> {
-    let file = std::env::args().nth(1);
+    let file = std::env::args().nth(1).or_else(|| std::env::var("TOPOLOGY").ok());
     let relationships;
     let begun;
     if let Some(file) = &file {
@@ -39,8 +39,14 @@ fn main() -> Result<(), Failure> {
     let links = relationships.links().len();
     drop(relationships);
     println!("{} ASes, {links} links", graph.len());
-    println!("  parse                                        ms  {:.0}", parsed.as_secs_f64() * 1e3);
-    println!("  parse and build the graph                    ms  {:.0}", loaded.as_secs_f64() * 1e3);
+    println!(
+        "  parse                                        ms  {:.0}",
+        parsed.as_secs_f64() * 1e3
+    );
+    println!(
+        "  parse and build the graph                    ms  {:.0}",
+        loaded.as_secs_f64() * 1e3
+    );
 
     let neighbors = neighbors(&graph);
     let numbers: Vec<String> = neighbors.iter().map(Asn::to_string).collect();
