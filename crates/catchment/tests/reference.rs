@@ -263,7 +263,9 @@ impl<'a> Reference<'a> {
             }
         }
         if total > 0.0 {
-            shares.iter_mut().for_each(|share| *share /= total);
+            for share in &mut shares {
+                *share /= total;
+            }
         }
         shares
     }
