@@ -42,7 +42,7 @@ static __noinline int complete_checksum(struct xdp_md *ctx, __u32 l3, __u32 inne
 	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || length < header + 20 || l3 > 22)
 		return 0;
 	void *ip = data + l3;
-	if (ip + 60 > end)
+	if (ip + 40 > end)
 		return 0;
 	__u64 sum = bpf_htons(protocol) + (__u64)bpf_htons(length - header);
 	const __u32 *address = ip + (inner6 ? 8 : 12);
@@ -50,10 +50,10 @@ static __noinline int complete_checksum(struct xdp_md *ctx, __u32 l3, __u32 inne
 	sum += address[1];
 	__u16 field;
 	if (inner6) {
+		if (ip + 60 > end)
+			return 0;
 		for (int i = 2; i < 8; i++)
 			sum += address[i];
-		if (ip + 40 + 18 > end)
-			return 0;
 		field = *(__u16 *)(ip + 40 + at);
 	} else {
 		field = *(__u16 *)(ip + 20 + at);

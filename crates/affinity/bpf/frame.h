@@ -263,7 +263,7 @@ INLINE int judge(const struct config *c, const struct frame *f, void *end, int o
 		return REASON_REJECTED_SOURCE;
 	}
 	/* A packet of our own comes back to us only by a loop. */
-	if (!hops || hops > c->ring_size + 1u || origin == c->me || (!ring && (hops != 1 || origin != sender)))
+	if (!hops || hops > c->ring_size + 1u || !origin || origin == c->me || (!ring && (hops != 1 || origin != sender)))
 		return REASON_REJECTED_HOPS;
 	if (!ring && f->asked != c->me)
 		return REASON_REJECTED_FORMAT;

@@ -7,6 +7,8 @@
 //! each packet.
 //!
 //! - [`Config`] says what a site needs to know; [`Affinity`] loads the programs and keeps them loaded.
+//! - [`model`] is what the programs do, once more, in plain Rust; tests hold one against the other.
+//! - [`quic_lb`] makes and reads connection ids that name their owner.
 //!
 //! The programs lie in `bpf/`, in C, because a stable toolchain builds no packet programs in Rust.
 //! What travels between sites is described in `docs/affinity-wire.md`.
@@ -18,7 +20,12 @@ mod config;
 mod counters;
 mod layout;
 mod load;
+pub mod model;
+pub mod quic_lb;
+mod siphash;
 mod tables;
+#[doc(hidden)]
+pub mod testing;
 
 pub use config::{
     Budgets, Config, ConfigError, Key, MAX_SERVICES, Mode, Peer, Rate, ServiceAddress, SiteId,

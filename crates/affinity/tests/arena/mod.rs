@@ -47,6 +47,7 @@ impl Arena {
     }
 
     /// Where pins may go.
+    #[allow(dead_code, reason = "not every test pins")]
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
