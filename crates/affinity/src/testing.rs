@@ -67,6 +67,7 @@ pub fn config() -> Config {
 pub struct Programs {
     ebpf: Ebpf,
     counted: Vec<u64>,
+    config: Option<layout::Config>,
 }
 
 impl Programs {
@@ -108,7 +109,7 @@ impl Programs {
                 .expect("it is there");
             tc.load().map_err(|error| other(&error))?;
         }
-        let mut programs = Self { ebpf, counted: vec![0; layout::REASONS] };
+        let mut programs = Self { ebpf, counted: vec![0; layout::REASONS], config: None };
         programs.set("AES", 0, *crate::aes_tables::tables());
         Ok(programs)
     }
@@ -124,6 +125,14 @@ impl Programs {
             self.set("PEERS", index, peer);
         }
         self.set("SERVICES", 0, *services);
+        self.set("CONFIG", 0, value);
+        self.config = Some(value);
+    }
+
+    /// Sets the still programs' monotonic clock, after [`Programs::fill`].
+    pub fn set_clock(&mut self, monotonic: u64) {
+        let mut value = self.config.expect("they were filled");
+        value.test_now = monotonic;
         self.set("CONFIG", 0, value);
     }
 

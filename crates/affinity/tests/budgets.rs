@@ -95,13 +95,13 @@ fn a_limit_lets_its_burst_through_and_then_its_rate() {
             let outcome = programs.ingress(context, &other).unwrap();
             assert_ne!(outcome.action, Action::Drop, "{name} {context:?}: another is not limited");
             // One more each tenth of a second, and not a nanosecond before.
-            programs.fill(&here, start + 99_999_999, NOW);
+            programs.set_clock(start + 99_999_999);
             assert_eq!(
                 programs.ingress(context, &used).unwrap().action,
                 Action::Drop,
                 "{name} {context:?}: too soon"
             );
-            programs.fill(&here, start + 100_000_000, NOW);
+            programs.set_clock(start + 100_000_000);
             assert_eq!(
                 programs.ingress(context, &used).unwrap().action,
                 Action::Send,
@@ -125,10 +125,11 @@ fn a_flood_that_names_one_site_leaves_the_others_their_share() {
         ..config()
     };
     let mut programs = Programs::still().unwrap();
+    programs.fill(&here, START, NOW);
     let (mut to_one, mut to_five) = (0, 0);
     // A second of it: ten thousand packets that name site 1, and a hundred that name site 5.
     for step in 0..10_000_u64 {
-        programs.fill(&here, START + step * 100_000, NOW);
+        programs.set_clock(START + step * 100_000);
         let client = u8::try_from(step % 250).unwrap();
         to_one += u32::from(
             programs.ingress(Context::Xdp, &packet(client, 1)).unwrap().action == Action::Send,
