@@ -1,5 +1,7 @@
 //! Loading, taking over and unloading, on interfaces of the test's own.
 
+#![allow(clippy::unwrap_used, clippy::unused_self, reason = "a test that cannot go on fails")]
+
 mod arena;
 
 use std::path::Path;

@@ -263,7 +263,7 @@ impl Course<'_> {
         } else {
             octet(packet, quoted)? == 0x45
                 && octet(packet, quoted + 9)? == TCP
-                && be16(packet, quoted + 6)? & 0x1fff == 0
+                && matches!(be16(packet, quoted + 6)? & 0x1fff, 0)
         };
         let sender = address(packet, quoted + if v6 { 8 } else { 12 }, v6)?;
         if !plain || address(packet, place.l3 + if v6 { 24 } else { 16 }, v6)? != sender {

@@ -245,7 +245,7 @@ impl Course<'_> {
         }
         let key = frame::key(config, frame.epoch).ok_or(Reason::RejectedEpoch)?;
 
-        let place = self.acceptable(&frame, inner, usize::from(behind), l3)?;
+        let place = Self::acceptable(&frame, inner, usize::from(behind), l3)?;
         let to = address(inner, if frame.inner6 { 24 } else { 16 }, frame.inner6)
             .ok_or(Reason::RejectedInner)?;
         let purpose = self.world.purpose(to).ok_or(Reason::RejectedInner)?;
@@ -290,13 +290,7 @@ impl Course<'_> {
     }
 
     /// Whether the inner packet is one that we read, and as long as everything says.
-    fn acceptable(
-        &self,
-        frame: &Frame,
-        inner: &[u8],
-        behind: usize,
-        l3: usize,
-    ) -> Result<Place, Reason> {
+    fn acceptable(frame: &Frame, inner: &[u8], behind: usize, l3: usize) -> Result<Place, Reason> {
         let (place, length, header);
         if frame.inner6 {
             if inner.len() < 60 || inner[0] >> 4 != 6 {
