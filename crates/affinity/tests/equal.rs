@@ -1,7 +1,13 @@
 //! The programs and the model do the same to every packet: the same verdict, the same octets, the same
 //! reasons. `AFFINITY_PACKETS` says how many packets, `AFFINITY_SEED` which.
 
-#![allow(clippy::unwrap_used, clippy::unused_self, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unused_self,
+    clippy::disallowed_types,
+    clippy::format_collect,
+    reason = "a test that cannot go on fails"
+)]
 
 mod arena;
 mod packets;

@@ -62,7 +62,7 @@ impl Maker<'_> {
     /// One packet that comes in, from the Ethernet header on.
     pub(crate) fn arriving(&mut self) -> Vec<u8> {
         let mut packet = match self.chance.below(10) {
-            0..=3 => self.to_service(),
+            0..=3 => self.for_service(),
             4..=6 => self.framed(),
             7 => self.icmp(),
             8 => self.quic(),
@@ -240,7 +240,7 @@ impl Maker<'_> {
         self.ip4(from, to, protocol, body)
     }
 
-    fn to_service(&mut self) -> Vec<u8> {
+    fn for_service(&mut self) -> Vec<u8> {
         let flags = self.chance.pick(&[0x10, 0x10, 0x18, 0x11, 0x02, 0x12, 0x04, 0x14, 0]);
         let options = self.options(flags & 2 != 0);
         let from = self.chance.pick(&[40000, 40001, 50000]);
@@ -347,7 +347,7 @@ impl Maker<'_> {
         let inner = match self.chance.below(8) {
             0 => self.icmp(),
             1 => self.quic(),
-            _ => self.to_service(),
+            _ => self.for_service(),
         };
         let mut packet = decide(&inner, &world);
         // Sometimes over another site, so that the ring's rules are seen.
@@ -402,7 +402,7 @@ impl Maker<'_> {
     }
 
     fn tag(&mut self, packet: &mut Vec<u8>) {
-        for _ in 0..1 + self.chance.below(3) {
+        for _ in 0..=self.chance.below(3) {
             let kind = self.chance.pick(&[[0x81, 0x00], [0x88, 0xa8]]);
             packet.splice(12..12, [kind[0], kind[1], 0, 100]);
         }
@@ -410,7 +410,7 @@ impl Maker<'_> {
 
     fn spoil(&mut self, packet: &mut Vec<u8>) {
         if self.chance.one_in(12) {
-            for _ in 0..1 + self.chance.below(3) {
+            for _ in 0..=self.chance.below(3) {
                 let at = self.chance.below(packet.len());
                 packet[at] = self.chance.octet();
             }
