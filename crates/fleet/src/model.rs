@@ -14,7 +14,7 @@ use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
 use anycast_steer::{Damping, FloorSpec, Leaving, Require, Response, ShedSpec};
 use ipnet::IpNet;
 
-use crate::{Check, FleetState};
+use crate::{Affinity, Check, FleetState, Kept, SiteAffinity};
 
 /// All that one operator runs. Every list is in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,8 @@ pub struct Fleet {
     pub reject_invalid: bool,
     /// Where the sites share who announces what; `None`: each stands alone.
     pub fleet_state: Option<FleetState>,
+    /// How connections are kept at the site that they began at; `None`: they are not.
+    pub affinity: Option<Affinity>,
 }
 
 /// Where VRPs come from (RFC 6811 §2).
@@ -90,6 +92,8 @@ pub struct Service {
     pub checks: Vec<Check>,
     /// Whether it is kept down if it falls too often.
     pub damping: bool,
+    /// Which of its connections are kept at the site that they began at.
+    pub affinity: Kept,
 }
 
 /// A service that the site's daemon brings along.
@@ -199,6 +203,9 @@ pub struct Site {
     pub neighbors: Vec<Neighbor>,
     /// Its own sources of VRPs, in place of the fleet's.
     pub rpki: Option<Rpki>,
+    /// What the other sites know it by when they pass on connections that it owns; always there
+    /// if the fleet keeps connections and the site serves.
+    pub affinity: Option<SiteAffinity>,
 }
 
 /// A monitoring station, which is told by BMP (RFC 7854) what a site sees.

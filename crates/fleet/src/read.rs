@@ -2,6 +2,7 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod affinity;
 mod api;
 mod check;
 mod drain;
@@ -22,6 +23,7 @@ mod transport;
 
 use std::path::Path;
 
+pub(crate) use affinity::{AffinityDraft, SiteAffinityDraft};
 use anycast_bgp::Asn;
 use anycast_steer::{Damping, Leaving};
 pub(crate) use api::ApiDraft;
@@ -75,6 +77,7 @@ pub(crate) struct Draft {
     pub(crate) bmp: Vec<Placed<BmpStation>>,
     pub(crate) mrt: Option<MrtDraft>,
     pub(crate) leaving: Leaving,
+    pub(crate) affinity: Option<AffinityDraft>,
 }
 
 /// A site whose neighbors still know their places.
@@ -91,6 +94,7 @@ pub(crate) struct SiteDraft {
     /// What it says of these itself.
     pub(crate) listeners: Listeners,
     pub(crate) api: Option<ApiDraft>,
+    pub(crate) affinity: Option<SiteAffinityDraft>,
 }
 
 impl Draft {
@@ -104,7 +108,10 @@ impl Draft {
         let prefixes: Vec<_> = prefixes.map(|it| prefix::read(it, &references)).collect();
         let has_bad_prefixes = prefixes.iter().any(Option::is_none);
         let (prefixes, floors) = prefixes.into_iter().flatten().unzip();
-        let services = named(&mut root, "service", service::read);
+        let affinity = root.table("affinity").map(affinity::read);
+        let services = named(&mut root, "service", |name, section| {
+            service::read(name, section, affinity.is_some())
+        });
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let listeners = listen::read(&mut root);
@@ -141,6 +148,7 @@ impl Draft {
             bmp: bmp.into_iter().flatten().collect(),
             mrt,
             leaving,
+            affinity,
         }
     }
 
@@ -165,6 +173,7 @@ impl Draft {
                 metrics: metrics.map(|placed| placed.value),
                 api: api::of_site(draft.api.as_ref(), fleet_api.as_ref(), folder),
                 rpki,
+                affinity: draft.affinity.and_then(SiteAffinityDraft::into_site),
                 state_dir: draft.site.state_dir.map(|path| folder.join(path)),
                 ..draft.site
             }
@@ -182,6 +191,7 @@ impl Draft {
             ..placed.value
         });
         Fleet {
+            affinity: self.affinity.map(|draft| draft.into_affinity(folder)),
             name: self.name,
             asn: self.asn,
             prefixes: prefixes.collect(),

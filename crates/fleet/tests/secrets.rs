@@ -137,3 +137,49 @@ fn the_files_of_what_sites_share_are_looked_at_too() {
     folder.write("token", b"hunter2", 0o600);
     assert_eq!(found(&file), []);
 }
+
+#[test]
+fn a_key_of_affinity_is_looked_at_but_never_shown() {
+    let table: [Row; 6] = [
+        ("sound", Some((b"0123456789abcdef\n", 0o600)), None),
+        ("missing", None, Some(("affinity-key", "No such file"))),
+        ("too short", Some((b"0123456789abcde\n", 0o600)), Some(("affinity-key", "15 octets"))),
+        ("too long", Some((&[b'x'; 1025], 0o600)), Some(("affinity-key", "more than 1024"))),
+        ("a folder", None, Some(("affinity-key", "not a file"))),
+        ("for everyone", Some((b"hunter2", 0o644)), Some(("password-exposed", "mode 644"))),
+    ];
+    for (name, content, expected) in table {
+        let folder = Folder::new("affinity");
+        let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");
+        let mut source = fs::read_to_string(minimal).unwrap();
+        source.push_str("\n[affinity]\nkey = [{ epoch = 0, file = \"secret\" }]\n");
+        for (number, site) in anycast_fleet::parse("x", &source.clone())
+            .problems
+            .iter()
+            .filter_map(|it| it.message.split_once(" has no `[site."))
+            .map(|(site, _)| site.to_owned())
+            .enumerate()
+        {
+            let id = number + 1;
+            source
+                .push_str(&format!("[site.{site}.affinity]\nid = {id}\nv4 = \"203.0.113.{id}\"\n"));
+        }
+        let path = folder.write("fleet.toml", source.as_bytes(), 0o644);
+        match content {
+            Some((octets, mode)) => drop(folder.write("secret", octets, mode)),
+            None if name == "a folder" => fs::create_dir(folder.0.join("secret")).unwrap(),
+            None => {}
+        }
+        let report = read(&path).unwrap();
+        let found = report.problems.iter().find(|it| it.message.contains("/secret"));
+        match (found, expected) {
+            (None, None) => assert!(report.fleet.is_some(), "{name}: {}", report.render(false)),
+            (Some(found), Some((code, words))) => {
+                assert_eq!(found.code, code, "{name}");
+                assert!(found.message.contains(words), "{name}: {}", found.message);
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(!report.render(false).contains("hunter2"), "{name}");
+    }
+}
