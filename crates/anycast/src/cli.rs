@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anycast_bgp::IpNet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::affinity::AffinityArguments;
 use crate::drain::{ClearArguments, DrainArguments, UndrainArguments};
 pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),
     Drain(DrainArguments),
+    Affinity(AffinityArguments),
     Undrain(UndrainArguments),
     Clear(ClearArguments),
     Mrt(MrtArguments),
@@ -238,6 +240,8 @@ Examples:
     Floor,
     /// What is drained: how far it is, until when, by whom and why.
     Drains,
+    /// How connections are kept at their sites: packets passed on, taken back, refused.
+    Affinity,
     /// Who may originate which prefix: caches, our own prefixes, received routes by state.
     Rpki,
     Events(EventsArguments),

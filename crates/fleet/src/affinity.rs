@@ -17,6 +17,10 @@ pub struct Affinity {
     pub keys: Vec<AffinityKey>,
     /// The way in which packets are taken, of sites that do not say so themselves.
     pub mode: AffinityMode,
+    /// The UDP port that sites pass packets on to.
+    pub port: u16,
+    /// The longest IP packet, in octets, that the way between any two sites carries.
+    pub mtu: u16,
     /// How many packets a second a site passes on to any one other site; `None`: as many as the
     /// packet programs do by default.
     pub most_to_a_site: Option<u32>,
@@ -79,20 +83,21 @@ pub struct SiteAffinity {
 pub struct Kept {
     /// Those over TCP.
     pub tcp: bool,
-    /// Those over QUIC, if the server puts the site's number into its connection IDs.
-    pub quic: bool,
+    /// Those over QUIC to this UDP port, if the server puts the site's number into its connection
+    /// IDs; `None`: none.
+    pub quic: Option<u16>,
 }
 
 impl Kept {
     /// Whether any are.
     pub const fn any(self) -> bool {
-        self.tcp || self.quic
+        self.tcp || self.quic.is_some()
     }
 }
 
 /// What a key's file holds: octets that only the fleet's sites know. They are never shown.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret([u8; 32]);
 
 /// Why a key's file is no key.
 #[derive(Debug, thiserror::Error)]
@@ -100,36 +105,34 @@ pub enum SecretError {
     /// The system said no.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// What is there could be guessed.
-    #[error("holds {0} octets, and a key has at least {LEAST_SECRET}")]
-    Short(usize),
-    /// That is no key any more.
-    #[error("holds more than {MOST_SECRET} octets")]
-    Long,
+    /// It is something else.
+    #[error("does not hold 64 hexadecimal digits")]
+    Form,
 }
 
-/// Fewer octets could be found by trying.
-const LEAST_SECRET: usize = 16;
-const MOST_SECRET: usize = 1024;
-
 impl Secret {
-    /// Reads a key's file: all of it, but for white space at the end.
+    /// Reads a key's file: 64 hexadecimal digits on one line.
     ///
     /// # Errors
-    /// If it cannot be read, or is shorter than 16 octets.
+    /// If it cannot be read, or holds anything else.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let mut octets = Vec::new();
-        File::open(path)?.take(MOST_SECRET as u64 + 2).read_to_end(&mut octets)?;
-        octets.truncate(octets.trim_ascii_end().len());
-        match octets.len() {
-            short if short < LEAST_SECRET => Err(SecretError::Short(short)),
-            LEAST_SECRET..=MOST_SECRET => Ok(Self(octets)),
-            _ => Err(SecretError::Long),
+        File::open(path)?.take(1024).read_to_end(&mut octets)?;
+        let digits = octets.trim_ascii();
+        if digits.len() != 64 {
+            return Err(SecretError::Form);
         }
+        let mut secret = [0; 32];
+        for (octet, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |at: u8| char::from(at).to_digit(16).ok_or(SecretError::Form);
+            let value = digit(pair[0])? << 4 | digit(pair[1])?;
+            *octet = u8::try_from(value).map_err(|_| SecretError::Form)?;
+        }
+        Ok(Self(secret))
     }
 
     /// The octets.
-    pub fn octets(&self) -> &[u8] {
+    pub const fn octets(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -262,12 +262,18 @@ impl Difference {
             affinity: new.affinity.clone(),
             damping: new.damping,
             leaving: new.leaving.clone(),
+            finishing: new.finishing,
             ..old.clone()
         };
         let (before, after) = (&old.leaving, &new.leaving);
         if before != after {
             let words = |it: &Leaving| format!("{} for at most {:?}", it.manner, it.wait);
             let details = vec![format!("drain: {} → {}", words(before), words(after))];
+            self.add(Subject::Site, Effect::Changed, details);
+        }
+        if old.finishing != new.finishing {
+            let (before, after) = (old.finishing, new.finishing);
+            let details = vec![format!("drain: connections-wait {before:?} → {after:?}")];
             self.add(Subject::Site, Effect::Changed, details);
         }
         if old.fleet_state != new.fleet_state {

@@ -145,7 +145,7 @@ fn affinity_keys(draft: &Draft, folder: &Path) -> Vec<Problem> {
             let problem = Problem::warning("affinity-key", at.of("file"), message);
             problem.help(
                 "The site cannot keep connections without it. Make one with \
-                 `head -c 32 /dev/urandom | base64`, the same for all sites.",
+                 `openssl rand -hex 32`, the same for all sites.",
             )
         };
         let metadata = match fs::metadata(&path) {

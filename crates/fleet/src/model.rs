@@ -35,6 +35,8 @@ pub struct Fleet {
     pub sites: Vec<Site>,
     /// How what is drained is announced before it is withdrawn, and for how long.
     pub leaving: Leaving,
+    /// How long connections that are kept at what was drained are waited for after the withdrawal.
+    pub finishing: Duration,
     /// Where sites get the RPKI's word from, unless a site has its own sources.
     pub rpki: Option<Rpki>,
     /// Monitoring stations that each site tells what it sees.

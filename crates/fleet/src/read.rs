@@ -22,6 +22,7 @@ mod site;
 mod transport;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub(crate) use affinity::{AffinityDraft, SiteAffinityDraft};
 use anycast_bgp::Asn;
@@ -76,7 +77,7 @@ pub(crate) struct Draft {
     /// Those whose address and port could be read.
     pub(crate) bmp: Vec<Placed<BmpStation>>,
     pub(crate) mrt: Option<MrtDraft>,
-    pub(crate) leaving: Leaving,
+    pub(crate) leaving: (Leaving, Duration),
     pub(crate) affinity: Option<AffinityDraft>,
 }
 
@@ -123,7 +124,7 @@ impl Draft {
         let bmp = named(&mut root, "bmp", monitoring::read_station);
         let mrt = root.table("mrt").map(monitoring::read_mrt);
         let damping = root.table("damping").map(response::read_damping).unwrap_or_default();
-        let leaving = root.table("drain").map(drain::read).unwrap_or_default();
+        let leaving = root.table("drain").map_or_else(drain::usual, drain::read);
         let floor = root.table("floor").map(floor::read);
         let fleet_state = root.table("fleet-state").map(floor::read_state);
         root.finish();
@@ -203,7 +204,8 @@ impl Draft {
             rpki: self.rpki.map(|rpki| rpki.into_rpki(folder)),
             bmp: self.bmp.into_iter().map(|placed| placed.value).collect(),
             mrt: self.mrt.and_then(|mrt| mrt.into_mrt(folder)),
-            leaving: self.leaving,
+            leaving: self.leaving.0,
+            finishing: self.leaving.1,
             fleet_state: self.fleet_state.map(|state| floor::into_state(state, folder)),
         }
     }

@@ -1571,25 +1571,34 @@ const AFFINITY: &[Row] = &[
         &[(E, "missing-key", "affinity"), (E, "missing-key", "nyc")],
     ),
     (
-        "three keys, two of one epoch",
+        "three keys",
         &[
             ("[site.nyc]", KEPT),
             (
                 "[[affinity.key]]",
-                "key = [{ epoch = 1, file = \"a\" }, { epoch = 1, file = \"b\" }, \
+                "key = [{ epoch = 1, file = \"a\" }, { epoch = 2, file = \"b\" }, \
                  { epoch = 3, file = \"c\" }]\n#",
             ),
             ("epoch = 0\nfile = \"secrets/affinity-0\"\n", ""),
         ],
+        &[(
+            E,
+            "bad-value",
+            "[{ epoch = 1, file = \"a\" }, { epoch = 2, file = \"b\" }, \
+             { epoch = 3, file = \"c\" }]",
+        )],
+    ),
+    (
+        "two keys that do not follow one another",
         &[
+            ("[site.nyc]", KEPT),
             (
-                E,
-                "bad-value",
-                "[{ epoch = 1, file = \"a\" }, { epoch = 1, file = \"b\" }, \
-                 { epoch = 3, file = \"c\" }]",
+                "[[affinity.key]]",
+                "key = [{ epoch = 1, file = \"a\" }, { epoch = 3, file = \"b\" }]\n#",
             ),
-            (E, "bad-value", "1"),
+            ("epoch = 0\nfile = \"secrets/affinity-0\"\n", ""),
         ],
+        &[(E, "bad-value", "3")],
     ),
 ];
 

@@ -140,11 +140,13 @@ fn the_files_of_what_sites_share_are_looked_at_too() {
 
 #[test]
 fn a_key_of_affinity_is_looked_at_but_never_shown() {
-    let table: [Row; 6] = [
-        ("sound", Some((b"0123456789abcdef\n", 0o600)), None),
+    const SOUND: &[u8] = b"00112233445566778899aAbBcCdDeEfF00112233445566778899aabbccddeeff\n";
+    let table: [Row; 7] = [
+        ("sound", Some((SOUND, 0o600)), None),
         ("missing", None, Some(("affinity-key", "No such file"))),
-        ("too short", Some((b"0123456789abcde\n", 0o600)), Some(("affinity-key", "15 octets"))),
-        ("too long", Some((&[b'x'; 1025], 0o600)), Some(("affinity-key", "more than 1024"))),
+        ("too short", Some((&SOUND[1..], 0o600)), Some(("affinity-key", "64 hexadecimal digits"))),
+        ("no digits", Some((&[b'x'; 64], 0o600)), Some(("affinity-key", "64 hexadecimal digits"))),
+        ("too long", Some((&[b'0'; 999], 0o600)), Some(("affinity-key", "64 hexadecimal digits"))),
         ("a folder", None, Some(("affinity-key", "not a file"))),
         ("for everyone", Some((b"hunter2", 0o644)), Some(("password-exposed", "mode 644"))),
     ];

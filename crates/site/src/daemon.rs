@@ -6,13 +6,16 @@
 //! | module | what it is |
 //! |---|---|
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
-//! | `drains` | what operators drain |
+//! | `drains`, `finishing` | what operators drain, and connections that run on after it |
+//! | `keeping` | connections kept at the site that they began at |
 //! | `meters` | traffic and loads, once a second |
 //! | `reload` | the fleet file read again |
 //! | `slots` | numbers of services and checks that outlive a reload |
 
 mod around;
 mod drains;
+mod finishing;
+mod keeping;
 mod meters;
 mod reload;
 mod slots;
@@ -30,9 +33,11 @@ use anycast_steer::{Action, Change, Instant, Outcome, Steer, Target, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use self::finishing::Finishing;
 use self::meters::Meters;
 use self::reload::{Reload, Revision};
 use crate::address;
+use crate::affinity::Keeper;
 use crate::announce::Announcer;
 use crate::api::{self, Gate, Plan};
 use crate::builtin::BuiltinEvent;
@@ -176,6 +181,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
     // Before anything can be announced.
     daemon.take_up_drains(&folder, options.drained);
+    daemon.keep_connections(None);
     daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
     let mut builtins = Builtins::new(options.program, builtin_events);
@@ -322,6 +328,8 @@ struct Daemon {
     reload: Reload,
     drains: Drains,
     meters: Meters,
+    keeper: Keeper,
+    finishing: Finishing,
 }
 
 impl Daemon {
@@ -353,6 +361,8 @@ impl Daemon {
             reload,
             drains: Drains::default(),
             meters: Meters::default(),
+            keeper: Keeper::default(),
+            finishing: Finishing::default(),
             fleet,
             site,
         }
@@ -639,6 +649,10 @@ impl Daemon {
             Question::Prepend(order, caller, sender) => {
                 drop(sender.send(self.prepend(&order, &caller)));
             }
+            Question::Affinity(sender) => drop(sender.send(self.affinity())),
+            Question::OrderAffinity(load, caller, sender) => {
+                drop(sender.send(self.order_keeping(load, &caller)));
+            }
             Question::Drains(sender) => drop(sender.send(self.drain_rows())),
             Question::Drain(order, caller, sender) => {
                 drop(sender.send(self.drain(&order, &caller)));
@@ -699,6 +713,7 @@ impl Daemon {
             prefixes: self.fleet.prefixes.iter().map(|prefix| prefix.prefix).collect(),
             rpki: self.origins.look(&self.announcer.announced()),
             steering: self.steer.status(self.now()),
+            affinity: self.affinity(),
             now: self.now(),
             events: self.events.counts().clone(),
             last_event: *self.events.watch().borrow(),

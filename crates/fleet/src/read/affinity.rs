@@ -1,6 +1,5 @@
 //! `[affinity]`, `[site.NAME.affinity]` and `affinity` of a service.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +12,14 @@ use crate::value;
 
 /// So many keys are valid at once: the old one and the new one.
 const MOST_KEYS: usize = 2;
-/// The names of epochs: what fits in the two bits that a packet has for them.
-const MOST_EPOCH: u8 = 3;
+
+/// No service is likely to have it.
+const PORT: u16 = 5687;
+/// What QUIC is found at, unless the file says otherwise (RFC 9114 §3.1).
+const QUIC_PORT: u16 = 443;
+const MTU: u16 = 1500;
+/// What is least in IPv6 (RFC 8200 §5), wrapped.
+const LEAST_MTU: u16 = 1280 + 68;
 
 const MODES: &[(&str, AffinityMode)] = &[
     ("auto", AffinityMode::Auto),
@@ -62,27 +67,29 @@ pub(super) fn read(mut section: Section<'_>) -> AffinityDraft {
                 .help("Keep the one that is used and the one that comes next or went before."),
         );
     }
-    let mut seen = BTreeSet::new();
-    for (key, at) in &keys {
-        if !seen.insert(key.epoch) {
-            let message = format!("two keys have the epoch {}", key.epoch);
-            section
-                .problem(Problem::error("bad-value", at.of("epoch"), message).help(
-                    "Give the newer key another one: packets say by it which key they need.",
-                ));
-        }
+    if let [(first, _), (second, at)] = keys.as_slice()
+        && ![1, u8::MAX].contains(&first.epoch.wrapping_sub(second.epoch))
+    {
+        let message =
+            format!("the epochs {} and {} cannot be valid at once", first.epoch, second.epoch);
+        section.problem(
+            Problem::error("bad-value", at.of("epoch"), message)
+                .help("Count on by one from key to key; 0 follows 255."),
+        );
     }
     let mode = section.get("mode", value::word(MODES)).unwrap_or_default();
+    let port = section.get("port", value::port).unwrap_or(PORT);
+    let mtu = section.get("mtu", value::number(LEAST_MTU..=9216)).unwrap_or(MTU);
     let budget = value::number(1..=u32::MAX);
     let most_to_a_site = section.get("packets-to-a-site", budget.clone());
     let most_of_a_source = section.get("packets-of-a-source", budget);
     let at = section.finish();
-    let affinity = Affinity { keys: Vec::new(), mode, most_to_a_site, most_of_a_source };
+    let affinity = Affinity { keys: Vec::new(), mode, port, mtu, most_to_a_site, most_of_a_source };
     AffinityDraft { affinity, keys, at }
 }
 
 fn read_key(mut section: Section<'_>) -> Option<(AffinityKey, Places)> {
-    let epoch = section.require("epoch", "0", value::number(0..=MOST_EPOCH));
+    let epoch = section.require("epoch", "0", value::number(0..=u8::MAX));
     let file = section.require("file", "\"secrets/affinity-0\"", value::text);
     let at = section.finish();
     Some((AffinityKey { epoch: epoch?, file: PathBuf::from(file?) }, at))
@@ -103,9 +110,12 @@ pub(super) fn read_of_site(mut section: Section<'_>) -> SiteAffinityDraft {
 pub(super) fn read_of_service(section: &mut Section<'_>, kept: bool) -> Kept {
     const TCP: &str = "tcp";
     const QUIC: &str = "quic";
+    let port = section.get("quic-port", value::port).unwrap_or(QUIC_PORT);
     match section.get_list("affinity", value::word(&[(TCP, TCP), (QUIC, QUIC)])) {
-        Some(words) => Kept { tcp: words.contains(&TCP), quic: words.contains(&QUIC) },
-        None => Kept { tcp: kept, quic: false },
+        Some(words) => {
+            Kept { tcp: words.contains(&TCP), quic: words.contains(&QUIC).then_some(port) }
+        }
+        None => Kept { tcp: kept, quic: None },
     }
 }
 

@@ -268,6 +268,37 @@ impl Lab {
         }
     }
 
+    /// Makes the router that serves a client prefer what comes over one of its links, for the
+    /// fleet's prefixes, or (`None`) prefer by its own policy again: a route change that only BGP
+    /// knows of.
+    ///
+    /// # Errors
+    /// No such client or link, or the link is none of that router's sessions.
+    pub async fn reroute(&self, client: &str, via: Option<&str>) -> Result<(), LabError> {
+        let router = self.router_of(self.node(client)?);
+        let name = self.plan.nodes[router].name.clone();
+        let via = via.map(|link| self.link(link)).transpose()?;
+        let NodeKind::Router(plan) = &self.plan.nodes[router].kind else {
+            return Err(LabError::NotAClient(client.to_owned()));
+        };
+        let failed = |why: String| LabError::Failed { node: name.clone(), why };
+        if via.is_some() && plan.neighbors.iter().all(|it| it.link != via) {
+            let links: Vec<&str> = plan
+                .neighbors
+                .iter()
+                .filter_map(|it| Some(self.plan.links[it.link?].name.as_str()))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            let links = links.join(", ");
+            return Err(failed(format!("it has no session over that link; there are {links}")));
+        }
+        let running =
+            self.routers.get(&router).ok_or_else(|| LabError::NotRunning(name.clone()))?;
+        let prefixes: Vec<IpNet> = self.fleet.prefixes.iter().map(|it| it.prefix).collect();
+        running.prefer(via, &prefixes).await.map_err(|error| failed(error.to_string()))
+    }
+
     fn site_client(site: &str) -> SiteClient {
         SiteClient::new(process::site_socket(site))
     }
