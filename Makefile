@@ -8,6 +8,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # What the lab's users want to have in its nodes, and what its tests need.
 LAB_PACKAGES := iproute2 bind9-dnsutils iputils-ping
 TEST_PACKAGES := $(LAB_PACKAGES) bird2 frr gobgpd exabgp openbgpd stayrtr bgpdump nats-server util-linux procps python3 curl openssl
+# The packet programs are compiled by clang, against Linux's own headers (linux-libc-dev) and libbpf's
+# helpers. Without them everything builds but these.
+BUILD_PACKAGES := clang libbpf-dev linux-libc-dev
 CARGO ?= cargo
 
 .PHONY: help
@@ -73,11 +76,11 @@ bench: build
 
 .PHONY: lab-packages
 lab-packages:
-	@.ci/packages "$(SUDO)" $(LAB_PACKAGES)
+	@.ci/packages "$(SUDO)" $(LAB_PACKAGES) $(BUILD_PACKAGES)
 
 .PHONY: test-packages
 test-packages:
-	@.ci/packages "$(SUDO)" $(TEST_PACKAGES)
+	@.ci/packages "$(SUDO)" $(TEST_PACKAGES) $(BUILD_PACKAGES)
 
 .PHONY: nextest
 nextest:

@@ -1,0 +1,146 @@
+/* Wrapping and unwrapping at tc, and what leaves. */
+
+/* Linux 6.3; older headers do not have them. */
+#define DECAP_L3_IPV4 (1ULL << 7)
+#define DECAP_L3_IPV6 (1ULL << 8)
+
+/* The interface towards a site: the kernel's, or the one that the packet came in by. */
+INLINE __u32 tc_way(struct __sk_buff *ctx, const struct config *c, const struct peer *peer)
+{
+	__u32 arrived = *(volatile __u32 *)&ctx->ingress_ifindex;
+	struct bpf_fib_lookup fib = { .l4_protocol = IPPROTO_UDP, .ifindex = arrived };
+	if (peer->outer6) {
+		fib.family = 10;
+		__builtin_memcpy(fib.ipv6_src, c->tunnel6, 16);
+		__builtin_memcpy(fib.ipv6_dst, peer->v6, 16);
+	} else {
+		fib.family = 2;
+		fib.ipv4_src = c->tunnel4_be;
+		fib.ipv4_dst = peer->v4_be;
+	}
+	int answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	return answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH
+		       ? fib.ifindex : arrived;
+}
+
+static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
+{
+	const struct config *c = the_config();
+	struct plan p = {};
+	unpack(&p, verdict, FRAME_LOOSE);
+	__u32 reason = verdict >> 48 & 0xff;
+	struct peer *peer = bpf_map_lookup_elem(&PEERS, &p.site);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!c || !peer)
+		return TC_ACT_UNSPEC;
+	/* The kernel makes room only behind an Ethernet header without tags (it has taken one off). */
+	if (l3 != 14) {
+		count(REASON_FAILED);
+		return TC_ACT_UNSPEC;
+	}
+	int outer6 = peer->outer6;
+	__u32 room = outer6 ? OUTER6_LENGTH : OUTER4_LENGTH;
+	struct inner in;
+	if (!read_inner(&in, data + 14, end, p.inner6) || in.length + 14 > ctx->len) {
+		count(REASON_MALFORMED);
+		return TC_ACT_UNSPEC;
+	}
+	if (in.hop_limit <= 1) {
+		count(REASON_HOP_LIMIT);
+		return TC_ACT_SHOT;
+	}
+	/* Segments of one large packet are cut to fit when they leave. */
+	if (in.length + room > (ctx->gso_size ? 65535 : c->mtu)) {
+		count(REASON_TOO_BIG);
+		return TC_ACT_SHOT;
+	}
+	if (!affordable(c, &p, in.source))
+		return TC_ACT_SHOT;
+	if (outer6 ? bpf_skb_adjust_room(ctx, OUTER6_LENGTH, BPF_ADJ_ROOM_MAC,
+					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
+		   : bpf_skb_adjust_room(ctx, OUTER4_LENGTH, BPF_ADJ_ROOM_MAC,
+					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)) {
+		count(REASON_FAILED);
+		return TC_ACT_SHOT;
+	}
+	bpf_skb_pull_data(ctx, ctx->len < 200 ? ctx->len : 200);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	void *inner;
+	struct frame *f;
+	if (outer6) {
+		struct outer6 *o = data + 14;
+		inner = o + 1;
+		if (inner + 40 > end)
+			return TC_ACT_SHOT;
+		write_outer6(c, peer, o, &in);
+		f = &o->frame;
+	} else {
+		struct outer4 *o = data + 14;
+		inner = o + 1;
+		if (inner + 40 > end)
+			return TC_ACT_SHOT;
+		write_outer4(c, peer, o, &in);
+		f = &o->frame;
+	}
+	*(__u16 *)(data + 12) = outer6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	if (!write_frame(c, f, inner, end, &p))
+		return TC_ACT_SHOT;
+	count_forwarded(&p, reason);
+	return bpf_redirect_neigh(tc_way(ctx, c, peer), 0, 0, 0);
+}
+
+INLINE int tc_act(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
+{
+	if (verdict == HERE)
+		return TC_ACT_UNSPEC;
+	if (verdict == REFUSE)
+		return TC_ACT_SHOT;
+	return tc_wrap(ctx, l3, verdict);
+}
+
+static __noinline __u64 tc_unwrap(struct __sk_buff *ctx, __u32 where)
+{
+	const struct config *c = the_config();
+	int outer6 = where >> 8;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!c || (where & 0xff) != 14)
+		return HERE;
+	struct opened o = {};
+	int refused;
+	/* What lies in pages is there all the same. */
+	if (outer6) {
+		struct outer6 *outer = data + 14;
+		if ((void *)(outer + 1) > end || outer->ip.payload_len != outer->udp.len)
+			refused = REASON_REJECTED_FORMAT;
+		else
+			refused = judge(c, &outer->frame, end, 1, outer, bpf_ntohs(outer->udp.len) - 8,
+					ctx->len - (14 + OUTER6_LENGTH), &o);
+	} else {
+		struct outer4 *outer = data + 14;
+		if ((void *)(outer + 1) > end || bpf_ntohs(outer->ip.tot_len) != bpf_ntohs(outer->udp.len) + 20)
+			refused = REASON_REJECTED_FORMAT;
+		else
+			refused = judge(c, &outer->frame, end, 0, outer, bpf_ntohs(outer->udp.len) - 8,
+					ctx->len - (14 + OUTER4_LENGTH), &o);
+	}
+	if (refused) {
+		count(refused);
+		return REFUSE;
+	}
+	int room = outer6 ? OUTER6_LENGTH : OUTER4_LENGTH;
+	if (o.inner6 ? bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, DECAP_L3_IPV6)
+		     : bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, DECAP_L3_IPV4)) {
+		count(REASON_FAILED);
+		return REFUSE;
+	}
+	bpf_skb_pull_data(ctx, ctx->len < 200 ? ctx->len : 200);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + 54 > end)
+		return REFUSE;
+	*(__u16 *)(data + 12) = o.inner6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	if (o.congested)
+		mark_congested(data + 14, o.inner6);
+	return with_packet(tc_serve(ctx, 14, o.protocol, o.flags, o.from), o.protocol, o.inner6);
+}

@@ -1,0 +1,605 @@
+//! Loads the programs, attaches them and keeps them attached: maps and links are pinned, so that
+//! neither a crash of this process nor its restart is felt by a single packet.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use nix::sys::statfs::{FsType, statfs};
+use nix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError, Mode};
+use crate::counters::{Counters, Reason, SiteCounters};
+use crate::layout;
+use crate::tables::{Tables, tables};
+
+/// Empty without a clang at build time; then the other file says what it said.
+const PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast.o"));
+const PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pass.o"));
+const FAILURE: &str = include_str!(concat!(env!("OUT_DIR"), "/failure.txt"));
+
+const MAPS: [&str; 11] = [
+    "CONFIG",
+    "SERVICES",
+    "AES",
+    "PEERS",
+    "NEXT_HOPS",
+    "COUNTERS",
+    "SITE_COUNTERS",
+    "SITE_BUDGET",
+    "RING_BUDGET",
+    "PEER_BUDGET",
+    "SOURCE_BUDGET",
+];
+
+/// Why the programs do not run. A site goes on without them: connections then break when routes
+/// change, as they do elsewhere.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The program was built without them.
+    #[error(
+        "this build has no packet programs: {why}. Build it where clang and libbpf-dev are installed"
+    )]
+    NotBuilt {
+        /// What the build said.
+        why: String,
+    },
+    /// The configuration does not hold together.
+    #[error("the configuration of affinity does not hold together: {0}")]
+    Config(#[from] ConfigError),
+    /// The kernel lacks pinned links at tc.
+    #[error("the kernel is Linux {found}, and affinity needs 6.6 or later")]
+    Kernel {
+        /// Its release.
+        found: String,
+    },
+    /// Not root, or in a user namespace.
+    #[error(
+        "the kernel does not allow it ({doing}): packet programs need CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON in the first user namespace. Run as root, or give the unit these"
+    )]
+    Privilege {
+        /// What was being done.
+        doing: String,
+    },
+    /// The directory for pins is not on a BPF file system.
+    #[error("{} is not on a BPF file system, which keeps the programs over a restart. Mount one: mount -t bpf bpf /sys/fs/bpf", path.display())]
+    NoBpffs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The verifier refused a program.
+    #[error("the kernel's verifier refuses the program {program}: {log}")]
+    Verifier {
+        /// Which.
+        program: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// No interface of that name, or it takes no program.
+    #[error("{interface}: the programs cannot be attached ({mode}): {why}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// How it was tried.
+        mode: Mode,
+        /// What the kernel said.
+        why: String,
+    },
+    /// Anything else that the kernel refused.
+    #[error("{doing}: {why}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// What the kernel said.
+        why: String,
+    },
+}
+
+/// Where one program hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The interface.
+    pub interface: String,
+    /// How packets that come in are seen: never [`Mode::Auto`].
+    pub mode: Mode,
+}
+
+/// The loaded programs. Dropping it leaves them in place; [`Affinity::unload`] takes them away.
+pub struct Affinity {
+    directory: PathBuf,
+    ebpf: Ebpf,
+    config: Config,
+    seed: u64,
+    hooks: Vec<Hook>,
+}
+
+impl std::fmt::Debug for Affinity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Affinity")
+            .field("directory", &self.directory)
+            .field("hooks", &self.hooks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Affinity {
+    /// Whether this build has the programs at all.
+    pub const fn is_built_in() -> bool {
+        !PROGRAMS.is_empty()
+    }
+
+    /// Loads and attaches the programs, with maps and links pinned under `directory`, which must lie
+    /// on a BPF file system and is made if need be. What an earlier process pinned there is taken
+    /// over: counters go on, and each link's program is replaced between two packets.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]. What this call attached newly is detached again; what was pinned before
+    /// stays as it was, still forwarding.
+    pub fn load(config: &Config, directory: &Path) -> Result<Self, LoadError> {
+        config.check()?;
+        if PROGRAMS.is_empty() {
+            return Err(LoadError::NotBuilt {
+                why: FAILURE.lines().next().unwrap_or_default().to_owned(),
+            });
+        }
+        kernel_is_new_enough()?;
+        let base = directory.join(format!("v{}", layout::VERSION));
+        make_directories(directory, &base)?;
+        let mut loader = EbpfLoader::new();
+        for map in MAPS {
+            loader.map_pin_path(map, base.join("maps").join(map));
+        }
+        let ebpf = loader.load(PROGRAMS).map_err(|error| of_ebpf("loading the maps", &error))?;
+        let mut affinity =
+            Self { directory: base, ebpf, config: config.clone(), seed: seed(), hooks: Vec::new() };
+        affinity.fill(config)?;
+        affinity.set("AES", 0, *crate::aes_tables::tables())?;
+        affinity.load_programs()?;
+        affinity.attach()?;
+        Ok(affinity)
+    }
+
+    /// Takes a changed configuration into the running programs. New interfaces are attached and those
+    /// that are gone are detached; no packet is dropped for it.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]; on an error of the configuration nothing was changed.
+    pub fn update(&mut self, config: &Config) -> Result<(), LoadError> {
+        config.check()?;
+        self.fill(config)?;
+        self.config = config.clone();
+        self.attach()
+    }
+
+    /// Tells the programs what time it is: frames carry the wall clock. To be called now and then
+    /// (each minute will do), and after the clock was set; a step of some seconds would otherwise make
+    /// other sites refuse this one's frames.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written, which the kernel has no reason for.
+    pub fn keep_time(&mut self) -> Result<(), LoadError> {
+        let config = self.config.clone();
+        self.fill(&config)
+    }
+
+    /// What was counted.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read, which the kernel has no reason for.
+    pub fn counters(&self) -> Result<Counters, LoadError> {
+        let all: PerCpuArray<&MapData, layout::Counters> = self.per_cpu("COUNTERS")?;
+        let each = all.get(&0, 0).map_err(|error| trouble("reading counters", &error))?;
+        let of = Reason::ALL
+            .iter()
+            .enumerate()
+            .map(|(index, reason)| (*reason, each.iter().map(|cpu| cpu.of[index]).sum()))
+            .collect();
+        let sites: PerCpuArray<&MapData, layout::SiteCounters> = self.per_cpu("SITE_COUNTERS")?;
+        let mut counters = Counters { of, ..Counters::default() };
+        for peer in &self.config.peers {
+            let each = sites
+                .get(&u32::from(peer.id.get()), 0)
+                .map_err(|error| trouble("reading counters", &error))?;
+            let sum = |what: fn(&layout::SiteCounters) -> u64| each.iter().map(what).sum();
+            counters.sites.insert(
+                peer.id,
+                SiteCounters {
+                    hint: sum(|site| site.hint),
+                    ring: sum(|site| site.ring),
+                    received: sum(|site| site.received),
+                    limited: sum(|site| site.limited),
+                },
+            );
+        }
+        Ok(counters)
+    }
+
+    /// Where the programs hang.
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
+    /// How they are attached, in the first interface's words.
+    pub fn mode(&self) -> Mode {
+        self.hooks.first().map_or(Mode::Auto, |hook| hook.mode)
+    }
+
+    /// What the programs were told last.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Detaches the programs and removes all that was pinned. Connections that live at this site go on;
+    /// from now on a route change breaks them.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed.
+    pub fn unload(self) -> Result<(), LoadError> {
+        Self::unload_pinned(self.directory.parent().unwrap_or(&self.directory))
+    }
+
+    /// The same for what an earlier process left under `directory`, without loading anything.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed.
+    pub fn unload_pinned(directory: &Path) -> Result<(), LoadError> {
+        let base = directory.join(format!("v{}", layout::VERSION));
+        // Links first: a program without its maps' names would only be harder to find.
+        for part in ["links", "maps"] {
+            let part = base.join(part);
+            match fs::remove_dir_all(&part) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(of_io(&format!("removing {}", part.display()), &error)),
+            }
+        }
+        let _ = fs::remove_dir(&base);
+        Ok(())
+    }
+
+    fn fill(&mut self, config: &Config) -> Result<(), LoadError> {
+        let Tables { config: value, services, peers } = tables(config, wall_offset()?, self.seed)?;
+        for (index, peer) in (0..).zip(&peers) {
+            self.set("PEERS", index, *peer)?;
+        }
+        self.set("SERVICES", 0, *services)?;
+        self.set("CONFIG", 0, value)
+    }
+
+    fn set<V: aya::Pod>(&mut self, map: &str, index: u32, value: V) -> Result<(), LoadError> {
+        let found = self.ebpf.map_mut(map).expect("the object has it");
+        let mut array: Array<_, V> = found.try_into().map_err(|error| trouble(map, &error))?;
+        array.set(index, value, 0).map_err(|error| trouble(&format!("writing {map}"), &error))
+    }
+
+    fn per_cpu<V: aya::Pod>(&self, map: &str) -> Result<PerCpuArray<&MapData, V>, LoadError> {
+        self.ebpf
+            .map(map)
+            .expect("the object has it")
+            .try_into()
+            .map_err(|error| trouble(map, &error))
+    }
+
+    fn load_programs(&mut self) -> Result<(), LoadError> {
+        let wanted: &[&str] = match self.config.mode {
+            Mode::Auto => &["anycast_xdp", "anycast_ingress", "anycast_egress"],
+            Mode::XdpNative | Mode::XdpGeneric => &["anycast_xdp", "anycast_egress"],
+            Mode::Tc => &["anycast_ingress", "anycast_egress"],
+        };
+        for name in wanted {
+            let result =
+                if *name == "anycast_xdp" { self.xdp().load() } else { self.tc(name).load() };
+            result.map_err(|error| of_program(name, &error))?;
+        }
+        Ok(())
+    }
+
+    fn xdp(&mut self) -> &mut Xdp {
+        self.ebpf
+            .program_mut("anycast_xdp")
+            .and_then(|program| program.try_into().ok())
+            .expect("the object has it")
+    }
+
+    fn tc(&mut self, name: &str) -> &mut SchedClassifier {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .expect("the object has it")
+    }
+
+    /// Attaches what is not yet attached, and detaches what is no longer wanted.
+    fn attach(&mut self) -> Result<(), LoadError> {
+        let interfaces = self.config.interfaces.clone();
+        let mut hooks = Vec::new();
+        let mut wanted = Vec::new();
+        for interface in &interfaces {
+            let mode = match self.hooks.iter().find(|hook| hook.interface == *interface) {
+                Some(hook) => hook.mode,
+                None => self.attach_interface(interface)?,
+            };
+            wanted.push(link_name(interface, "egress"));
+            wanted.push(link_name(interface, hook_name(mode)));
+            hooks.push(Hook { interface: interface.clone(), mode });
+        }
+        self.hooks = hooks;
+        let links = self.directory.join("links");
+        let listed =
+            fs::read_dir(&links).map_err(|error| of_io("reading what is pinned", &error))?;
+        for entry in listed.flatten() {
+            if !wanted.iter().any(|name| entry.file_name() == name.as_str()) {
+                fs::remove_file(entry.path()).map_err(|error| of_io("detaching", &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_interface(&mut self, interface: &str) -> Result<Mode, LoadError> {
+        let refused = |mode: Mode, why: String| LoadError::Attach {
+            interface: interface.to_owned(),
+            mode,
+            why,
+        };
+        self.attach_tc(interface, "anycast_egress", "egress", TcAttachType::Egress)
+            .map_err(|why| refused(Mode::Tc, why))?;
+        let mode = match self.config.mode {
+            Mode::Auto => match self.attach_xdp(interface, Mode::XdpNative) {
+                Ok(()) => return Ok(Mode::XdpNative),
+                Err(_) => Mode::Tc,
+            },
+            mode => mode,
+        };
+        let result = match mode {
+            Mode::Tc | Mode::Auto => {
+                self.attach_tc(interface, "anycast_ingress", "ingress", TcAttachType::Ingress)
+            }
+            Mode::XdpNative | Mode::XdpGeneric => self.attach_xdp(interface, mode),
+        };
+        result.map_err(|why| refused(mode, why))?;
+        Ok(mode)
+    }
+
+    fn attach_xdp(&mut self, interface: &str, mode: Mode) -> Result<(), String> {
+        let pin = self.directory.join("links").join(link_name(interface, hook_name(mode)));
+        let other = if mode == Mode::XdpNative { Mode::XdpGeneric } else { Mode::XdpNative };
+        let _ = fs::remove_file(
+            self.directory.join("links").join(link_name(interface, hook_name(other))),
+        );
+        let flags = if mode == Mode::XdpGeneric { XdpMode::Skb } else { XdpMode::Driver };
+        let program = self.xdp();
+        if let Ok(pinned) = PinnedLink::from_pin(&pin) {
+            let taken = FdLink::from(pinned).try_into().map(|link| program.attach_to_link(link));
+            if matches!(taken, Ok(Ok(_))) {
+                return Ok(());
+            }
+            // The interface it hung on is gone: another of the same name has come.
+            let _ = fs::remove_file(&pin);
+        }
+        let id = program.attach(interface, flags).map_err(|error| chain(&error))?;
+        let link = program.take_link(id).map_err(|error| chain(&error))?;
+        let link: FdLink = link.try_into().map_err(|error| chain(&error))?;
+        link.pin(&pin).map(drop).map_err(|error| chain(&error))
+    }
+
+    fn attach_tc(
+        &mut self,
+        interface: &str,
+        program: &str,
+        hook: &str,
+        at: TcAttachType,
+    ) -> Result<(), String> {
+        let pin = self.directory.join("links").join(link_name(interface, hook));
+        let program = self.tc(program);
+        if let Ok(pinned) = PinnedLink::from_pin(&pin) {
+            let taken = FdLink::from(pinned).try_into().map(|link| program.attach_to_link(link));
+            if matches!(taken, Ok(Ok(_))) {
+                return Ok(());
+            }
+            let _ = fs::remove_file(&pin);
+        }
+        let id = program.attach(interface, at).map_err(|error| chain(&error))?;
+        let link = program.take_link(id).map_err(|error| chain(&error))?;
+        let link: FdLink = link.try_into().map_err(|error| chain(&error))?;
+        link.pin(&pin).map(drop).map_err(|error| chain(&error))
+    }
+}
+
+/// Attaches a program that passes everything, in native XDP, for as long as the value lives. The
+/// other end of a veth pair needs one for `XDP_TX` to reach it.
+///
+/// # Errors
+///
+/// See [`LoadError`].
+pub fn pass_program(interface: &str) -> Result<Ebpf, LoadError> {
+    if PASS.is_empty() {
+        return Err(LoadError::NotBuilt {
+            why: FAILURE.lines().next().unwrap_or_default().to_owned(),
+        });
+    }
+    let mut ebpf = Ebpf::load(PASS).map_err(|error| of_ebpf("loading", &error))?;
+    let program: &mut Xdp = ebpf
+        .program_mut("anycast_pass")
+        .and_then(|program| program.try_into().ok())
+        .expect("the object has it");
+    program.load().map_err(|error| of_program("anycast_pass", &error))?;
+    program.attach(interface, XdpMode::Driver).map_err(|error| LoadError::Attach {
+        interface: interface.to_owned(),
+        mode: Mode::XdpNative,
+        why: chain(&error),
+    })?;
+    Ok(ebpf)
+}
+
+fn hook_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::XdpNative => "xdp-native",
+        Mode::XdpGeneric => "xdp-generic",
+        Mode::Tc | Mode::Auto => "ingress",
+    }
+}
+
+/// The BPF file system takes no dots in names, and interfaces of VLANs have them. Slashes are in none.
+fn link_name(interface: &str, hook: &str) -> String {
+    let mut name = String::new();
+    for character in interface.chars() {
+        match character {
+            '.' => name.push_str("%2e"),
+            '%' => name.push_str("%25"),
+            other => name.push(other),
+        }
+    }
+    format!("{name}:{hook}")
+}
+
+fn make_directories(directory: &Path, base: &Path) -> Result<(), LoadError> {
+    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let kind = statfs(there)
+        .map_err(|errno| of_io("looking for the BPF file system", &errno.into()))?
+        .filesystem_type();
+    // BPF_FS_MAGIC of linux/magic.h.
+    if kind != FsType(0xcafe_4a11) {
+        return Err(LoadError::NoBpffs { path: directory.to_owned() });
+    }
+    for part in ["maps", "links"] {
+        fs::create_dir_all(base.join(part))
+            .map_err(|error| of_io("making the directory for pins", &error))?;
+    }
+    Ok(())
+}
+
+fn kernel_is_new_enough() -> Result<(), LoadError> {
+    let found = nix::sys::utsname::uname()
+        .map(|names| names.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if release(&found).is_some_and(|release| release >= (6, 6)) {
+        return Ok(());
+    }
+    Err(LoadError::Kernel { found })
+}
+
+/// The first two numbers of a kernel's release.
+fn release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// From the clock that the programs have to the one that sites share, in ns.
+fn wall_offset() -> Result<u64, LoadError> {
+    let read = |clock: ClockId| {
+        let time = clock_gettime(clock).map_err(|errno| of_io("reading a clock", &errno.into()))?;
+        Ok::<i64, LoadError>(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+    };
+    let offset = read(ClockId::CLOCK_REALTIME)? - read(ClockId::CLOCK_MONOTONIC)?;
+    Ok(offset.cast_unsigned())
+}
+
+/// Hard to guess from outside; the standard library's hash keys are that.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn is_privilege(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.raw_os_error() == Some(nix::libc::EPERM)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn trouble(doing: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
+    if is_privilege(error) {
+        return LoadError::Privilege { doing: doing.to_owned() };
+    }
+    LoadError::Refused { doing: doing.to_owned(), why: chain(error) }
+}
+
+fn of_io(doing: &str, error: &io::Error) -> LoadError {
+    if matches!(error.kind(), io::ErrorKind::PermissionDenied) {
+        return LoadError::Privilege { doing: doing.to_owned() };
+    }
+    LoadError::Refused { doing: doing.to_owned(), why: error.to_string() }
+}
+
+fn of_ebpf(doing: &str, error: &EbpfError) -> LoadError {
+    trouble(doing, error)
+}
+
+fn of_program(name: &str, error: &ProgramError) -> LoadError {
+    match error {
+        ProgramError::LoadError { verifier_log, .. } if !is_privilege(error) => {
+            LoadError::Verifier {
+                program: name.to_owned(),
+                log: tail(&verifier_log.to_string(), 20),
+            }
+        }
+        other => trouble(&format!("loading {name}"), other),
+    }
+}
+
+/// The last lines of a log.
+fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_read_by_its_first_two_numbers() {
+        for (text, expected) in [
+            ("6.18.44-fc-v782", Some((6, 18))),
+            ("6.6.0", Some((6, 6))),
+            ("5.10.0-32-amd64", Some((5, 10))),
+            ("7", None),
+            ("", None),
+        ] {
+            assert_eq!(release(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_named_without_dots_and_without_doubt() {
+        assert_eq!(link_name("eth0", "egress"), "eth0:egress");
+        assert_eq!(link_name("eth0.100", "ingress"), "eth0%2e100:ingress");
+        assert_ne!(link_name("a.b", "egress"), link_name("a%2eb", "egress"));
+    }
+
+    #[test]
+    fn a_log_is_cut_to_its_end() {
+        assert_eq!(tail("a\nb\nc", 2), "b\nc");
+        assert_eq!(tail("a", 5), "a");
+    }
+}

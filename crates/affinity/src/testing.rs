@@ -1,0 +1,215 @@
+//! What tests and benches of the programs need, and nothing else does.
+
+use std::net::SocketAddr;
+
+use aya::Ebpf;
+use aya::maps::{Array, PerCpuArray};
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
+
+use crate::config::{Budgets, Config, Key, Mode, Peer, ServiceAddress, SiteId};
+use crate::counters::Reason;
+use crate::layout;
+use crate::load::LoadError;
+use crate::model::{Action, Context, Outcome};
+use crate::tables::{Tables, tables};
+
+const PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast-test.o"));
+const REAL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast.o"));
+
+/// A site of five, with both families, two keys and no budgets.
+pub fn config() -> Config {
+    let site = |id: u8| SiteId::new(id).expect("not 0");
+    let peer = |id: u8, v4: bool, v6: bool, alive| Peer {
+        id: site(id),
+        name: format!("site-{id}"),
+        v4: v4.then(|| [198, 51, 100, id].into()),
+        v6: v6.then(|| format!("2001:db8:1::{id}").parse().expect("an address")),
+        alive,
+    };
+    Config {
+        me: site(3),
+        id_bits: 6,
+        services: vec![
+            ServiceAddress { address: [192, 0, 2, 1].into(), tcp: true, quic: Some(443) },
+            ServiceAddress {
+                address: "2001:db8::1".parse().expect("an address"),
+                tcp: true,
+                quic: Some(443),
+            },
+            ServiceAddress { address: [192, 0, 2, 2].into(), tcp: true, quic: None },
+            ServiceAddress { address: [192, 0, 2, 3].into(), tcp: false, quic: Some(8443) },
+        ],
+        tunnel_v4: Some([198, 51, 100, 3].into()),
+        tunnel_v6: Some("2001:db8:1::3".parse().expect("an address")),
+        port: crate::DEFAULT_PORT,
+        peers: vec![
+            peer(1, true, true, true),
+            peer(2, false, true, true),
+            peer(5, true, false, true),
+            peer(9, true, true, false),
+        ],
+        key: Key {
+            epoch: 7,
+            secret: std::array::from_fn(|at| u8::try_from(at).expect("32") ^ 0x5a),
+        },
+        other_key: Some(Key {
+            epoch: 6,
+            secret: std::array::from_fn(|at| u8::try_from(at).expect("32") ^ 0x17),
+        }),
+        interfaces: vec!["lo".to_owned()],
+        mode: Mode::Auto,
+        mtu: 1500,
+        budgets: Budgets { source: None, site: None, ring: None, peer: None },
+    }
+}
+
+/// The programs in the kernel, run by `BPF_PROG_TEST_RUN` and attached to nothing.
+pub struct Programs {
+    ebpf: Ebpf,
+    counted: Vec<u64>,
+}
+
+impl Programs {
+    /// Loads the programs: those of every day, or (`still`) the ones that take their time from
+    /// [`Programs::fill`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Affinity::load`].
+    pub fn load(still: bool) -> Result<Self, LoadError> {
+        let other = |error: &dyn std::error::Error| LoadError::Refused {
+            doing: "loading".to_owned(),
+            why: error.to_string(),
+        };
+        let mut ebpf =
+            Ebpf::load(if still { PROGRAMS } else { REAL }).map_err(|error| other(&error))?;
+        let xdp: &mut Xdp = ebpf
+            .program_mut("anycast_xdp")
+            .and_then(|program| program.try_into().ok())
+            .expect("it is there");
+        xdp.load().map_err(|error| other(&error))?;
+        for name in ["anycast_ingress", "anycast_egress"] {
+            let tc: &mut SchedClassifier = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .expect("it is there");
+            tc.load().map_err(|error| other(&error))?;
+        }
+        let mut programs = Self { ebpf, counted: vec![0; layout::REASONS] };
+        programs.set("AES", 0, *crate::aes_tables::tables());
+        Ok(programs)
+    }
+
+    /// Tells them a configuration, and that it is `now` (ns since 1970; the monotonic clock of the
+    /// still programs stands at `monotonic`).
+    pub fn fill(&mut self, config: &Config, monotonic: u64, now: u64) {
+        let Tables { config: mut value, services, peers } =
+            tables(config, now.wrapping_sub(monotonic), 0)
+                .expect("a configuration that holds together");
+        value.test_now = monotonic;
+        for (index, peer) in (0..).zip(peers) {
+            self.set("PEERS", index, peer);
+        }
+        self.set("SERVICES", 0, *services);
+        self.set("CONFIG", 0, value);
+    }
+
+    fn set<V: aya::Pod>(&mut self, map: &str, index: u32, value: V) {
+        let mut array: Array<_, V> =
+            self.ebpf.map_mut(map).expect("it is there").try_into().expect("an array");
+        array.set(index, value, 0).expect("the kernel takes it");
+    }
+
+    /// Runs a packet through one of the hooks for what comes in.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run it.
+    pub fn ingress(&mut self, context: Context, packet: &[u8]) -> Result<Outcome, ProgramError> {
+        let mut out = vec![0; packet.len() + 256];
+        let run = self.run(context, "anycast_ingress", packet, Some(&mut out), 1)?;
+        let action = match (context, run.0) {
+            (Context::Xdp, 2) | (Context::Tc, u32::MAX) => Action::Pass,
+            (Context::Xdp, 3 | 4) | (Context::Tc, 7) => Action::Send,
+            _ => Action::Drop,
+        };
+        out.truncate(run.1);
+        let octets = if action == Action::Drop { packet.to_vec() } else { out };
+        Ok(Outcome { action, octets, reasons: self.reasons() })
+    }
+
+    /// Runs a packet through the hook for what leaves.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run it.
+    pub fn egress(&mut self, packet: &[u8]) -> Result<(Vec<u8>, Vec<Reason>), ProgramError> {
+        let mut out = vec![0; packet.len() + 256];
+        let run = self.run(Context::Tc, "anycast_egress", packet, Some(&mut out), 1)?;
+        out.truncate(run.1);
+        Ok((out, self.reasons()))
+    }
+
+    /// Nanoseconds of one run, on average of `repeat`. The programs must leave the packet as it is, or
+    /// the later runs see another one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run it.
+    pub fn time(&self, context: Context, packet: &[u8], repeat: u32) -> Result<f64, ProgramError> {
+        let run = self.run(context, "anycast_ingress", packet, None, repeat)?;
+        Ok(run.2)
+    }
+
+    fn run(
+        &self,
+        context: Context,
+        tc: &str,
+        packet: &[u8],
+        out: Option<&mut [u8]>,
+        repeat: u32,
+    ) -> Result<(u32, usize, f64), ProgramError> {
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.data_out = out;
+        options.repeat = repeat;
+        let result = if context == Context::Xdp {
+            let program: &Xdp = self
+                .ebpf
+                .program("anycast_xdp")
+                .and_then(|program| program.try_into().ok())
+                .expect("it is there");
+            program.test_run(options)?
+        } else {
+            let program: &SchedClassifier = self
+                .ebpf
+                .program(tc)
+                .and_then(|program| program.try_into().ok())
+                .expect("it is there");
+            program.test_run(options)?
+        };
+        let length = usize::try_from(result.data_size_out).expect("a packet");
+        Ok((result.return_value, length, result.duration.as_secs_f64() * 1e9))
+    }
+
+    /// What was counted since the last call.
+    fn reasons(&mut self) -> Vec<Reason> {
+        let map: PerCpuArray<_, layout::Counters> =
+            self.ebpf.map("COUNTERS").expect("it is there").try_into().expect("an array per CPU");
+        let each = map.get(&0, 0).expect("the kernel gives it");
+        let mut found = Vec::new();
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            let now: u64 = each.iter().map(|cpu| cpu.of[index]).sum();
+            for _ in self.counted[index]..now {
+                found.push(*reason);
+            }
+            self.counted[index] = now;
+        }
+        found
+    }
+}
+
+/// Nobody has a connection.
+pub fn no_socket(_: SocketAddr, _: SocketAddr) -> bool {
+    false
+}

@@ -1,0 +1,115 @@
+//! Loading, taking over and unloading, on interfaces of the test's own.
+
+mod arena;
+
+use std::path::Path;
+
+use anycast_affinity::{
+    Affinity, Budgets, Config, Key, LoadError, Mode, Peer, Reason, ServiceAddress, SiteId,
+};
+use arena::Arena;
+
+fn config(mode: Mode) -> Config {
+    Config {
+        me: SiteId::new(1).unwrap(),
+        id_bits: 6,
+        services: vec![ServiceAddress {
+            address: "192.0.2.1".parse().unwrap(),
+            tcp: true,
+            quic: Some(443),
+        }],
+        tunnel_v4: Some("198.51.100.1".parse().unwrap()),
+        tunnel_v6: None,
+        port: 5687,
+        peers: vec![Peer {
+            id: SiteId::new(2).unwrap(),
+            name: "paris".to_owned(),
+            v4: Some("198.51.100.2".parse().unwrap()),
+            v6: None,
+            alive: true,
+        }],
+        key: Key { epoch: 1, secret: [7; 32] },
+        other_key: None,
+        interfaces: vec!["near".to_owned()],
+        mode,
+        mtu: 1500,
+        budgets: Budgets::default(),
+    }
+}
+
+fn pins(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory.join("v1/links"))
+        .map(|entries| {
+            entries.flatten().map(|entry| entry.file_name().into_string().unwrap()).collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+#[test]
+fn programs_hang_where_they_are_asked_to_and_outlive_their_loader() {
+    let Some(arena) = Arena::enter("loading") else { return };
+    arena.run("ip link add near type veth peer name far");
+    arena.run("ip link set near up");
+    arena.run("ip link set far up");
+    for (mode, found, link) in [
+        (Mode::Auto, Mode::XdpNative, "near:xdp-native"),
+        (Mode::XdpNative, Mode::XdpNative, "near:xdp-native"),
+        (Mode::XdpGeneric, Mode::XdpGeneric, "near:xdp-generic"),
+        (Mode::Tc, Mode::Tc, "near:ingress"),
+    ] {
+        let affinity = Affinity::load(&config(mode), arena.directory()).unwrap();
+        assert_eq!(affinity.mode(), found, "{mode}");
+        drop(affinity);
+        let expected = if link < "near:egress" {
+            vec![link, "near:egress"]
+        } else {
+            vec!["near:egress", link]
+        };
+        assert_eq!(pins(arena.directory()), expected, "{mode}: after the loader is gone");
+        // Another process takes over, and changes nothing that can be seen.
+        let taken = Affinity::load(&config(mode), arena.directory()).unwrap();
+        assert_eq!(pins(arena.directory()), expected, "{mode}: after the next loader");
+        assert_eq!(taken.counters().unwrap().get(Reason::OwnId), 0);
+        taken.unload().unwrap();
+        assert!(pins(arena.directory()).is_empty());
+        let shown = arena.run("ip link show near");
+        assert!(!shown.contains("xdp"), "{shown}");
+    }
+}
+
+#[test]
+fn an_update_follows_the_interfaces() {
+    let Some(arena) = Arena::enter("update") else { return };
+    arena.run("ip link add near type veth peer name far");
+    let mut config = config(Mode::Auto);
+    let mut affinity = Affinity::load(&config, arena.directory()).unwrap();
+    config.interfaces.push("far".to_owned());
+    affinity.update(&config).unwrap();
+    assert_eq!(
+        pins(arena.directory()),
+        ["far:egress", "far:xdp-native", "near:egress", "near:xdp-native"]
+    );
+    config.interfaces.remove(0);
+    affinity.update(&config).unwrap();
+    assert_eq!(pins(arena.directory()), ["far:egress", "far:xdp-native"]);
+    config.interfaces = vec!["nowhere".to_owned()];
+    let error = affinity.update(&config).unwrap_err();
+    assert!(
+        matches!(&error, LoadError::Attach { interface, .. } if interface == "nowhere"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let Some(_arena) = Arena::enter("missing") else { return };
+    let error = Affinity::load(&config(Mode::Auto), Path::new("/tmp/anycast-no-such-directory"))
+        .unwrap_err();
+    assert!(matches!(error, LoadError::NoBpffs { .. }), "{error}");
+    let mut wrong = config(Mode::Auto);
+    wrong.tunnel_v4 = None;
+    let error = Affinity::load(&wrong, Path::new("/")).unwrap_err();
+    assert!(matches!(error, LoadError::Config(_)), "{error}");
+}
