@@ -66,38 +66,6 @@ pub(crate) fn set_option<T: Copy>(
     Ok(())
 }
 
-/// `struct ethtool_value` of linux/ethtool.h.
-#[repr(C)]
-struct EthtoolValue {
-    command: u32,
-    data: u32,
-}
-
-/// Turns an interface's generic receive offload on (ETHTOOL_SGRO), in the namespace of the calling
-/// thread. A veth then has the queue into which its peer's XDP programs put what they send.
-pub(crate) fn merge_received(ifname: &str) -> io::Result<()> {
-    const ETHTOOL_SGRO: u32 = 0x2c;
-    // SAFETY: all-zero is a valid value of this C struct.
-    let mut request: libc::ifreq = unsafe { zeroed() };
-    // One less: the name ends with a zero.
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name[..room].iter_mut().zip(ifname.bytes()) {
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
-    let mut value = EthtoolValue { command: ETHTOOL_SGRO, data: 1 };
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
-    // SAFETY: plain integers in, a fresh descriptor out.
-    let fd = Errno::result(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
-    // SAFETY: the descriptor was just made and has no other owner.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: `request` and the value that it points at live for the call, and are what
-    // SIOCETHTOOL takes for this command (netdevice(7)).
-    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
-    Errno::result(done)?;
-    Ok(())
-}
-
 /// Lets the current tokio runtime wait until `fd` is readable.
 pub(crate) fn watch(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     // SAFETY: the borrow keeps the descriptor open for as long as the AsyncFd lives.

@@ -2,7 +2,7 @@
 //! what the test has running in its nodes.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anycast_lab::netns::NetNs;
@@ -28,13 +28,11 @@ const CITIES: [&str; 8] =
 pub(crate) struct Fleet {
     pub(crate) sites: usize,
     pub(crate) kept: bool,
-    /// More of `[affinity]`.
-    pub(crate) words: &'static str,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { sites: 3, kept: true, words: "" }
+        Self { sites: 3, kept: true }
     }
 }
 
@@ -67,7 +65,6 @@ fn fleet_text(fleet: Fleet) -> String {
     );
     if fleet.kept {
         text.push_str("affinity = [\"tcp\", \"quic\"]\n[affinity]\n");
-        text.push_str(fleet.words);
         text.push_str("[[affinity.key]]\nepoch = 0\nfile = \"/run/anycast/key-0\"\n");
     }
     text.push_str("[drain]\nwait = \"1s\"\nconnections-wait = \"30s\"\n");
@@ -102,7 +99,6 @@ pub(crate) fn site(at: usize) -> String {
 pub(crate) struct Stand {
     pub(crate) lab: Lab,
     pub(crate) sites: usize,
-    pub(crate) fleet_file: PathBuf,
 }
 
 impl Stand {
@@ -122,12 +118,12 @@ impl Stand {
         let options = Options {
             plan: plan::build(&world, &read).expect("they fit"),
             fleet: read,
-            fleet_file: fleet_file.clone(),
+            fleet_file,
             program: env!("CARGO_BIN_EXE_anycast").into(),
             patience: Duration::from_secs(30),
         };
         let lab = running::boot(options, |_| ()).await.expect("a lab");
-        let stand = Self { lab, sites: fleet.sites, fleet_file };
+        let stand = Self { lab, sites: fleet.sites };
         stand.lead_to(0).await;
         stand
     }

@@ -133,12 +133,6 @@ pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Resul
     let links = wire.add_links(&specs)?;
     if fleet.affinity.is_some() {
         make_room_for_programs();
-        let of_sites = |(_, link): &(_, &plan::Link)| {
-            link.ends.iter().any(|end| matches!(plan.nodes[end.node].kind, NodeKind::Site(_)))
-        };
-        for (link, _) in links.iter().zip(&plan.links).filter(of_sites) {
-            wire.take_from_xdp(link.id)?;
-        }
     }
     progress(Progress::Links(links.len()));
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anycast_bgp::{Asn, IpNet};
 use anycast_fleet::Fleet;
+use anycast_site::affinity::AffinityReport;
 use anycast_site::client::Client as SiteClient;
 use anycast_site::status::{DrainOrder, PrependOrder, ServicesReport, UndrainOrder};
 use anycast_speaker::ExplainReport;
@@ -297,6 +298,38 @@ impl Lab {
             self.routers.get(&router).ok_or_else(|| LabError::NotRunning(name.clone()))?;
         let prefixes: Vec<IpNet> = self.fleet.prefixes.iter().map(|it| it.prefix).collect();
         running.prefer(via, &prefixes).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Has the packet programs loaded or taken out at every site; in words how they run then, or
+    /// (the inner error) why the kernel does not have them.
+    ///
+    /// # Errors
+    /// A site does not answer, or its fleet file asks for no affinity.
+    pub async fn keep_connections(&self, keep: bool) -> Result<Result<String, String>, LabError> {
+        let mut at = Vec::new();
+        for (_, _, site) in self.plan.sites() {
+            let client = Self::site_client(&site.site);
+            let failed = |why: String| LabError::Site { site: site.site.clone(), why };
+            let now: AffinityReport =
+                client.get("/v1/affinity").await.map_err(|it| failed(it.to_string()))?;
+            let report = match (now.state.as_str(), keep) {
+                ("off", _) => return Err(failed("its fleet file asks for no affinity".to_owned())),
+                ("unavailable", _) => return Ok(Err(now.why.unwrap_or_default())),
+                ("loaded", true) | ("unloaded", false) => now,
+                (_, keep) => {
+                    let order = if keep { "/v1/affinity/load" } else { "/v1/affinity/unload" };
+                    let told = client.post_for(order, &()).await;
+                    told.map_err(|it| failed(it.to_string()))?
+                }
+            };
+            at.extend(report.interfaces.first().map(|it| format!("{} by {}", site.site, it.mode)));
+        }
+        let words = if keep {
+            format!("the kernel's programs run: {}", at.join(", "))
+        } else {
+            String::new()
+        };
+        Ok(Ok(words))
     }
 
     fn site_client(site: &str) -> SiteClient {

@@ -81,6 +81,9 @@ pub(super) fn start_site(
         .arg(site_socket(site))
         .args(["--state-dir", STATE_DIR])
         .env("ANYCAST_BPF_DIR", BPF_DIR)
+        // What XDP sends back over a veth pair reaches the other end only if that end has a program
+        // too; the hub's ends have none. At traffic control the same programs need nothing.
+        .env("ANYCAST_AFFINITY_MODE", "tc")
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)

@@ -69,6 +69,8 @@ pub enum Step {
     Drain(String),
     /// Ends that.
     Undrain(String),
+    /// Has every site keep connections, or not.
+    Affinity(Switch),
     /// Remembers who reaches which site, for `expect-moved`.
     Remember(Empty),
     /// Starts asking from clients again and again.
@@ -130,6 +132,16 @@ pub struct Prepend {
     pub site: String,
     /// Times beyond what its file says.
     pub count: u8,
+}
+
+/// See [`Step::Affinity`].
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// See [`Step::Reroute`].

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::download::{Standing, Transfer};
 use super::{
     DownloadOutcome, ExpectLoss, Outcome, Probe, Report, Reroute, Scenario, Span, Step, StepReport,
-    schemes,
+    Switch, schemes,
 };
 use crate::ask;
 use crate::plan::NodeKind;
@@ -79,6 +79,8 @@ struct Stage {
     download: Option<Transfer>,
     /// The client that downloads, and the site that answered it then.
     downloads_at: Option<(usize, String)>,
+    /// Why no connection can be kept here, if `affinity` found that.
+    unkept: Option<String>,
 }
 
 type StepResult = Result<Option<Outcome>, String>;
@@ -169,6 +171,14 @@ impl Stage {
             Step::Reroute(reroute) => {
                 lab.reroute(&reroute.client, reroute.via.as_deref()).await.map_err(words)?;
                 return done("");
+            }
+            Step::Affinity(switch) => {
+                let kept = lab.keep_connections(*switch == Switch::On).await.map_err(words)?;
+                self.unkept = kept.clone().err();
+                return done(match kept {
+                    Ok(words) => words,
+                    Err(why) => format!("skipped: connections cannot be kept here: {why}"),
+                });
             }
             Step::Drain(site) => {
                 lab.drain(site).await.map_err(words)?;
@@ -282,6 +292,9 @@ impl Stage {
         outcome: DownloadOutcome,
         within: Duration,
     ) -> StepResult {
+        if let (DownloadOutcome::Survived, Some(why)) = (outcome, &self.unkept) {
+            return done(format!("skipped: connections cannot be kept here: {why}"));
+        }
         let transfer = self.download.as_mut().ok_or("no download: `download` comes first")?;
         let standing = transfer.watch(within).await;
         let so_far = format!(
@@ -504,6 +517,8 @@ fn describe(step: &Step) -> String {
         Step::Reroute(Reroute { client, via: None }) => {
             format!("the router of {client} chooses by itself again")
         }
+        Step::Affinity(Switch::On) => "every site keeps connections".into(),
+        Step::Affinity(Switch::Off) => "no site keeps connections".into(),
         Step::Drain(site) => format!("drain {site}"),
         Step::Undrain(site) => format!("undrain {site}"),
         Step::Remember(_) => "remember who reaches which site".into(),

@@ -298,22 +298,6 @@ impl Wire {
         known.then_some(()).ok_or(WireError::NoSuchEnd)
     }
 
-    /// Lets XDP programs in the nodes of a link send over it: their frames come out of the hub's
-    /// interfaces only where these have a receive queue.
-    ///
-    /// # Errors
-    /// [`WireError::NoSuchEnd`]; if the kernel refuses.
-    pub fn take_from_xdp(&self, link: LinkId) -> Result<(), WireError> {
-        let ifindexes = {
-            let lines = lock(&self.shared.lines);
-            lines.counters(link.0).ok_or(WireError::NoSuchEnd)?;
-            lines.ifindexes(link.0)
-        };
-        let merge =
-            || ifindexes.iter().try_for_each(|at| crate::sys::merge_received(&format!("hub{at}")));
-        Ok(self.shared.hub.run(merge)?)
-    }
-
     /// Frames that the lab itself lost since this was last asked, because the mover did not keep
     /// up; the machine is too slow for what is sent.
     ///
