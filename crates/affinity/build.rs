@@ -15,6 +15,7 @@ fn main() {
     for (source, object, flags) in [
         ("bpf/anycast.bpf.c", "anycast.o", &[][..]),
         ("bpf/anycast.bpf.c", "anycast-test.o", &["-DTEST_CLOCK"][..]),
+        ("bpf/anycast.bpf.c", "anycast-bench.o", &["-DTEST_UNDO"][..]),
         ("bpf/pass.bpf.c", "pass.o", &[][..]),
     ] {
         let target = out.join(object);

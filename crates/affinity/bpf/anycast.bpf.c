@@ -78,4 +78,8 @@ int anycast_egress(struct __sk_buff *ctx)
 	return egress(ctx);
 }
 
+#ifdef TEST_UNDO
+#include "undo.h"
+#endif
+
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -90,7 +90,7 @@ static __noinline int too_big(struct xdp_md *ctx, __u32 where, __u32 mtu)
 	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
 		return XDP_DROP;
 	struct plan p = { .hops = 1, .site = c->me };
-	if (!affordable(c, &p, in.source))
+	if (!affordable(c, &p, in.source, monotonic(c)))
 		return XDP_DROP;
 	__u16 link[11];
 	if (data + 22 > end)

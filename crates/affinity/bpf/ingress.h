@@ -301,12 +301,7 @@ INLINE int NAME(ingress)(CTX *ctx)
 			count(REASON_FRAGMENT);
 			return PASS;
 		}
-		/* The most frequent case of all, without a call. */
-		__u32 *l4 = (void *)(ip + 1);
-		if (ip->protocol == IPPROTO_TCP && flags & SERVICE_TCP && (void *)(l4 + 8) <= end &&
-		    ((struct tcphdr *)l4)->ack &&
-		    !((struct tcphdr *)l4)->syn && ((struct tcphdr *)l4)->doff >= 8 &&
-		    l4[5] == bpf_htonl(0x0101080a) && l4[7] && (bpf_ntohl(l4[7]) & c->id_mask) == c->me) {
+		if (ip->protocol == IPPROTO_TCP && flags & SERVICE_TCP && names_me(c, ip + 1, end)) {
 			count(REASON_OWN_ID);
 			return PASS;
 		}
@@ -336,6 +331,10 @@ INLINE int NAME(ingress)(CTX *ctx)
 		if (ip->version != 6 || ip->nexthdr == IPPROTO_HOPOPTS || ip->nexthdr == IPPROTO_ROUTING ||
 		    ip->nexthdr == IPPROTO_DSTOPTS || ip->nexthdr == IPPROTO_AH) {
 			count(REASON_OPTIONS);
+			return PASS;
+		}
+		if (ip->nexthdr == IPPROTO_TCP && flags & SERVICE_TCP && names_me(c, ip + 1, end)) {
+			count(REASON_OWN_ID);
 			return PASS;
 		}
 		__u32 protocol = ip->nexthdr;

@@ -54,7 +54,8 @@ static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
 		count(REASON_TOO_BIG);
 		return TC_ACT_SHOT;
 	}
-	if (!affordable(c, &p, in.source))
+	__u64 now = monotonic(c);
+	if (!affordable(c, &p, in.source, now))
 		return TC_ACT_SHOT;
 	if (outer6 ? bpf_skb_adjust_room(ctx, OUTER6_LENGTH, BPF_ADJ_ROOM_MAC,
 					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
@@ -84,7 +85,7 @@ static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
 		f = &o->frame;
 	}
 	*(__u16 *)(data + 12) = outer6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	if (!write_frame(c, f, inner, end, &p))
+	if (!write_frame(c, f, inner, end, &p, now))
 		return TC_ACT_SHOT;
 	count_forwarded(&p, reason);
 	return bpf_redirect_neigh(tc_way(ctx, c, peer), 0, 0, 0);

@@ -83,7 +83,8 @@ static __noinline int xdp_wrap(struct xdp_md *ctx, __u32 l3, __u64 verdict)
 		return XDP_PASS;
 	int outer6 = peer->outer6;
 	__u32 room = outer6 ? OUTER6_LENGTH : OUTER4_LENGTH;
-	if (monotonic(c) >= hop->until)
+	__u64 now = monotonic(c);
+	if (now >= hop->until)
 		find_next_hop(ctx, p.site);
 
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -98,7 +99,7 @@ static __noinline int xdp_wrap(struct xdp_md *ctx, __u32 l3, __u64 verdict)
 	}
 	if (in.length + room > c->mtu)
 		return too_big(ctx, l3 | p.inner6 << 8 | p.protocol << 16, c->mtu - room);
-	if (!affordable(c, &p, in.source))
+	if (!affordable(c, &p, in.source, now))
 		return XDP_DROP;
 	if (complete_checksum(ctx, l3, p.inner6, p.protocol, in.length) < 0)
 		return XDP_DROP;
@@ -151,7 +152,7 @@ static __noinline int xdp_wrap(struct xdp_md *ctx, __u32 l3, __u64 verdict)
 		write_outer4(c, peer, o, &in);
 		f = &o->frame;
 	}
-	if (!write_frame(c, f, inner, end, &p))
+	if (!write_frame(c, f, inner, end, &p, now))
 		return XDP_DROP;
 	count_forwarded(&p, reason);
 	/* A tagged frame goes back the way it came: the next hop's interface would be the tag's. */

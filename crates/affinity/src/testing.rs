@@ -14,7 +14,7 @@ use crate::model::{Action, Context, Outcome};
 use crate::tables::{Tables, tables};
 
 const PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast-test.o"));
-const REAL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast.o"));
+const BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast-bench.o"));
 
 /// A site of five, with both families, two keys and no budgets.
 pub fn config() -> Config {
@@ -70,24 +70,37 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the programs: those of every day, or (`still`) the ones that take their time from
-    /// [`Programs::fill`].
+    /// Loads the programs, with their clock standing still where [`Programs::fill`] puts it.
     ///
     /// # Errors
     ///
     /// As [`crate::Affinity::load`].
-    pub fn load(still: bool) -> Result<Self, LoadError> {
+    pub fn still() -> Result<Self, LoadError> {
+        Self::load(PROGRAMS, &["anycast_xdp"])
+    }
+
+    /// Loads the programs with the kernel's clock, and those that [`Programs::time`] runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Affinity::load`].
+    pub fn bench() -> Result<Self, LoadError> {
+        Self::load(BENCH, &["bench_anycast", "bench_nothing", "bench_copy", "bench_move"])
+    }
+
+    fn load(object: &[u8], xdp: &[&str]) -> Result<Self, LoadError> {
         let other = |error: &dyn std::error::Error| LoadError::Refused {
             doing: "loading".to_owned(),
             why: error.to_string(),
         };
-        let mut ebpf =
-            Ebpf::load(if still { PROGRAMS } else { REAL }).map_err(|error| other(&error))?;
-        let xdp: &mut Xdp = ebpf
-            .program_mut("anycast_xdp")
-            .and_then(|program| program.try_into().ok())
-            .expect("it is there");
-        xdp.load().map_err(|error| other(&error))?;
+        let mut ebpf = Ebpf::load(object).map_err(|error| other(&error))?;
+        for name in xdp {
+            let xdp: &mut Xdp = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .expect("it is there");
+            xdp.load().map_err(|error| other(&error))?;
+        }
         for name in ["anycast_ingress", "anycast_egress"] {
             let tc: &mut SchedClassifier = ebpf
                 .program_mut(name)
@@ -127,7 +140,7 @@ impl Programs {
     /// When the kernel does not run it.
     pub fn ingress(&mut self, context: Context, packet: &[u8]) -> Result<Outcome, ProgramError> {
         let mut out = vec![0; packet.len() + 256];
-        let run = self.run(context, "anycast_ingress", packet, Some(&mut out), 1)?;
+        let run = self.run(context, "anycast_ingress", packet, Some(&mut out))?;
         let action = match (context, run.0) {
             (Context::Xdp, 2) | (Context::Tc, u32::MAX) => Action::Pass,
             (Context::Xdp, 3 | 4) | (Context::Tc, 7) => Action::Send,
@@ -145,20 +158,33 @@ impl Programs {
     /// When the kernel does not run it.
     pub fn egress(&mut self, packet: &[u8]) -> Result<(Vec<u8>, Vec<Reason>), ProgramError> {
         let mut out = vec![0; packet.len() + 256];
-        let run = self.run(Context::Tc, "anycast_egress", packet, Some(&mut out), 1)?;
+        let run = self.run(Context::Tc, "anycast_egress", packet, Some(&mut out))?;
         out.truncate(run.1);
         Ok((out, self.reasons()))
     }
 
-    /// Nanoseconds of one run, on average of `repeat`. The programs must leave the packet as it is, or
-    /// the later runs see another one.
+    /// Nanoseconds of one run of one of the bench's XDP programs, on average of `repeat`, and what the
+    /// last run returned.
     ///
     /// # Errors
     ///
     /// When the kernel does not run it.
-    pub fn time(&self, context: Context, packet: &[u8], repeat: u32) -> Result<f64, ProgramError> {
-        let run = self.run(context, "anycast_ingress", packet, None, repeat)?;
-        Ok(run.2)
+    pub fn time(
+        &self,
+        program: &str,
+        packet: &[u8],
+        repeat: u32,
+    ) -> Result<(f64, u32), ProgramError> {
+        let program: &Xdp = self
+            .ebpf
+            .program(program)
+            .and_then(|program| program.try_into().ok())
+            .expect("it is there");
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.repeat = repeat;
+        let result = program.test_run(options)?;
+        Ok((result.duration.as_secs_f64() * 1e9, result.return_value))
     }
 
     fn run(
@@ -167,12 +193,10 @@ impl Programs {
         tc: &str,
         packet: &[u8],
         out: Option<&mut [u8]>,
-        repeat: u32,
-    ) -> Result<(u32, usize, f64), ProgramError> {
+    ) -> Result<(u32, usize), ProgramError> {
         let mut options = TestRunOptions::new();
         options.data_in = Some(packet);
         options.data_out = out;
-        options.repeat = repeat;
         let result = if context == Context::Xdp {
             let program: &Xdp = self
                 .ebpf
@@ -189,7 +213,7 @@ impl Programs {
             program.test_run(options)?
         };
         let length = usize::try_from(result.data_size_out).expect("a packet");
-        Ok((result.return_value, length, result.duration.as_secs_f64() * 1e9))
+        Ok((result.return_value, length))
     }
 
     /// What was counted since the last call.

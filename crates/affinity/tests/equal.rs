@@ -64,7 +64,7 @@ fn the_programs_do_what_the_model_does_with_what_comes_in() {
     let Some(arena) = Arena::enter("equal") else { return };
     let (_kept, known) = connections(&arena);
     let config = config();
-    let mut programs = Programs::load(true).unwrap();
+    let mut programs = Programs::still().unwrap();
     programs.fill(&config, MONOTONIC, NOW);
     let seed = number("AFFINITY_SEED", 1);
     let mut maker = Maker {
@@ -120,7 +120,7 @@ fn the_programs_do_what_the_model_does_with_what_comes_in() {
 fn the_programs_do_what_the_model_does_with_what_leaves() {
     let Some(_arena) = Arena::enter("equal-egress") else { return };
     let config = config();
-    let mut programs = Programs::load(true).unwrap();
+    let mut programs = Programs::still().unwrap();
     programs.fill(&config, MONOTONIC, NOW);
     let mut maker =
         Maker { chance: Chance(number("AFFINITY_SEED", 1) | 1), config: &config, now: NOW };

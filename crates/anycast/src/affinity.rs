@@ -63,6 +63,7 @@ fn stands(report: &AffinityReport) -> String {
             let id = report.id.map(|id| format!(", as number {id}")).unwrap_or_default();
             format!("connections are kept at their sites: packets are taken at {at}{id}")
         }
+        "loading" => "the programs are being loaded".to_owned(),
         "unloaded" => "an operator has taken the programs out: a route change breaks connections; \
                        `anycast affinity load` brings them back"
             .to_owned(),

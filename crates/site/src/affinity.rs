@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anycast_affinity::{Affinity, Hook, Mode};
 use anycast_fleet::{Fleet, Site};
+use tokio::task::JoinHandle;
 
 pub use report::{AffinityReport, InterfaceRow, PeerRow};
 
@@ -46,6 +47,8 @@ impl Default for Keeper {
 enum State {
     /// The fleet file does not ask for it, or the site serves nothing.
     Off,
+    /// They are being loaded.
+    Loading(JoinHandle<Result<Affinity, String>>),
     /// They run.
     Loaded(Box<Affinity>),
     /// An operator took them out.
@@ -104,7 +107,8 @@ impl Keeper {
                 Ok(config) if config.mode != programs.config().mode => {
                     let taken_out = self.take_out();
                     let not = taken_out.err().map(|why| news("affinity-not-unloaded", why, true));
-                    not.into_iter().chain(self.load(fleet, site)).collect()
+                    self.load(fleet, site);
+                    not.into_iter().collect()
                 }
                 Ok(config) => match programs.update(&config) {
                     Ok(()) => Vec::new(),
@@ -112,18 +116,45 @@ impl Keeper {
                 },
                 Err(why) => vec![news("affinity-not-changed", why, true)],
             },
-            (State::Off | State::Unavailable(_), true) => self.load(fleet, site),
+            // Once it has ended, what the file says by then is done.
+            (State::Loading(_), _) => Vec::new(),
+            (State::Off | State::Unavailable(_), true) => {
+                self.load(fleet, site);
+                Vec::new()
+            }
         }
     }
 
-    /// Loads the programs, or takes over those that an earlier daemon left running.
-    pub(crate) fn load(&mut self, fleet: &Fleet, site: &Site) -> Vec<News> {
-        if self.is_loaded() {
-            return Vec::new();
+    /// Begins to load the programs, or to take over those that an earlier daemon left running. The
+    /// kernel looks at each of their instructions, which may take seconds on a busy machine, and the
+    /// steering must not stand still for it: [`loaded`](Self::loaded) tells of the end.
+    pub(crate) fn load(&mut self, fleet: &Fleet, site: &Site) {
+        if matches!(self.state, State::Loaded(_) | State::Loading(_)) {
+            return;
         }
-        let loaded = config::of(fleet, site).and_then(|config| {
-            Affinity::load(&config, &pins(&site.name)).map_err(|error| error.to_string())
-        });
+        let config = config::of(fleet, site);
+        let pins = pins(&site.name);
+        let load = move || Affinity::load(&config?, &pins).map_err(|error| error.to_string());
+        self.state = State::Loading(tokio::task::spawn_blocking(load));
+    }
+
+    /// The end of what [`load`](Self::load) began; never, if it did not.
+    pub(crate) async fn loaded(&mut self) -> Result<Affinity, String> {
+        match &mut self.state {
+            State::Loading(task) => {
+                let ended = task.await;
+                ended.unwrap_or_else(|error| Err(format!("the loading has died: {error}")))
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Takes in how the loading ended.
+    pub(crate) fn handle_loaded(
+        &mut self,
+        loaded: Result<Affinity, String>,
+        site: &Site,
+    ) -> Vec<News> {
         match loaded {
             Ok(programs) => {
                 let interfaces = interfaces(&programs);
@@ -131,11 +162,9 @@ impl Keeper {
                 self.state = State::Loaded(Box::new(programs));
                 let names: Vec<String> = interfaces.into_iter().map(|it| it.name).collect();
                 self.warnings = host::warnings(site, &names);
-                let mut said = vec![news("affinity-loaded", words, false)];
-                said.extend(
-                    self.warnings.iter().map(|words| news("affinity-host", words.as_str(), true)),
-                );
-                said
+                let warnings = self.warnings.iter();
+                let warnings = warnings.map(|words| news("affinity-host", words.as_str(), true));
+                std::iter::once(news("affinity-loaded", words, false)).chain(warnings).collect()
             }
             Err(why) => {
                 let words = format!("{why}; a route change breaks connections");
@@ -158,6 +187,7 @@ impl Keeper {
             }
             State::Off => Err("the fleet file asks for no affinity here".to_owned()),
             State::Unloaded => Err("it is unloaded already".to_owned()),
+            State::Loading(_) => Err("it is being loaded: ask again in a moment".to_owned()),
             State::Unavailable(ref why) => Err(format!("it is not loaded: {why}")),
         }
     }
@@ -165,6 +195,7 @@ impl Keeper {
     pub(crate) fn report(&self, fleet: &Fleet, site: &Site) -> AffinityReport {
         let (state, why) = match &self.state {
             State::Off => ("off", None),
+            State::Loading(_) => ("loading", None),
             State::Loaded(_) => ("loaded", None),
             State::Unloaded => ("unloaded", None),
             State::Unavailable(why) => ("unavailable", Some(why.clone())),

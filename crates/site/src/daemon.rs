@@ -249,6 +249,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
             event = daemon.fleet_state.next() => daemon.handle_fleet_state(event),
+            loaded = daemon.keeper.loaded() => daemon.handle_loaded(loaded),
         }
     };
 
@@ -329,6 +330,8 @@ struct Daemon {
     drains: Drains,
     meters: Meters,
     keeper: Keeper,
+    /// For the end of a loading.
+    waiting: Vec<keeping::Answer>,
     finishing: Finishing,
 }
 
@@ -362,6 +365,7 @@ impl Daemon {
             drains: Drains::default(),
             meters: Meters::default(),
             keeper: Keeper::default(),
+            waiting: Vec::new(),
             finishing: Finishing::default(),
             fleet,
             site,
@@ -651,7 +655,7 @@ impl Daemon {
             }
             Question::Affinity(sender) => drop(sender.send(self.affinity())),
             Question::OrderAffinity(load, caller, sender) => {
-                drop(sender.send(self.order_keeping(load, &caller)));
+                self.order_keeping(load, &caller, sender);
             }
             Question::Drains(sender) => drop(sender.send(self.drain_rows())),
             Question::Drain(order, caller, sender) => {

@@ -47,7 +47,7 @@ pub struct Overview {
     pub damping: Vec<DampingRow>,
     /// In the order in which they began.
     pub drains: Vec<DrainRow>,
-    /// How connections are kept: `off`, `loaded`, `unloaded` or `unavailable`.
+    /// How connections are kept: `off`, `loading`, `loaded`, `unloaded` or `unavailable`.
     #[serde(default)]
     pub affinity: String,
     /// Why they are not.

@@ -1,4 +1,5 @@
 //! Packets of all kinds, good and bad, from a seed.
+#![allow(dead_code, reason = "not every test needs all")]
 
 use anycast_affinity::model::{Action, Context, World, decide};
 use anycast_affinity::{Config, SiteId, quic_lb};

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::task::JoinHandle;
 
-use crate::flows::{PORT, connect, download, ping_pong, serve, short, upload};
+use crate::flows::{PIECE, PORT, connect, download, ping_pong, serve, short, upload};
 use crate::stand::{CLIENT, Fleet, Stand, V4, V6, site};
 
 pub(crate) const NAMES: &[&str] = &[
@@ -53,9 +53,9 @@ fn flow(name: impl Into<String>, doing: impl Future<Output = Fate> + Send + 'sta
 /// Every kind of flow over TCP, each for about so long.
 async fn flows_of(client: &NetNs, time: Duration) -> Vec<Flow> {
     let mut all = Vec::new();
-    let pace = Duration::from_millis(10);
-    let pieces = u64::try_from(time.as_millis() / 12).unwrap_or(100);
-    let paced = pieces * 16 * 1024;
+    let pace = Duration::from_millis(20);
+    let pieces = u64::try_from(time.as_millis() / 22).unwrap_or(100);
+    let paced = pieces * PIECE as u64;
     for address in [V4, V6] {
         let stream = connect(client, address, PORT).await.expect("a connection");
         all.push(flow(format!("download {address}"), download(stream, paced, pace)));
@@ -145,7 +145,7 @@ async fn every_kind() {
     }
     serve_everywhere(&stand, None);
     let mut flows = flows_of(&stand.client(), Duration::from_secs(4)).await;
-    flows.extend(at_full_speed(&stand.client(), 8 << 20).await);
+    flows.extend(at_full_speed(&stand.client(), 4 << 20).await);
     let started = Started::start(flows);
     flip(&stand, 8, Duration::from_millis(400)).await;
     started.all_survive().await;
@@ -205,7 +205,7 @@ async fn eight_sites() {
         }
         let stream = connect(&stand.client(), V4, port).await.expect("a connection");
         let pace = Duration::from_millis(10);
-        flows.push(flow(control, download(stream, 250 * 16 * 1024, pace)));
+        flows.push(flow(control, download(stream, 250 * PIECE as u64, pace)));
     }
     let started = Started::start(flows);
     flip(&stand, 8, Duration::from_millis(300)).await;
@@ -333,7 +333,7 @@ async fn small_link() {
     let mut flows = Vec::new();
     for address in [V4, V6] {
         let stream = connect(&client, address, PORT).await.expect("a connection");
-        flows.push(flow(address, download(stream, 300 * 16 * 1024, Duration::from_millis(10))));
+        flows.push(flow(address, download(stream, 300 * PIECE as u64, Duration::from_millis(10))));
     }
     // Full packets begin when the route has changed: the messages about them go astray.
     stand.lead_to(1).await;
@@ -349,8 +349,7 @@ async fn thousand() {
     }
     serve_everywhere(&stand, None);
     let until = Instant::now() + Duration::from_secs(25);
-    let many: Vec<_> =
-        (0..4).map(|_| tokio::spawn(short(stand.client(), V4, until))).collect();
+    let many: Vec<_> = (0..4).map(|_| tokio::spawn(short(stand.client(), V4, until))).collect();
     flip(&stand, 250, Duration::from_millis(100)).await;
     let mut made = 0;
     for one in many {

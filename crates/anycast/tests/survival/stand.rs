@@ -174,7 +174,11 @@ impl Stand {
     /// Whether the programs run at every site; says why not.
     pub(crate) async fn keeps(&self) -> bool {
         for at in 0..self.sites {
-            let report = Self::affinity(at).await;
+            let mut report = Self::affinity(at).await;
+            while report.state == "loading" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                report = Self::affinity(at).await;
+            }
             if report.state != "loaded" {
                 println!("skipped: connections cannot be kept here: {:?}", report.why);
                 return false;

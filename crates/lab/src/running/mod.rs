@@ -30,6 +30,8 @@ pub use boot::{BootError, Options, Progress, boot};
 use process::NodeProcess;
 use router::Router;
 
+/// How often to look whether packet programs are loaded.
+const LOADING: Duration = Duration::from_millis(20);
 /// How long a daemon may take to end after SIGTERM before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -310,8 +312,12 @@ impl Lab {
         for (_, _, site) in self.plan.sites() {
             let client = Self::site_client(&site.site);
             let failed = |why: String| LabError::Site { site: site.site.clone(), why };
-            let now: AffinityReport =
+            let mut now: AffinityReport =
                 client.get("/v1/affinity").await.map_err(|it| failed(it.to_string()))?;
+            while now.state == "loading" {
+                tokio::time::sleep(LOADING).await;
+                now = client.get("/v1/affinity").await.map_err(|it| failed(it.to_string()))?;
+            }
             let report = match (now.state.as_str(), keep) {
                 ("off", _) => return Err(failed("its fleet file asks for no affinity".to_owned())),
                 ("unavailable", _) => return Ok(Err(now.why.unwrap_or_default())),

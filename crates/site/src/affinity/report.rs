@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// All of it: `GET /v1/affinity`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct AffinityReport {
-    /// `off` (the fleet file asks for none), `loaded`, `unloaded` (by an operator) or
+    /// `off` (the fleet file asks for none), `loading`, `loaded`, `unloaded` (by an operator) or
     /// `unavailable`.
     pub state: String,
     /// Why it is unavailable, with what to do.

@@ -1,10 +1,16 @@
 //! Connections kept at the site that they began at: at the start, when the fleet file changes,
 //! and as operators order it.
 
+use anycast_affinity::Affinity;
+use tokio::sync::oneshot;
+
 use super::Daemon;
 use crate::affinity::{AffinityReport, News};
 use crate::control::Caller;
 use crate::events::Happening;
+
+/// Who waits for the end of a loading.
+pub(super) type Answer = oneshot::Sender<Result<AffinityReport, String>>;
 
 impl Daemon {
     /// Does what the fleet file says of it. Nothing else waits for it or falls with it.
@@ -13,25 +19,44 @@ impl Daemon {
         self.tell_of_keeping(news, cause, None);
     }
 
-    /// Loads the packet programs or takes them out; how it stands then.
-    pub(super) fn order_keeping(
-        &mut self,
-        load: bool,
-        caller: &Caller,
-    ) -> Result<AffinityReport, String> {
-        let news = if load {
-            if self.fleet.affinity.is_none() || self.site.affinity.is_none() || self.site.router {
-                return Err("the fleet file asks for no affinity here: add `[affinity]`".to_owned());
+    /// Loads the packet programs or takes them out; tells how it stands then.
+    pub(super) fn order_keeping(&mut self, load: bool, caller: &Caller, answer: Answer) {
+        let file_asks = self.fleet.affinity.is_some() && self.site.affinity.is_some();
+        if load && (!file_asks || self.site.router) {
+            let why = "the fleet file asks for no affinity here: add `[affinity]`";
+            drop(answer.send(Err(why.to_owned())));
+        } else if load {
+            self.keeper.load(&self.fleet, &self.site);
+            if self.keeper.is_loaded() {
+                drop(answer.send(Ok(self.affinity())));
+            } else {
+                self.waiting.push(answer);
             }
-            self.keeper.load(&self.fleet, &self.site)
         } else {
-            self.keeper.unload()?
-        };
-        self.tell_of_keeping(news, None, caller.name());
+            let done = self.keeper.unload();
+            let done = done.map(|news| {
+                self.tell_of_keeping(news, None, caller.name());
+                self.affinity()
+            });
+            drop(answer.send(done));
+        }
+    }
+
+    /// The loading has ended, well or badly.
+    pub(super) fn handle_loaded(&mut self, loaded: Result<Affinity, String>) {
+        let news = self.keeper.handle_loaded(loaded, &self.site);
+        self.tell_of_keeping(news, None, None);
+        if self.keeper.is_loaded() {
+            // The file may have changed meanwhile.
+            self.keep_connections(None);
+        }
         let report = self.affinity();
-        match (&report.why, load && report.state != "loaded") {
-            (Some(why), true) => Err(why.clone()),
-            _ => Ok(report),
+        for answer in std::mem::take(&mut self.waiting) {
+            // Whoever asked may have gone.
+            drop(answer.send(match &report.why {
+                Some(why) => Err(why.clone()),
+                None => Ok(report.clone()),
+            }));
         }
     }
 
