@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::affinity::AffinityArguments;
 use crate::drain::{ClearArguments, DrainArguments, UndrainArguments};
 pub(crate) use lab::{LabArguments, LabCommand, LabStartArguments};
 pub(crate) use neighbor::{ClearHow, NeighborArguments, NeighborCommand, PrependArguments};
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     Neighbor(NeighborArguments),
     Prepend(PrependArguments),
     Drain(DrainArguments),
+    Affinity(AffinityArguments),
     Undrain(UndrainArguments),
     Clear(ClearArguments),
     Mrt(MrtArguments),

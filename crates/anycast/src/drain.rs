@@ -19,8 +19,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Leads traffic away from a running site, withdraws, and serves on what still comes.
 ///
 /// First what is announced is made the last choice (`[drain]` in the fleet file: GRACEFUL_SHUTDOWN
-/// and prepends). When the traffic has gone, or after the longest wait, it is withdrawn. Services
-/// and sessions stay as they are. A drain outlives a restart of the daemon; `anycast undrain` or
+/// and prepends). When the traffic has gone, or after the longest wait, it is withdrawn. Where
+/// connections are kept (`[affinity]`), those that there are run on here while new ones go
+/// elsewhere. Services and sessions stay as they are. A drain outlives a restart of the daemon; `anycast undrain` or
 /// the end of `--for` takes it back.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -33,7 +34,7 @@ Examples:
   anycast drain --json
 
 `anycast show drains` shows what is drained. The command returns at once, with --wait when nothing
-is announced any more.
+is announced any more and the connections that are kept have ended.
 Exit codes: 0 done; 1 the drain was ended while we waited; 2 it was not begun, and why.")]
 pub(crate) struct DrainArguments {
     /// The site [the default], `service NAME`, `neighbor NAME`, or a name that only one of these
@@ -171,8 +172,8 @@ async fn follow(
             eprintln!("anycast: {} is drained no more", subject(&last.target));
             return Ok(ExitCode::from(1));
         };
-        let news = (&row.stage, row.packets_per_second, &row.held);
-        if news != (&last.stage, last.packets_per_second, &last.held) {
+        let news = (&row.stage, row.packets_per_second, row.connections, &row.held);
+        if news != (&last.stage, last.packets_per_second, last.connections, &last.held) {
             say(&row, arguments);
         }
         last = row;
@@ -203,6 +204,10 @@ fn sentence(row: &DrainRow) -> String {
              latest{traffic}",
             span(left)
         ),
+        ("finishing", _) => format!(
+            "{subject} is withdrawn: new connections go elsewhere, {}{traffic}",
+            run_on(row)
+        ),
         ("drained", _) => format!("{subject} is drained: nothing is announced any more{traffic}"),
         (stage, _) if row.held.is_empty() => format!("{subject} is {stage}{traffic}"),
         (stage, _) => {
@@ -213,6 +218,19 @@ fn sentence(row: &DrainRow) -> String {
         stands
     } else {
         format!("{stands} (it could not be written down: it ends with the daemon)")
+    }
+}
+
+/// How many connections run on, and for how long they are waited for.
+fn run_on(row: &DrainRow) -> String {
+    let connections = match row.connections {
+        Some(1) => "1 connection runs on here".to_owned(),
+        Some(many) => format!("{many} connections run on here"),
+        None => "those that there are run on here".to_owned(),
+    };
+    match row.finishes_in_seconds {
+        Some(left) => format!("{connections}, waited for {} at the longest", span(left)),
+        None => connections,
     }
 }
 
@@ -259,11 +277,22 @@ pub(crate) fn table(rows: &[DrainRow]) {
             row.leaves_for_seconds.map(span).unwrap_or_default(),
             row.ends_in_seconds.map(span).unwrap_or_default(),
             row.packets_per_second.map(|rate| format!("{rate:.0}")).unwrap_or_default(),
+            row.connections.map(|count| count.to_string()).unwrap_or_default(),
             row.by.clone().unwrap_or_default(),
             table::plain(&why(row)),
         ]
     });
-    let headings = ["DRAINED", "STAGE", "SINCE", "LEAVES FOR", "ENDS IN", "PACKETS/S", "BY", "WHY"];
+    let headings = [
+        "DRAINED",
+        "STAGE",
+        "SINCE",
+        "LEAVES FOR",
+        "ENDS IN",
+        "PACKETS/S",
+        "CONNECTIONS",
+        "BY",
+        "WHY",
+    ];
     table::print(&headings, rows.collect());
 }
 
@@ -324,6 +353,8 @@ mod tests {
             force: false,
             kept: true,
             packets_per_second: Some(811.6),
+            connections: Some(3),
+            finishes_in_seconds: None,
             held: Vec::new(),
         };
         let held = vec!["192.0.2.0/24: held by the floor: fra is the last".to_owned()];
@@ -332,6 +363,13 @@ mod tests {
             stage: "withdrawing".to_owned(),
             packets_per_second: None,
             held,
+            ..leaving.clone()
+        };
+        let finishing = DrainRow {
+            stage: "finishing".to_owned(),
+            packets_per_second: None,
+            connections: Some(1),
+            finishes_in_seconds: Some(599.0),
             ..leaving.clone()
         };
         let drained = DrainRow {
@@ -350,6 +388,11 @@ mod tests {
                 withdrawing,
                 "service dns is withdrawing; still announced is 192.0.2.0/24: held by the floor: \
                  fra is the last",
+            ),
+            (
+                finishing,
+                "the site is withdrawn: new connections go elsewhere, 1 connection runs on here, \
+                 waited for 9m59s at the longest",
             ),
             (
                 drained,

@@ -6,6 +6,7 @@
     reason = "floor 4: the program reads files and the clock, and waits for its children"
 )]
 
+mod affinity;
 mod check;
 mod cli;
 mod drain;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Neighbor(arguments) => show::neighbors::order(arguments),
         Command::Prepend(arguments) => show::prepend(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Affinity(arguments) => affinity::order(&arguments),
         Command::Clear(arguments) => drain::clear(&arguments),
         Command::Undrain(arguments) => drain::undrain(&arguments),
         Command::Mrt(arguments) => mrt::mrt(&arguments),

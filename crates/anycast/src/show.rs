@@ -15,6 +15,7 @@ use anycast_site::control::default_socket;
 use anycast_site::status::{DrainRow, PrependOrder, ServicesReport, SiteRow};
 use serde_json::Value;
 
+use crate::affinity;
 use crate::cli::{PrependArguments, ShowArguments, Shown, TargetArguments};
 use crate::drain;
 use crate::run::runtime;
@@ -63,6 +64,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Damping => return status::damping(arguments.json, client).await,
         Shown::Floor => return status::floor(arguments.json, client).await,
         Shown::Drains => "/v1/drains".to_owned(),
+        Shown::Affinity => "/v1/affinity".to_owned(),
         Shown::Rpki => "/v1/rpki".to_owned(),
         Shown::Events(wanted) => return events::fetch(wanted, arguments.json, client).await,
     };
@@ -83,6 +85,7 @@ async fn fetch(arguments: &ShowArguments, client: &Client) -> Result<(), ClientE
         Shown::Routes(_) | Shown::Events(_) | Shown::Damping | Shown::Floor => {}
         Shown::Services => services(&client.get::<ServicesReport>(&target).await?),
         Shown::Drains => drain::table(&client.get::<Vec<DrainRow>>(&target).await?),
+        Shown::Affinity => affinity::print(&client.get(&target).await?),
         Shown::Rpki => print!("{}", rpki::text(&client.get(&target).await?)),
     }
     Ok(())

@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `keys` | the tables: which key takes effect how |
 //! | `words` | values as the file would have them |
+//! | `affinity` | how connections are kept |
 //! | `heard` | what a neighbor is told of our prefixes |
 
+mod affinity;
 mod heard;
 mod keys;
 mod words;
@@ -76,6 +78,8 @@ pub enum Subject {
     Mrt,
     /// When what falls too often is kept down.
     Damping,
+    /// How connections are kept at their sites.
+    Affinity,
     /// Another site of the fleet: nothing to do here.
     OtherSite(String),
 }
@@ -132,6 +136,7 @@ impl Subject {
             Self::Station(_) => "bmp",
             Self::Mrt => "mrt",
             Self::Damping => "damping",
+            Self::Affinity => "affinity",
             Self::OtherSite(_) => "other-site",
         }
     }
@@ -151,6 +156,7 @@ impl fmt::Display for Subject {
             Self::Station(name) => write!(f, "monitoring station {name}"),
             Self::Mrt => write!(f, "MRT files"),
             Self::Damping => write!(f, "damping"),
+            Self::Affinity => write!(f, "affinity"),
             Self::OtherSite(name) => write!(f, "site {name}"),
         }
     }
@@ -178,6 +184,9 @@ impl fmt::Display for Change {
             (S::Address(_), E::Removed) => {
                 "is taken off the loopback interface, after the withdrawal and stop-wait"
             }
+            (S::Affinity, E::Added) => "is added: connections are kept from now on",
+            (S::Affinity, E::Removed) => "is removed: a route change breaks connections again",
+            (S::Affinity, _) => "changes; the packet programs stay where they are",
             (S::OtherSite(_), E::Added) => "is added to the fleet; nothing to do here",
             (S::OtherSite(_), E::Removed) => "is no more in the fleet; nothing to do here",
             (S::OtherSite(_), _) => "changes; nothing to do here",
@@ -250,14 +259,21 @@ impl Difference {
             mrt: new.mrt.clone(),
             reject_invalid: new.reject_invalid,
             fleet_state: new.fleet_state.clone(),
+            affinity: new.affinity.clone(),
             damping: new.damping,
             leaving: new.leaving.clone(),
+            finishing: new.finishing,
             ..old.clone()
         };
         let (before, after) = (&old.leaving, &new.leaving);
         if before != after {
             let words = |it: &Leaving| format!("{} for at most {:?}", it.manner, it.wait);
             let details = vec![format!("drain: {} → {}", words(before), words(after))];
+            self.add(Subject::Site, Effect::Changed, details);
+        }
+        if old.finishing != new.finishing {
+            let (before, after) = (old.finishing, new.finishing);
+            let details = vec![format!("drain: connections-wait {before:?} → {after:?}")];
             self.add(Subject::Site, Effect::Changed, details);
         }
         if old.fleet_state != new.fleet_state {
@@ -468,6 +484,7 @@ impl Difference {
                 self.add(Subject::Station(after.name.clone()), Effect::Added, Vec::new());
             }
         }
+        self.of_affinity(old, new);
         match (&old.0.mrt, &new.0.mrt) {
             (before, after) if before == after => {}
             (None, _) => self.add(Subject::Mrt, Effect::Added, Vec::new()),
@@ -496,12 +513,13 @@ impl Difference {
     }
 }
 
-/// Whether a service is the same but for its checks and addresses, which are looked at by
-/// themselves.
+/// Whether a service is the same but for its checks, addresses and what it keeps, which are
+/// looked at by themselves.
 fn same_beside_checks(before: &Service, after: &Service) -> bool {
     let taken = Service {
         checks: after.checks.clone(),
         addresses: after.addresses.clone(),
+        affinity: after.affinity,
         ..before.clone()
     };
     taken == *after

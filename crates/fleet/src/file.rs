@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use anycast_bgp::rov::VrpTable;
 
 use crate::Service;
+use crate::affinity::{AffinityKey, Secret};
 use crate::problem::{Problem, Span};
 use crate::read::{Draft, Placed, RpkiDraft};
 use crate::report::{Report, parse_with};
+use crate::section::Places;
 
 /// The kernel's limit for a TCP MD5 key (`TCP_MD5SIG_MAXKEYLEN`).
 const LONGEST_SECRET: usize = 80;
@@ -80,6 +82,7 @@ fn read_and(
     Ok(parse_with(&path.display().to_string(), &source, |draft| {
         let mut problems = secrets(draft, folder);
         problems.extend(state_files(draft, folder));
+        problems.extend(affinity_keys(draft, folder));
         problems.extend(vrp_files(draft, folder));
         problems.extend(ca_files(draft, folder));
         problems.extend(further(draft));
@@ -130,6 +133,42 @@ fn state_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
         })
     };
     secret.into_iter().chain(ca).filter_map(look).collect()
+}
+
+/// Keys that are not there or too short, or that every user could read.
+fn affinity_keys(draft: &Draft, folder: &Path) -> Vec<Problem> {
+    let keys = draft.affinity.iter().flat_map(|it| &it.keys);
+    let look = |(key, at): &(AffinityKey, Places)| {
+        let path = folder.join(&key.file);
+        let problem = |what: &str| {
+            let message = format!("{} {what}", path.display());
+            let problem = Problem::warning("affinity-key", at.of("file"), message);
+            problem.help(
+                "The site cannot keep connections without it. Make one with \
+                 `openssl rand -hex 32`, the same for all sites.",
+            )
+        };
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            Ok(_) => return Some(problem("is not a file")),
+            Err(error) => return Some(problem(&format!("cannot be used here: {error}"))),
+        };
+        let mode = metadata.permissions().mode();
+        if mode & 0o007 != 0 {
+            let shown = path.display();
+            let message = format!("{shown} is open to every user (mode {:o})", mode & 0o777);
+            return Some(
+                Problem::warning("password-exposed", at.of("file"), message)
+                    .label("a secret")
+                    .help(format!("Run `chmod 600 {shown}`.")),
+            );
+        }
+        match Secret::read(&path) {
+            Ok(_) => None,
+            Err(error) => Some(problem(&error.to_string())),
+        }
+    };
+    keys.filter_map(look).collect()
 }
 
 /// VRP files that are not there. They may be absent where a fleet file is only checked.

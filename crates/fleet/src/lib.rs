@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`model`] | the checked types: what a sound file says |
 //! | [`check`] | the health checks of a service |
+//! | [`affinity`] | how connections are kept at their sites |
 //! | [`api`] | who may ask and order a site over TCP |
 //! | [`policy`] | the BGP policies that a neighbor's words stand for |
 //! | [`steering`] | the fleet's services and prefixes as `steer` takes them |
@@ -19,6 +20,7 @@
 //! Inside, `read` walks the file, and `lint` holds the rules across it. Nothing stops at the first
 //! problem.
 
+pub mod affinity;
 pub mod api;
 pub mod check;
 pub mod city;
@@ -36,6 +38,7 @@ pub mod section;
 pub mod steering;
 pub mod value;
 
+pub use affinity::{Affinity, AffinityKey, AffinityMode, Kept, SiteAffinity};
 pub use anycast_bgp::policy::relation::Relation;
 pub use check::{Check, Probe, Transport};
 pub use city::City;

@@ -1,5 +1,6 @@
 //! Checks across the file: what no single value shows. Each function states one rule.
 
+mod affinity;
 mod api;
 mod floor;
 mod internal;
@@ -30,6 +31,7 @@ pub(crate) fn lint(draft: &Draft, problems: &Problems) {
     rpki::lint(draft, problems);
     monitoring::lint(draft, problems);
     floor::lint(draft, problems);
+    affinity::lint(draft, problems);
 }
 
 fn a_fleet_has_prefixes_and_sites(draft: &Draft, problems: &Problems) {

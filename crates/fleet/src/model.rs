@@ -14,7 +14,7 @@ use anycast_bgp::{Asn, Community, Family, LargeCommunity, Role};
 use anycast_steer::{Damping, FloorSpec, Leaving, Require, Response, ShedSpec};
 use ipnet::IpNet;
 
-use crate::{Check, FleetState};
+use crate::{Affinity, Check, FleetState, Kept, SiteAffinity};
 
 /// All that one operator runs. Every list is in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Fleet {
     pub sites: Vec<Site>,
     /// How what is drained is announced before it is withdrawn, and for how long.
     pub leaving: Leaving,
+    /// How long connections that are kept at what was drained are waited for after the withdrawal.
+    pub finishing: Duration,
     /// Where sites get the RPKI's word from, unless a site has its own sources.
     pub rpki: Option<Rpki>,
     /// Monitoring stations that each site tells what it sees.
@@ -45,6 +47,8 @@ pub struct Fleet {
     pub reject_invalid: bool,
     /// Where the sites share who announces what; `None`: each stands alone.
     pub fleet_state: Option<FleetState>,
+    /// How connections are kept at the site that they began at; `None`: they are not.
+    pub affinity: Option<Affinity>,
 }
 
 /// Where VRPs come from (RFC 6811 §2).
@@ -90,6 +94,8 @@ pub struct Service {
     pub checks: Vec<Check>,
     /// Whether it is kept down if it falls too often.
     pub damping: bool,
+    /// Which of its connections are kept at the site that they began at.
+    pub affinity: Kept,
 }
 
 /// A service that the site's daemon brings along.
@@ -199,6 +205,9 @@ pub struct Site {
     pub neighbors: Vec<Neighbor>,
     /// Its own sources of VRPs, in place of the fleet's.
     pub rpki: Option<Rpki>,
+    /// What the other sites know it by when they pass on connections that it owns; always there
+    /// if the fleet keeps connections and the site serves.
+    pub affinity: Option<SiteAffinity>,
 }
 
 /// A monitoring station, which is told by BMP (RFC 7854) what a site sees.

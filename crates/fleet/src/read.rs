@@ -2,6 +2,7 @@
 //! placeholder where something is missing or wrong, so that one walk finds every problem. A
 //! draft becomes a fleet only if there was none.
 
+mod affinity;
 mod api;
 mod check;
 mod drain;
@@ -21,7 +22,9 @@ mod site;
 mod transport;
 
 use std::path::Path;
+use std::time::Duration;
 
+pub(crate) use affinity::{AffinityDraft, SiteAffinityDraft};
 use anycast_bgp::Asn;
 use anycast_steer::{Damping, Leaving};
 pub(crate) use api::ApiDraft;
@@ -74,7 +77,8 @@ pub(crate) struct Draft {
     /// Those whose address and port could be read.
     pub(crate) bmp: Vec<Placed<BmpStation>>,
     pub(crate) mrt: Option<MrtDraft>,
-    pub(crate) leaving: Leaving,
+    pub(crate) leaving: (Leaving, Duration),
+    pub(crate) affinity: Option<AffinityDraft>,
 }
 
 /// A site whose neighbors still know their places.
@@ -91,6 +95,7 @@ pub(crate) struct SiteDraft {
     /// What it says of these itself.
     pub(crate) listeners: Listeners,
     pub(crate) api: Option<ApiDraft>,
+    pub(crate) affinity: Option<SiteAffinityDraft>,
 }
 
 impl Draft {
@@ -104,7 +109,10 @@ impl Draft {
         let prefixes: Vec<_> = prefixes.map(|it| prefix::read(it, &references)).collect();
         let has_bad_prefixes = prefixes.iter().any(Option::is_none);
         let (prefixes, floors) = prefixes.into_iter().flatten().unzip();
-        let services = named(&mut root, "service", service::read);
+        let affinity = root.table("affinity").map(affinity::read);
+        let services = named(&mut root, "service", |name, section| {
+            service::read(name, section, affinity.is_some())
+        });
         let policies =
             named(&mut root, "policy", |name, section| policy::read(name, section, &references));
         let listeners = listen::read(&mut root);
@@ -116,7 +124,7 @@ impl Draft {
         let bmp = named(&mut root, "bmp", monitoring::read_station);
         let mrt = root.table("mrt").map(monitoring::read_mrt);
         let damping = root.table("damping").map(response::read_damping).unwrap_or_default();
-        let leaving = root.table("drain").map(drain::read).unwrap_or_default();
+        let leaving = root.table("drain").map_or_else(drain::usual, drain::read);
         let floor = root.table("floor").map(floor::read);
         let fleet_state = root.table("fleet-state").map(floor::read_state);
         root.finish();
@@ -141,6 +149,7 @@ impl Draft {
             bmp: bmp.into_iter().flatten().collect(),
             mrt,
             leaving,
+            affinity,
         }
     }
 
@@ -165,6 +174,7 @@ impl Draft {
                 metrics: metrics.map(|placed| placed.value),
                 api: api::of_site(draft.api.as_ref(), fleet_api.as_ref(), folder),
                 rpki,
+                affinity: draft.affinity.and_then(SiteAffinityDraft::into_site),
                 state_dir: draft.site.state_dir.map(|path| folder.join(path)),
                 ..draft.site
             }
@@ -182,6 +192,7 @@ impl Draft {
             ..placed.value
         });
         Fleet {
+            affinity: self.affinity.map(|draft| draft.into_affinity(folder)),
             name: self.name,
             asn: self.asn,
             prefixes: prefixes.collect(),
@@ -193,7 +204,8 @@ impl Draft {
             rpki: self.rpki.map(|rpki| rpki.into_rpki(folder)),
             bmp: self.bmp.into_iter().map(|placed| placed.value).collect(),
             mrt: self.mrt.and_then(|mrt| mrt.into_mrt(folder)),
-            leaving: self.leaving,
+            leaving: self.leaving.0,
+            finishing: self.leaving.1,
             fleet_state: self.fleet_state.map(|state| floor::into_state(state, folder)),
         }
     }

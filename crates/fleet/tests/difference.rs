@@ -310,3 +310,55 @@ fn no_setting_of_a_neighbor_is_without_a_name() {
         change.details
     );
 }
+
+/// A key, and what the two sites have.
+const KEPT: &str = r#"
+[affinity]
+key = [{ epoch = 0, file = "a" }]
+[site.fra.affinity]
+id = 1
+v4 = "198.51.100.1"
+[site.nyc.affinity]
+id = 2
+v4 = "203.0.113.1"
+"#;
+
+#[test]
+fn how_connections_are_kept_changes_without_a_reset() {
+    let on = format!("{FILE}{KEPT}");
+    let of = |old: &str, new: &str| -> Vec<String> {
+        let found = lines(&between(old, new));
+        found.into_iter().filter(|line| !line.starts_with("site nyc")).collect()
+    };
+    assert_eq!(of(FILE, &on), ["affinity is added: connections are kept from now on"]);
+    assert_eq!(of(&on, FILE), ["affinity is removed: a route change breaks connections again"]);
+    for (from, to, detail) in [
+        (
+            "[{ epoch = 0, file = \"a\" }]",
+            "[{ epoch = 0, file = \"a\" }, { epoch = 1, file = \"b\" }]",
+            "keys: epochs 0 → 0, 1; the first is used for what is sent",
+        ),
+        ("id = 1", "id = 3", "id 1 → 3: other sites no longer bring it what began under 1"),
+        ("id = 2\nv4", "id = 2\nv6 = \"2001:db8::2\"\nv4", "where the other sites are reached"),
+        ("v4 = \"198.51.100.1\"", "v4 = \"198.51.100.5\"", "its own addresses or interfaces"),
+        (
+            "addresses = [\"192.0.2.1\"]",
+            "addresses = [\"192.0.2.1\"]\naffinity = []",
+            "whose connections are kept",
+        ),
+        (
+            "[affinity]\n",
+            "[affinity]\nmode = \"tc\"\n",
+            "mode auto → tc: the programs are put anew",
+        ),
+        ("[affinity]\n", "[affinity]\npackets-to-a-site = 9\n", "how many packets are passed on"),
+    ] {
+        assert!(on.contains(from), "{from}");
+        let found = of(&on, &on.replacen(from, to, 1));
+        let wanted = [
+            "affinity changes; the packet programs stay where they are".to_owned(),
+            format!("  {detail}"),
+        ];
+        assert_eq!(found, wanted, "{from} → {to}");
+    }
+}

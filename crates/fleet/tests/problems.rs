@@ -1498,8 +1498,113 @@ const FLOORS: &[Row] = &[
     ),
 ];
 
-const ALL: [&[Row]; 11] = [
+/// The two sites' tables, and a key.
+const KEPT: &str = r#"[site.fra.affinity]
+id = 1
+v4 = "203.0.113.1"
+[site.nyc.affinity]
+id = 2
+v4 = "203.0.113.2"
+[affinity]
+mode = "auto"
+[[affinity.key]]
+epoch = 0
+file = "secrets/affinity-0"
+[site.nyc]"#;
+
+const AFFINITY: &[Row] = &[
+    ("connections are kept", &[("[site.nyc]", KEPT)], &[]),
+    (
+        "without a key, words that say nothing",
+        &[
+            ("[site.nyc]", "[site.fra.affinity]\nid = 1\nv4 = \"203.0.113.1\"\n[site.nyc]"),
+            (DNS, "builtin = \"whoami\"\naffinity = [\"tcp\"]"),
+        ],
+        &[(W, "affinity-unused", "[\"tcp\"]"), (W, "affinity-unused", "affinity")],
+    ),
+    (
+        "no service keeps any",
+        &[("[site.nyc]", KEPT), (DNS, "builtin = \"whoami\"\naffinity = []")],
+        &[(W, "affinity-unused", "affinity")],
+    ),
+    (
+        "one number twice",
+        &[("[site.nyc]", KEPT), ("id = 2", "id = 1")],
+        &[(E, "duplicate-id", "1")],
+    ),
+    (
+        "one address twice",
+        &[("[site.nyc]", KEPT), ("203.0.113.2", "203.0.113.1")],
+        &[(E, "duplicate-affinity-address", "\"203.0.113.1\"")],
+    ),
+    (
+        "an address that is anycast, and one of this host alone",
+        &[
+            ("[site.nyc]", KEPT),
+            ("203.0.113.2", "192.0.2.77"),
+            ("v4 = \"203.0.113.1\"", "v4 = \"127.0.0.1\""),
+        ],
+        &[(E, "bad-value", "\"127.0.0.1\""), (E, "affinity-in-anycast", "\"192.0.2.77\"")],
+    ),
+    (
+        "families that do not meet",
+        &[("[site.nyc]", KEPT), ("v4 = \"203.0.113.2\"", "v6 = \"2001:db8::2\"")],
+        &[(E, "affinity-families", "\"2001:db8::2\"")],
+    ),
+    (
+        "a number that there is not, a site without address and no key",
+        &[
+            ("[site.nyc]", KEPT),
+            ("id = 1\n", "id = 64\n"),
+            ("v4 = \"203.0.113.2\"\n", ""),
+            ("[[affinity.key]]\nepoch = 0\nfile = \"secrets/affinity-0\"\n", ""),
+        ],
+        &[(E, "bad-value", "64"), (E, "missing-key", "affinity"), (E, "missing-key", "affinity")],
+    ),
+    (
+        "a site without a table, another without a number",
+        &[
+            ("[site.nyc]", KEPT),
+            ("[site.nyc.affinity]\nid = 2\nv4 = \"203.0.113.2\"\n", ""),
+            ("id = 1\n", ""),
+        ],
+        &[(E, "missing-key", "affinity"), (E, "missing-key", "nyc")],
+    ),
+    (
+        "three keys",
+        &[
+            ("[site.nyc]", KEPT),
+            (
+                "[[affinity.key]]",
+                "key = [{ epoch = 1, file = \"a\" }, { epoch = 2, file = \"b\" }, \
+                 { epoch = 3, file = \"c\" }]\n#",
+            ),
+            ("epoch = 0\nfile = \"secrets/affinity-0\"\n", ""),
+        ],
+        &[(
+            E,
+            "bad-value",
+            "[{ epoch = 1, file = \"a\" }, { epoch = 2, file = \"b\" }, \
+             { epoch = 3, file = \"c\" }]",
+        )],
+    ),
+    (
+        "two keys that do not follow one another",
+        &[
+            ("[site.nyc]", KEPT),
+            (
+                "[[affinity.key]]",
+                "key = [{ epoch = 1, file = \"a\" }, { epoch = 3, file = \"b\" }]\n#",
+            ),
+            ("epoch = 0\nfile = \"secrets/affinity-0\"\n", ""),
+        ],
+        &[(E, "bad-value", "3")],
+    ),
+];
+
+const ALL: [&[Row]; 12] = [
     SYNTAX, KEYS, PREFIXES, SERVICES, CHECKS, NUMBERS, SESSIONS, POLICIES, RPKI, NEIGHBORS, FLOORS,
+    AFFINITY,
 ];
 
 fn edited(edits: &[(&str, &str)]) -> String {
@@ -1564,7 +1669,7 @@ fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
         .collect();
     // Those need a disk: see secrets.rs and rpki.rs.
     shown.extend(["ca-file", "password-file", "password-exposed", "vrp-file", "rpki-invalid"]);
-    shown.insert("fleet-state-file");
+    shown.extend(["fleet-state-file", "affinity-key"]);
     assert_eq!(listed, shown);
 }
 

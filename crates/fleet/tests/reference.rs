@@ -69,6 +69,9 @@ zzzzzzzzzzzz = 1
 zzzzzzzzzzzz = 1
 [drain]
 zzzzzzzzzzzz = 1
+[affinity]
+zzzzzzzzzzzz = 1
+key = [{ zzzzzzzzzzzz = 1 }]
 [prefix-list.l]
 zzzzzzzzzzzz = 1
 [policy.p]
@@ -89,6 +92,7 @@ zzzzzzzzzzzz = 1
 rpki = { zzzzzzzzzzzz = 1 }
 looking-glass = { zzzzzzzzzzzz = 1 }
 metrics = { zzzzzzzzzzzz = 1 }
+affinity = { zzzzzzzzzzzz = 1 }
 api = { zzzzzzzzzzzz = 1 }
 [site.s.neighbor.n]
 zzzzzzzzzzzz = 1
@@ -100,7 +104,9 @@ max-prefixes = { zzzzzzzzzzzz = 1 }
 #[test]
 fn the_reference_names_exactly_the_keys_that_there_are() {
     let tables = [
+        "affinity",
         "check",
+        "key",
         "rules",
         "neighbor",
         "bfd",

@@ -137,3 +137,51 @@ fn the_files_of_what_sites_share_are_looked_at_too() {
     folder.write("token", b"hunter2", 0o600);
     assert_eq!(found(&file), []);
 }
+
+#[test]
+fn a_key_of_affinity_is_looked_at_but_never_shown() {
+    const SOUND: &[u8] = b"00112233445566778899aAbBcCdDeEfF00112233445566778899aabbccddeeff\n";
+    let table: [Row; 7] = [
+        ("sound", Some((SOUND, 0o600)), None),
+        ("missing", None, Some(("affinity-key", "No such file"))),
+        ("too short", Some((&SOUND[1..], 0o600)), Some(("affinity-key", "64 hexadecimal digits"))),
+        ("no digits", Some((&[b'x'; 64], 0o600)), Some(("affinity-key", "64 hexadecimal digits"))),
+        ("too long", Some((&[b'0'; 999], 0o600)), Some(("affinity-key", "64 hexadecimal digits"))),
+        ("a folder", None, Some(("affinity-key", "not a file"))),
+        ("for everyone", Some((b"hunter2", 0o644)), Some(("password-exposed", "mode 644"))),
+    ];
+    for (name, content, expected) in table {
+        let folder = Folder::new("affinity");
+        let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");
+        let mut source = fs::read_to_string(minimal).unwrap();
+        source.push_str("\n[affinity]\nkey = [{ epoch = 0, file = \"secret\" }]\n");
+        for (number, site) in anycast_fleet::parse("x", &source.clone())
+            .problems
+            .iter()
+            .filter_map(|it| it.message.split_once(" has no `[site."))
+            .map(|(site, _)| site.to_owned())
+            .enumerate()
+        {
+            let id = number + 1;
+            source
+                .push_str(&format!("[site.{site}.affinity]\nid = {id}\nv4 = \"203.0.113.{id}\"\n"));
+        }
+        let path = folder.write("fleet.toml", source.as_bytes(), 0o644);
+        match content {
+            Some((octets, mode)) => drop(folder.write("secret", octets, mode)),
+            None if name == "a folder" => fs::create_dir(folder.0.join("secret")).unwrap(),
+            None => {}
+        }
+        let report = read(&path).unwrap();
+        let found = report.problems.iter().find(|it| it.message.contains("/secret"));
+        match (found, expected) {
+            (None, None) => assert!(report.fleet.is_some(), "{name}: {}", report.render(false)),
+            (Some(found), Some((code, words))) => {
+                assert_eq!(found.code, code, "{name}");
+                assert!(found.message.contains(words), "{name}: {}", found.message);
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(!report.render(false).contains("hunter2"), "{name}");
+    }
+}

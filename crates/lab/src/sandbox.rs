@@ -42,6 +42,9 @@ use crate::sys;
 pub const NETNS_DIR: &str = "/run/netns";
 /// Where the lab's processes keep their sockets and files; a small file system in memory.
 pub const RUN_DIR: &str = "/run/anycast";
+/// Where the packet programs of the lab's sites are pinned: a BPF file system of the lab's own, if
+/// the kernel gives it one.
+pub const BPF_DIR: &str = "/run/anycast/bpf";
 /// Where the lab's sites keep what outlives their daemons, but not the lab.
 pub const STATE_DIR: &str = "/run/anycast/state";
 

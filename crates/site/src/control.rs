@@ -1,5 +1,6 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open.
 
+mod affinity;
 mod caller;
 mod drains;
 mod events;
@@ -29,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 pub(crate) use caller::Caller;
 use caller::Peer;
 
+use crate::affinity::AffinityReport;
 use crate::events::EventsAfter;
 use crate::metrics::{self, SiteMetrics};
 use crate::overview as overview_of;
@@ -62,6 +64,10 @@ pub(crate) enum Question {
     Drains(oneshot::Sender<Vec<DrainRow>>),
     Drain(DrainOrder, Caller, oneshot::Sender<Result<DrainRow, String>>),
     Undrain(UndrainOrder, Caller, oneshot::Sender<Result<Vec<String>, String>>),
+    /// How connections are kept.
+    Affinity(oneshot::Sender<AffinityReport>),
+    /// Loads the packet programs, or takes them out.
+    OrderAffinity(bool, Caller, oneshot::Sender<Result<AffinityReport, String>>),
     ClearDamping(ClearOrder, Caller, oneshot::Sender<Result<usize, String>>),
     /// What the fleet file says of each neighbor.
     NeighborsInFile(oneshot::Sender<HashMap<String, NeighborInFile>>),
@@ -169,6 +175,9 @@ pub(crate) fn router(questions: mpsc::Sender<Question>, speaker: Handle) -> Rout
         .route("/v1/drains", get(drains::list))
         .route("/v1/drain", post(drains::drain))
         .route("/v1/undrain", post(drains::undrain))
+        .route("/v1/affinity", get(affinity::report))
+        .route("/v1/affinity/load", post(affinity::load))
+        .route("/v1/affinity/unload", post(affinity::unload))
         .route("/v1/damping/clear", post(drains::clear_damping))
         .route("/metrics", get(metrics))
         .route("/v1/reload", get(reload::status).post(reload::reload))

@@ -8,7 +8,8 @@
 //! | `answers` | what the control socket asks |
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
 //! | `checks` | what is seen of services |
-//! | `drains` | what operators drain |
+//! | `drains`, `finishing` | what operators drain, and connections that run on after it |
+//! | `keeping` | connections kept at the site that they began at |
 //! | `look` | how the site is |
 //! | `meters` | traffic and loads, once a second |
 //! | `reload` | the fleet file read again |
@@ -19,6 +20,8 @@ mod answers;
 mod around;
 mod checks;
 mod drains;
+mod finishing;
+mod keeping;
 mod look;
 mod meters;
 mod reload;
@@ -37,9 +40,11 @@ use anycast_steer::{Action, Change, Instant, Outcome, Steer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use self::finishing::Finishing;
 use self::meters::Meters;
 use self::reload::{Reload, Revision};
 use crate::address;
+use crate::affinity::Keeper;
 use crate::announce::Announcer;
 use crate::api::{self, Gate, Plan};
 use crate::check::{self, RunnerHandle};
@@ -197,6 +202,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     daemon.take_up_disabled(disabled, unread.as_deref());
     // Before anything can be announced.
     daemon.take_up_drains(&folder, options.drained, taken_over.as_ref());
+    daemon.keep_connections(None);
     daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
     let mut builtins = Builtins::new(options.program, builtin_events);
@@ -279,6 +285,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             () = reload_due => daemon.handle_reload_due(&mut around).await,
             () = daemon.next_timeout() => daemon.handle_timeout(),
             event = daemon.fleet_state.next() => daemon.handle_fleet_state(event),
+            loaded = daemon.keeper.loaded() => daemon.handle_loaded(loaded),
         }
     };
 
@@ -366,6 +373,10 @@ struct Daemon {
     drains: Drains,
     disabled: Disabled,
     meters: Meters,
+    keeper: Keeper,
+    /// For the end of a loading.
+    waiting: Vec<keeping::Answer>,
+    finishing: Finishing,
 }
 
 impl Daemon {
@@ -403,6 +414,9 @@ impl Daemon {
             drains: Drains::default(),
             disabled: Disabled::default(),
             meters: Meters::default(),
+            keeper: Keeper::default(),
+            waiting: Vec::new(),
+            finishing: Finishing::default(),
             fleet,
             site,
         }

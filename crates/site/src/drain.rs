@@ -63,7 +63,7 @@ pub struct ClearOrder {
 pub struct DrainRow {
     /// `site`, `service NAME` or `neighbor NAME`.
     pub target: String,
-    /// `leaving`, `withdrawing` or `drained`.
+    /// `leaving`, `withdrawing`, `finishing` (connections run on) or `drained`.
     pub stage: String,
     /// While leaving: it is withdrawn after so many seconds at the latest.
     pub leaves_for_seconds: Option<f64>,
@@ -83,6 +83,10 @@ pub struct DrainRow {
     pub kept: bool,
     /// Packets per second that come for what is drained; `None`: they are not counted.
     pub packets_per_second: Option<f64>,
+    /// TCP connections that run on here; `None`: none are kept, or they are not counted yet.
+    pub connections: Option<u64>,
+    /// While finishing: they are waited for so many seconds at the longest.
+    pub finishes_in_seconds: Option<f64>,
     /// Prefixes that should be withdrawn by now and are not, each with the reason.
     pub held: Vec<String>,
 }

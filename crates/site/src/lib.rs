@@ -5,6 +5,7 @@
 //! | [`daemon`] | the loop: probes → verdicts → steering → speaker |
 //! | [`check`] | health checks, once and again |
 //! | [`watch`] | a local service's death as an event |
+//! | [`affinity`] | connections kept at the site that they began at |
 //! | [`address`] | service addresses on the loopback interface |
 //! | [`builtin`] | built-in services as child processes |
 //! | [`whoami`] | the built-in service that tells a client which site it reached |
@@ -26,6 +27,7 @@
 )]
 
 pub mod address;
+pub mod affinity;
 mod announce;
 mod api;
 pub mod builtin;

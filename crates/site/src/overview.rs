@@ -47,6 +47,12 @@ pub struct Overview {
     pub damping: Vec<DampingRow>,
     /// In the order in which they began.
     pub drains: Vec<DrainRow>,
+    /// How connections are kept: `off`, `loading`, `loaded`, `unloaded` or `unavailable`.
+    #[serde(default)]
+    pub affinity: String,
+    /// Why they are not.
+    #[serde(default)]
+    pub affinity_why: Option<String>,
     /// What is not as it should be, in words; empty: all is well.
     pub troubles: Vec<String>,
 }
@@ -201,6 +207,8 @@ pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
         neighbors: neighbors.iter().map(neighbor).collect(),
         services: site.services.services,
         prefixes,
+        affinity: site.affinity.state,
+        affinity_why: site.affinity.why,
         troubles: Vec::new(),
     };
     overview.troubles = troubles(&overview);
@@ -340,6 +348,15 @@ fn troubles(site: &Overview) -> Vec<String> {
     }
     if let Some(why) = site.fleet_state.as_ref().and_then(|state| state.why.as_ref()) {
         troubles.push(format!("the fleet's shared state cannot be reached: {why}"));
+    }
+    match (site.affinity.as_str(), &site.affinity_why) {
+        ("unavailable", Some(why)) => {
+            troubles.push(format!("connections are not kept when routes change: {why}"));
+        }
+        ("unloaded", _) => troubles.push(
+            "connections are not kept when routes change: the programs are unloaded".to_owned(),
+        ),
+        _ => {}
     }
     for drain in &site.drains {
         let stage = match drain.stage.as_str() {

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-pub(crate) use connections::established;
+pub(crate) use connections::{ESTABLISHED, OPEN, connections};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// A reading over less than this says little.

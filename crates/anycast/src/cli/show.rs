@@ -92,6 +92,8 @@ Examples:
     Floor,
     /// What is drained: how far it is, until when, by whom and why.
     Drains,
+    /// How connections are kept at their sites: packets passed on, taken back, refused.
+    Affinity,
     /// Who may originate which prefix: caches, our own prefixes, received routes by state.
     Rpki,
     Events(EventsArguments),

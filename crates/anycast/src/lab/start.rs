@@ -1,6 +1,8 @@
 //! Starting a lab: for a user to play with, or to run a scenario in.
 
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use crate::logging;
 
 /// The fleet that a lab runs if it is given none.
 const DEFAULT_FLEET: &str = include_str!("../../../../examples/fleet.toml");
+/// The same, with connections that are kept, for the tour.
+const TOUR_FLEET: &str = include_str!("../../../../examples/affinity-fleet.toml");
 /// How long the clients may take to be answered before the lab says who is not.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same if nothing in the lab serves what the clients ask.
@@ -33,13 +37,19 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// What a lab is built from, read and checked before any wall is raised.
 struct Ground {
     fleet: Fleet,
-    /// `None`: the built-in one, which is written into the lab.
+    /// `None`: a built-in one, which is written into the lab.
     fleet_file: Option<PathBuf>,
+    /// The built-in one.
+    built_in: &'static str,
     plan: Plan,
 }
 
 /// Reads fleet and world. `None`: they have errors, which have been printed.
-fn survey(fleet: Option<&Path>, world: Option<&Path>) -> Result<Option<Ground>, String> {
+fn survey(
+    fleet: Option<&Path>,
+    world: Option<&Path>,
+    built_in: &'static str,
+) -> Result<Option<Ground>, String> {
     let colour = std::io::stderr().is_terminal();
     let report = match fleet {
         // Where a file may stand, a misspelt command is one too.
@@ -50,7 +60,7 @@ fn survey(fleet: Option<&Path>, world: Option<&Path>) -> Result<Option<Ground>, 
             ));
         }
         Some(path) => anycast_fleet::read(path).map_err(|error| error.to_string())?,
-        None => anycast_fleet::parse("the built-in fleet", DEFAULT_FLEET),
+        None => anycast_fleet::parse("the built-in fleet", built_in),
     };
     eprint!("{}", report.render(colour));
     let Some(fleet_read) = report.fleet else { return Ok(None) };
@@ -74,7 +84,7 @@ fn survey(fleet: Option<&Path>, world: Option<&Path>) -> Result<Option<Ground>, 
     let fleet_file = fleet
         .map(|path| path.canonicalize().map_err(|error| format!("{}: {error}", path.display())))
         .transpose()?;
-    Ok(Some(Ground { fleet: fleet_read, fleet_file, plan }))
+    Ok(Some(Ground { fleet: fleet_read, fleet_file, built_in, plan }))
 }
 
 /// Goes into the sandbox and runs `inside` there on a runtime.
@@ -102,7 +112,7 @@ fn enter<F: Future<Output = Result<ExitCode, String>>>(
 /// `anycast lab`: stays until Ctrl-C.
 pub(crate) fn start(arguments: &LabStartArguments, name: Option<&str>) -> Result<ExitCode, String> {
     let started = Instant::now();
-    let ground = survey(arguments.fleet.as_deref(), arguments.world.as_deref())?;
+    let ground = survey(arguments.fleet.as_deref(), arguments.world.as_deref(), DEFAULT_FLEET)?;
     let Some(ground) = ground else { return Ok(ExitCode::from(2)) };
     enter(name, async |sandbox| {
         let lab = boot(ground, started).await?;
@@ -136,6 +146,17 @@ pub(crate) fn start(arguments: &LabStartArguments, name: Option<&str>) -> Result
     })
 }
 
+/// A key for the sites of this lab alone.
+fn make_key(path: &Path) -> std::io::Result<()> {
+    let mut octets = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut octets)?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    octets.iter().try_for_each(|octet| write!(file, "{octet:02x}"))
+}
+
 /// Builds the lab and shows how far it is.
 async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
     for note in &ground.plan.notes {
@@ -145,8 +166,12 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
         file
     } else {
         let file = Path::new(RUN_DIR).join("fleet.toml");
-        std::fs::write(&file, DEFAULT_FLEET)
+        std::fs::write(&file, ground.built_in)
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        for key in ground.fleet.affinity.iter().flat_map(|it| &it.keys) {
+            let path = Path::new(RUN_DIR).join(&key.file);
+            make_key(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        }
         file
     };
     // Not by its name: /run is another one in here, and the file may have been replaced.
@@ -218,7 +243,8 @@ pub(crate) fn run_scenario(
     let beside = |file: &Option<PathBuf>| file.as_ref().map(|file| folder.join(file));
     let fleet = arguments.fleet.clone().or_else(|| beside(&scenario.fleet));
     let world = arguments.world.clone().or_else(|| beside(&scenario.world));
-    let Some(ground) = survey(fleet.as_deref(), world.as_deref())? else {
+    let built_in = if name == "tour" { TOUR_FLEET } else { DEFAULT_FLEET };
+    let Some(ground) = survey(fleet.as_deref(), world.as_deref(), built_in)? else {
         return Ok(ExitCode::from(2));
     };
     let json = arguments.json;

@@ -119,4 +119,11 @@ pub(super) const SITE: &[Key<Site>] = &[
         same: |_, _| true,
         take: |to, from| to.rpki.clone_from(&from.rpki),
     },
+    Key {
+        name: "affinity",
+        resets: false,
+        value: |_| String::new(),
+        same: |_, _| true,
+        take: |to, from| to.affinity.clone_from(&from.affinity),
+    },
 ];

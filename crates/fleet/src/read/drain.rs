@@ -1,5 +1,7 @@
 //! `[drain]`: how what is drained is announced before it is withdrawn.
 
+use std::time::Duration;
+
 use anycast_bgp::Community;
 use anycast_steer::{Leaving, Manner};
 
@@ -8,10 +10,19 @@ use crate::problem::Problem;
 use crate::section::Section;
 use crate::value;
 
-pub(super) fn read(mut section: Section<'_>) -> Leaving {
-    let usual = Leaving::default();
+/// How long connections that run on are waited for.
+const CONNECTIONS_WAIT: Duration = Duration::from_secs(600);
+
+/// Without the table.
+pub(super) fn usual() -> (Leaving, Duration) {
+    (Leaving::default(), CONNECTIONS_WAIT)
+}
+
+pub(super) fn read(mut section: Section<'_>) -> (Leaving, Duration) {
+    let (usual, connections) = usual();
     let community = value::parsed::<Community>("a community", "65535:0");
     let wait = section.get("wait", value::duration).unwrap_or(usual.wait);
+    let connections = section.get("connections-wait", value::duration).unwrap_or(connections);
     let prepend = section.get("prepend", value::number(0..=50_u8)).unwrap_or(usual.manner.prepend);
     let communities = section.get_list("communities", community);
     let communities = communities.map(|listed| {
@@ -30,5 +41,5 @@ pub(super) fn read(mut section: Section<'_>) -> Leaving {
         ));
     }
     section.finish();
-    Leaving { manner, wait }
+    (Leaving { manner, wait }, connections)
 }

@@ -12,7 +12,8 @@ use crate::{Builtin, Service};
 const DNS_PORT: u16 = 53;
 const HTTP_PORT: u16 = 80;
 
-pub(super) fn read(name: String, mut section: Section<'_>) -> Placed<Service> {
+/// `kept` is whether connections are kept at all, so by default those over TCP of this one.
+pub(super) fn read(name: String, mut section: Section<'_>, kept: bool) -> Placed<Service> {
     let addresses = section.require("addresses", "[\"192.0.2.53\"]", list_marker);
     let addresses = match addresses {
         Some(()) => section.get_list("addresses", value::address).unwrap_or_default(),
@@ -22,8 +23,9 @@ pub(super) fn read(name: String, mut section: Section<'_>) -> Placed<Service> {
     let builtin = read_builtin(&mut section);
     let checks = read_checks(&mut section, &addresses, builtin);
     let damping = section.get("damping", value::boolean).unwrap_or(true);
+    let affinity = super::affinity::read_of_service(&mut section, kept);
     let at = section.finish();
-    Placed { value: Service { name, addresses, builtin, checks, damping }, at }
+    Placed { value: Service { name, addresses, builtin, checks, damping, affinity }, at }
 }
 
 /// Takes a list that is not empty.

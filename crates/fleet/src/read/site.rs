@@ -79,6 +79,7 @@ pub(super) fn read<'a>(
         read_neighbor(name, section.with_defaults(defaults), asn)
     });
     let rpki = section.table("rpki").map(super::rpki::read_of_site);
+    let affinity = section.table("affinity").map(super::affinity::read_of_site);
     let count = neighbors.len();
     let neighbors: Vec<_> = neighbors.into_iter().flatten().collect();
     let has_bad_neighbors = neighbors.len() < count;
@@ -111,9 +112,10 @@ pub(super) fn read<'a>(
         cluster_id,
         neighbors: Vec::new(),
         rpki: None,
+        affinity: None,
     };
     let at = section.finish();
-    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, listeners, api }
+    SiteDraft { site, at, neighbors, has_bad_neighbors, rpki, listeners, api, affinity }
 }
 
 /// The city's name and the place: what the file says, else what the table of cities says.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::addresses::{Between, between, other_of_pair};
 use super::build::{BGP_PORT, Builder, default_route, nearest, session_name};
 use super::tenant::{Tenant, TenantNeighbor};
-use super::{BfdPlan, Implementation, NeighborPlan, NodeKind, PlanError};
+use super::{BfdPlan, Implementation, Link, NeighborPlan, NodeKind, PlanError};
 
 impl Builder<'_> {
     pub(super) fn attach_sites(&mut self) {
@@ -37,6 +37,56 @@ impl Builder<'_> {
                     .or_insert_with(|| self.add_link(router, Vec::new(), site, Vec::new()));
                 self.attach(tenant, neighbor, router, site, link, &mut networks);
             }
+        }
+    }
+
+    /// The addresses at which the other sites reach a site alone are known everywhere, as their
+    /// provider's networks are on the Internet: the router beside the address announces it.
+    pub(super) fn lead_to_sites(&mut self) {
+        for (index, tenant) in self.tenants.iter().enumerate() {
+            let site = self.sites[index];
+            for address in &tenant.tunnel {
+                let of_site = |link: &&Link| link.ends.iter().any(|end| end.node == site);
+                let at_link = |link: &&Link| {
+                    let own = link.ends.iter().filter(|end| end.node == site);
+                    own.flat_map(|end| &end.addresses).any(|net| net.addr() == *address)
+                };
+                let net = IpNet::from(*address);
+                let links = self.plan.links.iter().filter(of_site);
+                let beside: Vec<usize> =
+                    links.filter(at_link).filter_map(|link| router_of(link, site)).collect();
+                if !beside.is_empty() {
+                    for router in beside {
+                        self.router_mut(router).originates.push(net);
+                    }
+                    continue;
+                }
+                self.lead_to_loopback(site, *address);
+            }
+        }
+    }
+
+    /// An address on no link: on the site's loopback, by way of each of its links.
+    fn lead_to_loopback(&mut self, site: usize, address: IpAddr) {
+        let net = IpNet::from(address);
+        if let NodeKind::Site(plan) = &mut self.plan.nodes[site].kind {
+            plan.extra_addresses.push(address);
+        }
+        let ways: Vec<(usize, usize, IpAddr)> = self
+            .plan
+            .links
+            .iter()
+            .enumerate()
+            .filter_map(|(number, link)| {
+                let own = link.ends.iter().find(|end| end.node == site)?;
+                let mut gateways = own.addresses.iter().map(IpNet::addr);
+                let gateway = gateways.find(|it| it.is_ipv4() == address.is_ipv4())?;
+                Some((number, router_of(link, site)?, gateway))
+            })
+            .collect();
+        for (link, router, gateway) in ways {
+            self.add_route(link, router, net, Some(gateway), 100);
+            self.router_mut(router).originates.push(net);
         }
     }
 
@@ -211,4 +261,9 @@ impl Builder<'_> {
 
 fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b) || b.contains(&a)
+}
+
+/// The other end of a site's link.
+fn router_of(link: &Link, site: usize) -> Option<usize> {
+    link.ends.iter().map(|end| end.node).find(|node| *node != site)
 }

@@ -55,6 +55,7 @@ pub(crate) fn build_for(world: &World, tenants: &[Tenant]) -> Result<Plan, Vec<P
     builder.add_internal_links();
     builder.add_links_between_systems();
     builder.attach_sites();
+    builder.lead_to_sites();
     builder.add_segments();
     builder.add_internal_sessions();
     builder.add_defaults_of_leaves();
@@ -81,6 +82,7 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(world: &'a World, tenants: &'a [Tenant]) -> Self {
+        let tunnels = tenants.iter().flat_map(|tenant| tenant.tunnel.clone());
         let taken = tenants.iter().flat_map(|tenant| &tenant.neighbors).flat_map(|neighbor| {
             [Some(neighbor.address), neighbor.local_address, neighbor.next_hop_other]
                 .into_iter()
@@ -94,7 +96,9 @@ impl<'a> Builder<'a> {
             sites: Vec::new(),
             clients: Vec::new(),
             interfaces: HashMap::new(),
-            links: LinkAddresses::new(world.link_prefix_v4, world.link_prefix_v6, taken.collect()),
+            links: LinkAddresses::new(world.link_prefix_v4, world.link_prefix_v6, {
+                taken.chain(tunnels).collect()
+            }),
             plan: Plan {
                 name: world.name.clone(),
                 nodes: Vec::new(),
@@ -217,7 +221,11 @@ impl<'a> Builder<'a> {
             self.sites.push(self.plan.nodes.len());
             self.plan.nodes.push(Node {
                 name: tenant.name.clone(),
-                kind: NodeKind::Site(SitePlan { site: tenant.name.clone(), routes: Vec::new() }),
+                kind: NodeKind::Site(SitePlan {
+                    site: tenant.name.clone(),
+                    routes: Vec::new(),
+                    extra_addresses: Vec::new(),
+                }),
                 place: tenant.place.clone(),
             });
         }

@@ -252,6 +252,8 @@ pub struct SitePlan {
     /// Towards multihop neighbors; and if the fleet imports nothing, a default route per family
     /// and neighbor, the first neighbor's with the lowest metric.
     pub routes: Vec<StaticRoute>,
+    /// On `lo`: where other sites reach it, if that is no address of a link.
+    pub extra_addresses: Vec<IpAddr>,
 }
 
 /// A client.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anycast_bgp::policy::relation::Relation;
 use anycast_bgp::{Asn, Family};
-use anycast_fleet::{Bfd, Fleet, ImportPolicy};
+use anycast_fleet::{Bfd, Fleet, ImportPolicy, SiteAffinity};
 
 use super::Place;
 
@@ -24,6 +24,8 @@ pub struct Tenant {
     pub neighbors: Vec<TenantNeighbor>,
     /// Whether no neighbor's whole table is imported, so that a default route is needed.
     pub needs_default_route: bool,
+    /// Where other sites send it the connections that it owns.
+    pub tunnel: Vec<IpAddr>,
 }
 
 /// A neighbor of a site, from the site's view.
@@ -85,7 +87,9 @@ impl Tenant {
                 },
                 bfd: neighbor.bfd,
             });
+            let affinity = site.affinity.as_ref();
             tenants.push(Self {
+                tunnel: affinity.map(tunnel_of).unwrap_or_default(),
                 name: site.name.clone(),
                 place: Place {
                     city: site.city.clone().unwrap_or_else(|| site.name.clone()),
@@ -103,4 +107,9 @@ impl Tenant {
         }
         (tenants, nowhere)
     }
+}
+
+fn tunnel_of(affinity: &SiteAffinity) -> Vec<IpAddr> {
+    let (v4, v6) = (affinity.v4.map(IpAddr::V4), affinity.v6.map(IpAddr::V6));
+    v4.into_iter().chain(v6).collect()
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anycast_fleet::Fleet;
 use futures_util::future::join_all;
 use ipnet::IpNet;
+use nix::mount::{MsFlags, mount};
 
 use super::process::{self, NodeProcess};
 use super::router::Router;
@@ -18,6 +19,7 @@ use crate::netlink::{self, NextHop, Request};
 use crate::netns::{NetNs, Sysctls};
 use crate::plan::{self, NodeKind, Plan, StaticRoute};
 use crate::probe::Prober;
+use crate::sandbox::BPF_DIR;
 use crate::wire::{End, LinkSpec, Wire};
 
 /// The largest IP packet of every link.
@@ -129,6 +131,9 @@ pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Resul
         })
         .collect();
     let links = wire.add_links(&specs)?;
+    if fleet.affinity.is_some() {
+        make_room_for_programs();
+    }
     progress(Progress::Links(links.len()));
 
     for (index, node) in plan.nodes.iter().enumerate() {
@@ -265,6 +270,18 @@ impl Lab {
     }
 }
 
+/// Where the sites' packet programs are pinned. In a user namespace the kernel has none to give,
+/// nor does it load programs there, which the sites say themselves.
+fn make_room_for_programs() {
+    let made = std::fs::create_dir_all(BPF_DIR).and_then(|()| {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        Ok(mount(Some("bpf"), BPF_DIR, Some("bpf"), flags, None::<&str>)?)
+    });
+    if let Err(error) = made {
+        tracing::debug!(%error, "no BPF file system");
+    }
+}
+
 /// The first address of a service that tells who answers: IPv4 if there is one.
 fn probed_address(fleet: &Fleet) -> Option<IpAddr> {
     let whoami = fleet.services.iter().find(|service| service.builtin.is_some());
@@ -303,7 +320,12 @@ fn requests<'a>(
             }
             add_routes(&router.static_routes, &mut requests)?;
         }
-        NodeKind::Site(site) => add_routes(&site.routes, &mut requests)?,
+        NodeKind::Site(site) => {
+            for address in &site.extra_addresses {
+                requests.push(Request::AddAddress(LOOPBACK, IpNet::from(*address)));
+            }
+            add_routes(&site.routes, &mut requests)?;
+        }
         NodeKind::Client(client) => {
             let gateways = [client.gateway_v4.map(IpAddr::V4), client.gateway_v6.map(IpAddr::V6)];
             for gateway in gateways.into_iter().flatten() {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anycast_bgp::{Asn, IpNet};
 use anycast_fleet::Fleet;
+use anycast_site::affinity::AffinityReport;
 use anycast_site::client::Client as SiteClient;
 use anycast_site::status::{DrainOrder, PrependOrder, ServicesReport, UndrainOrder};
 use anycast_speaker::ExplainReport;
@@ -29,6 +30,8 @@ pub use boot::{BootError, Options, Progress, boot};
 use process::NodeProcess;
 use router::Router;
 
+/// How often to look whether packet programs are loaded.
+const LOADING: Duration = Duration::from_millis(20);
 /// How long a daemon may take to end after SIGTERM before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -266,6 +269,73 @@ impl Lab {
             }
             NodeKind::Client(_) => Err(LabError::NoSuchNode { name: node.to_owned(), near: None }),
         }
+    }
+
+    /// Makes the router that serves a client prefer what comes over one of its links, for the
+    /// fleet's prefixes, or (`None`) prefer by its own policy again: a route change that only BGP
+    /// knows of.
+    ///
+    /// # Errors
+    /// No such client or link, or the link is none of that router's sessions.
+    pub async fn reroute(&self, client: &str, via: Option<&str>) -> Result<(), LabError> {
+        let router = self.router_of(self.node(client)?);
+        let name = self.plan.nodes[router].name.clone();
+        let via = via.map(|link| self.link(link)).transpose()?;
+        let NodeKind::Router(plan) = &self.plan.nodes[router].kind else {
+            return Err(LabError::NotAClient(client.to_owned()));
+        };
+        let failed = |why: String| LabError::Failed { node: name.clone(), why };
+        if via.is_some() && plan.neighbors.iter().all(|it| it.link != via) {
+            let links: Vec<&str> = plan
+                .neighbors
+                .iter()
+                .filter_map(|it| Some(self.plan.links[it.link?].name.as_str()))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            let links = links.join(", ");
+            return Err(failed(format!("it has no session over that link; there are {links}")));
+        }
+        let running =
+            self.routers.get(&router).ok_or_else(|| LabError::NotRunning(name.clone()))?;
+        let prefixes: Vec<IpNet> = self.fleet.prefixes.iter().map(|it| it.prefix).collect();
+        running.prefer(via, &prefixes).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Has the packet programs loaded or taken out at every site; in words how they run then, or
+    /// (the inner error) why the kernel does not have them.
+    ///
+    /// # Errors
+    /// A site does not answer, or its fleet file asks for no affinity.
+    pub async fn keep_connections(&self, keep: bool) -> Result<Result<String, String>, LabError> {
+        let mut at = Vec::new();
+        for (_, _, site) in self.plan.sites() {
+            let client = Self::site_client(&site.site);
+            let failed = |why: String| LabError::Site { site: site.site.clone(), why };
+            let mut now: AffinityReport =
+                client.get("/v1/affinity").await.map_err(|it| failed(it.to_string()))?;
+            while now.state == "loading" {
+                tokio::time::sleep(LOADING).await;
+                now = client.get("/v1/affinity").await.map_err(|it| failed(it.to_string()))?;
+            }
+            let report = match (now.state.as_str(), keep) {
+                ("off", _) => return Err(failed("its fleet file asks for no affinity".to_owned())),
+                ("unavailable", _) => return Ok(Err(now.why.unwrap_or_default())),
+                ("loaded", true) | ("unloaded", false) => now,
+                (_, keep) => {
+                    let order = if keep { "/v1/affinity/load" } else { "/v1/affinity/unload" };
+                    let told = client.post_for(order, &()).await;
+                    told.map_err(|it| failed(it.to_string()))?
+                }
+            };
+            at.extend(report.interfaces.first().map(|it| format!("{} by {}", site.site, it.mode)));
+        }
+        let words = if keep {
+            format!("the kernel's programs run: {}", at.join(", "))
+        } else {
+            String::new()
+        };
+        Ok(Ok(words))
     }
 
     fn site_client(site: &str) -> SiteClient {

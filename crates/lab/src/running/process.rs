@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::netns::NetNs;
 use crate::peers::{self, Run};
 use crate::plan::{Implementation, Plan, RouterPlan};
-use crate::sandbox::{NETNS_DIR, RUN_DIR, STATE_DIR};
+use crate::sandbox::{BPF_DIR, NETNS_DIR, RUN_DIR, STATE_DIR};
 
 /// How long a program may take until it is ready for the next one.
 const READY: Duration = Duration::from_secs(10);
@@ -80,6 +80,10 @@ pub(super) fn start_site(
         .args(["--site", site, "--socket"])
         .arg(site_socket(site))
         .args(["--state-dir", STATE_DIR])
+        .env("ANYCAST_BPF_DIR", BPF_DIR)
+        // What XDP sends back over a veth pair reaches the other end only if that end has a program
+        // too; the hub's ends have none. At traffic control the same programs need nothing.
+        .env("ANYCAST_AFFINITY_MODE", "tc")
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::IpNet;
-use anycast_bgp::policy::Policy;
 use anycast_bgp::policy::relation::{Relation, export_policy, import_policy};
+use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
 use anycast_bgp::{Asn, Attributes};
 use anycast_speaker::{
-    Bfd, BindError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker,
+    Bfd, BindError, ChangeError, Config, Handle, Igp, Neighbor, Offer, Password, Place, Speaker,
 };
 use tokio::task::JoinHandle;
 
@@ -20,6 +20,8 @@ use crate::plan::{IgpRoute, Implementation, NeighborPlan, NodeKind, Plan};
 const BGP_PORT: u16 = 179;
 /// Routers of the lab try again soon: their neighbors are a few milliseconds behind at most.
 const CONNECT_RETRY: Duration = Duration::from_millis(250);
+/// More than any business relation gives.
+const PREFERRED: u32 = 1000;
 /// How long a router may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,8 @@ impl Place for Namespace {
 /// A running router.
 pub(super) struct Router {
     pub(super) handle: Handle,
+    /// As they were bound, each with the link that its session goes over.
+    neighbors: Vec<(Option<usize>, Neighbor)>,
     speaker: Option<Speaker>,
     task: Option<JoinHandle<()>>,
 }
@@ -54,13 +58,17 @@ impl Router {
                 if other.implementation == Implementation::Anycast)
         };
         let plan = router;
+        let neighbors: Vec<Neighbor> =
+            plan.neighbors.iter().map(|n| neighbor(plan.asn, n, ours(n.node))).collect();
+        let links = plan.neighbors.iter().map(|it| it.link);
+        let kept = links.zip(neighbors.iter().cloned()).collect();
         let config = Config {
             local_asn: plan.asn,
             router_id: plan.router_id,
             listen: Speaker::any_address(BGP_PORT).to_vec(),
             install_routes: true,
             place: Arc::new(Namespace(namespace.clone())),
-            neighbors: plan.neighbors.iter().map(|n| neighbor(plan.asn, n, ours(n.node))).collect(),
+            neighbors,
             ..Config::new(plan.asn, plan.router_id)
         };
         let speaker = Speaker::bind(config, None).await?;
@@ -71,7 +79,33 @@ impl Router {
             attributes.large_communities = vec![Relation::Customer.tag(plan.asn)];
             handle.originate(*prefix, attributes);
         }
-        Ok(Self { handle, speaker: Some(speaker), task: None })
+        Ok(Self { handle, neighbors: kept, speaker: Some(speaker), task: None })
+    }
+
+    /// Prefers what comes over one link to all other ways to these prefixes, or, without a link,
+    /// prefers as it was bound.
+    ///
+    /// # Errors
+    /// A neighbor that cannot be changed.
+    pub(super) async fn prefer(
+        &self,
+        via: Option<usize>,
+        prefixes: &[IpNet],
+    ) -> Result<(), ChangeError> {
+        for (link, bound) in &self.neighbors {
+            let mut neighbor = bound.clone();
+            if via.is_some() && *link == via {
+                let patterns = prefixes.iter().map(|net| PrefixPattern::from(*net)).collect();
+                let rule = Rule::new(Action::Next)
+                    .when(Match::Prefix(patterns))
+                    .set(Set::LocalPref(PREFERRED));
+                // Behind what its relation gives it, and before what a farewell takes away.
+                neighbor.import.rules.insert(1, rule);
+            }
+            self.handle.change_neighbor(neighbor).await?;
+        }
+        self.handle.settled().await;
+        Ok(())
     }
 
     /// Gives a router that has not started its routes inside the AS; ready when its kernel has

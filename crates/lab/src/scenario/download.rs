@@ -117,12 +117,19 @@ async fn connect(target: SocketAddr, client: &NetNs) -> io::Result<TcpStream> {
 async fn send_to_all(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         tokio::spawn(async move {
-            let piece = [b'a'; PIECE];
-            while stream.write_all(&piece).await.is_ok() {
+            let mut sent = 0;
+            while stream.write_all(&octets(sent, PIECE)).await.is_ok() {
+                sent += PIECE as u64;
                 tokio::time::sleep(PACE).await;
             }
         });
     }
+}
+
+/// What is sent from a place in the stream on: each octet says where it is.
+fn octets(from: u64, count: usize) -> Vec<u8> {
+    // A prime, so that no power of two hides a hole.
+    (from..).take(count).map(|at| u8::try_from(at % 251).unwrap_or_default()).collect()
 }
 
 /// Receives until the connection breaks; returns how.
@@ -131,6 +138,10 @@ async fn receive(mut stream: TcpStream, received: Arc<AtomicU64>) -> io::Error {
     loop {
         match stream.read(&mut buffer).await {
             Ok(0) => return io::Error::new(io::ErrorKind::UnexpectedEof, "the sender closed"),
+            Ok(n) if buffer[..n] != octets(received.load(Ordering::Relaxed), n) => {
+                let words = "other octets came than were sent";
+                return io::Error::new(io::ErrorKind::InvalidData, words);
+            }
             Ok(n) => {
                 received.fetch_add(n as u64, Ordering::Relaxed);
             }

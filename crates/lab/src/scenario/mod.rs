@@ -63,10 +63,14 @@ pub enum Step {
     Mend(String),
     /// Makes a site prepend.
     Prepend(Prepend),
+    /// Makes a client's router prefer one of its links.
+    Reroute(Reroute),
     /// Drains a site.
     Drain(String),
     /// Ends that.
     Undrain(String),
+    /// Has every site keep connections, or not.
+    Affinity(Switch),
     /// Remembers who reaches which site, for `expect-moved`.
     Remember(Empty),
     /// Starts asking from clients again and again.
@@ -128,6 +132,26 @@ pub struct Prepend {
     pub site: String,
     /// Times beyond what its file says.
     pub count: u8,
+}
+
+/// See [`Step::Affinity`].
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// See [`Step::Reroute`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reroute {
+    /// The client.
+    pub client: String,
+    /// The link; `None`: as its router would choose by itself.
+    pub via: Option<String>,
 }
 
 /// See [`Step::Probe`].
@@ -234,7 +258,7 @@ pub struct Download {
 pub struct ExpectDownload {
     /// What becomes of it.
     pub outcome: DownloadOutcome,
-    /// Broken: the time it may take. Alive: the time for which it is watched.
+    /// Broken: the time it may take. Otherwise: the time for which it is watched.
     pub within: Span,
 }
 
@@ -246,6 +270,8 @@ pub enum DownloadOutcome {
     Broken,
     /// Octets keep coming.
     Alive,
+    /// They do, although another site answers the client by now.
+    Survived,
 }
 
 /// A duration with a unit: `"250ms"`, `"5s"`, `"1m"`.

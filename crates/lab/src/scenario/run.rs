@@ -7,7 +7,8 @@ use tokio::sync::Mutex;
 
 use super::download::{Standing, Transfer};
 use super::{
-    DownloadOutcome, ExpectLoss, Outcome, Probe, Report, Scenario, Span, Step, StepReport, schemes,
+    DownloadOutcome, ExpectLoss, Outcome, Probe, Report, Reroute, Scenario, Span, Step, StepReport,
+    Switch, schemes,
 };
 use crate::ask;
 use crate::plan::NodeKind;
@@ -76,6 +77,10 @@ struct Stage {
     remembered: BTreeMap<usize, Option<String>>,
     probing: Option<Streams>,
     download: Option<Transfer>,
+    /// The client that downloads, and the site that answered it then.
+    downloads_at: Option<(usize, String)>,
+    /// Why no connection can be kept here, if `affinity` found that.
+    unkept: Option<String>,
 }
 
 type StepResult = Result<Option<Outcome>, String>;
@@ -163,6 +168,18 @@ impl Stage {
                 lab.prepend(&prepend.site, prepend.count).await.map_err(words)?;
                 return done("");
             }
+            Step::Reroute(reroute) => {
+                lab.reroute(&reroute.client, reroute.via.as_deref()).await.map_err(words)?;
+                return done("");
+            }
+            Step::Affinity(switch) => {
+                let kept = lab.keep_connections(*switch == Switch::On).await.map_err(words)?;
+                self.unkept = kept.clone().err();
+                return done(match kept {
+                    Ok(words) => words,
+                    Err(why) => format!("skipped: connections cannot be kept here: {why}"),
+                });
+            }
             Step::Drain(site) => {
                 lab.drain(site).await.map_err(words)?;
                 return done("");
@@ -193,10 +210,14 @@ impl Stage {
                 let transfer =
                     Transfer::start(lab.prober.target(), &sites, lab.namespace(client)).await;
                 self.download = Some(transfer.map_err(|e| format!("the download: {e}"))?);
-                return done(format!("{} downloads over TCP", download.client));
+                let answer = lab.prober.ask(client, PATIENCE).await;
+                let from = answer.map_or_else(|| "?".to_owned(), |answer| answer.site);
+                let words = format!("{} downloads over TCP from {from}", download.client);
+                self.downloads_at = Some((client, from));
+                return done(words);
             }
             Step::ExpectDownload(expect) => {
-                return self.expect_download(expect.outcome, expect.within.0).await;
+                return self.expect_download(lab, expect.outcome, expect.within.0).await;
             }
             Step::ExpectSameAnswer(client) => return same_answer(lab, client).await,
             Step::ExpectAnswered(_)
@@ -265,7 +286,15 @@ impl Stage {
         if holds { held(text) } else { failed(text) }
     }
 
-    async fn expect_download(&mut self, outcome: DownloadOutcome, within: Duration) -> StepResult {
+    async fn expect_download(
+        &mut self,
+        lab: &Lab,
+        outcome: DownloadOutcome,
+        within: Duration,
+    ) -> StepResult {
+        if let (DownloadOutcome::Survived, Some(why)) = (outcome, &self.unkept) {
+            return done(format!("skipped: connections cannot be kept here: {why}"));
+        }
         let transfer = self.download.as_mut().ok_or("no download: `download` comes first")?;
         let standing = transfer.watch(within).await;
         let so_far = format!(
@@ -280,7 +309,19 @@ impl Stage {
                 (DownloadOutcome::Broken, format!("broken {so_far}: {why}"))
             }
         };
-        if got == outcome { held(words) } else { failed(words) }
+        if outcome != DownloadOutcome::Survived {
+            return if got == outcome { held(words) } else { failed(words) };
+        }
+        let (client, from) = self.downloads_at.clone().ok_or("no download is under way")?;
+        let now = lab.prober.ask(client, PATIENCE).await.map(|answer| answer.site);
+        match now {
+            _ if got == DownloadOutcome::Broken => failed(words),
+            Some(now) if now != from => {
+                held(format!("{words}; it is {from}'s, and {now} answers by now"))
+            }
+            Some(_) => failed(format!("{words}, but {from} answers as before: no route changed")),
+            None => failed(format!("{words}, but nobody answers the client")),
+        }
     }
 
     /// Asks all clients again and again until what is expected is true, or the time is over.
@@ -470,6 +511,14 @@ fn describe(step: &Step) -> String {
             1 => format!("{} prepends once", prepend.site),
             n => format!("{} prepends {n} times", prepend.site),
         },
+        Step::Reroute(Reroute { client, via: Some(link) }) => {
+            format!("the router of {client} prefers {link}")
+        }
+        Step::Reroute(Reroute { client, via: None }) => {
+            format!("the router of {client} chooses by itself again")
+        }
+        Step::Affinity(Switch::On) => "every site keeps connections".into(),
+        Step::Affinity(Switch::Off) => "no site keeps connections".into(),
         Step::Drain(site) => format!("drain {site}"),
         Step::Undrain(site) => format!("undrain {site}"),
         Step::Remember(_) => "remember who reaches which site".into(),
@@ -518,6 +567,9 @@ fn describe(step: &Step) -> String {
         Step::ExpectDownload(expect) => match expect.outcome {
             DownloadOutcome::Broken => format!("the download breaks within {}", expect.within),
             DownloadOutcome::Alive => format!("the download lives on for {}", expect.within),
+            DownloadOutcome::Survived => {
+                format!("the connection survived, and lives on for {}", expect.within)
+            }
         },
     }
 }

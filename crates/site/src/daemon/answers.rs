@@ -21,6 +21,10 @@ impl Daemon {
             Question::Prepend(order, caller, sender) => {
                 drop(sender.send(self.prepend(&order, &caller)));
             }
+            Question::Affinity(sender) => drop(sender.send(self.affinity())),
+            Question::OrderAffinity(load, caller, sender) => {
+                self.order_keeping(load, &caller, sender);
+            }
             Question::Drains(sender) => drop(sender.send(self.drain_rows())),
             Question::Drain(order, caller, sender) => {
                 drop(sender.send(self.drain(&order, &caller)));

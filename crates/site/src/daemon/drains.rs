@@ -184,7 +184,7 @@ impl Daemon {
             });
             DrainRow {
                 target: drain.target.to_string(),
-                stage: stage.word().to_owned(),
+                stage: self.stage_word(&drain.target, stage).to_owned(),
                 leaves_for_seconds: match stage {
                     Stage::Leaving { ends } => Some((ends - now).as_secs_f64()),
                     Stage::Withdrawing | Stage::Drained => None,
@@ -197,6 +197,8 @@ impl Daemon {
                 force: drain.force,
                 kept: self.drains.is_kept(&drain.target),
                 packets_per_second: self.rate_of(&drain.target),
+                connections: self.connections_of(&drain.target).0,
+                finishes_in_seconds: self.connections_of(&drain.target).1,
                 held: held.collect(),
             }
         });
@@ -206,13 +208,13 @@ impl Daemon {
     /// How far the drains are that concern a thing, by the furthest.
     pub(super) fn drain_stage(&self, concerns: impl Fn(&Target) -> bool) -> Option<String> {
         let drains = self.steer.status(self.now()).drains;
-        let stages = drains.iter().filter(|it| concerns(&it.drain.target)).map(|it| it.stage);
-        let furthest = stages.max_by_key(|stage| match stage {
+        let concerned = drains.iter().filter(|it| concerns(&it.drain.target));
+        let furthest = concerned.max_by_key(|it| match it.stage {
             Stage::Leaving { .. } => 0,
             Stage::Withdrawing => 1,
             Stage::Drained => 2,
         });
-        furthest.map(|stage| stage.word().to_owned())
+        furthest.map(|it| self.stage_word(&it.drain.target, it.stage).to_owned())
     }
 }
 

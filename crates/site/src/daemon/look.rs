@@ -48,6 +48,7 @@ impl Daemon {
             prefixes: self.fleet.prefixes.iter().map(|prefix| prefix.prefix).collect(),
             rpki: self.origins.look(&self.announcer.announced()),
             steering: self.steer.status(self.now()),
+            affinity: self.affinity(),
             now: self.now(),
             events: self.events.counts().clone(),
             last_event: *self.events.watch().borrow(),

@@ -8,7 +8,7 @@ use anycast_steer::Target;
 use tokio::task::JoinHandle;
 
 use super::{Daemon, Trigger};
-use crate::traffic::{Cores, Counter, established};
+use crate::traffic::{Cores, Counter, ESTABLISHED, connections};
 
 /// What is being measured.
 #[derive(Default)]
@@ -31,6 +31,8 @@ impl Daemon {
     /// Takes a reading of everything that is measured.
     pub(super) fn take_readings(&mut self) {
         self.count_for_drains();
+        self.count_connections();
+        self.tell_time();
         self.read_loads();
     }
 
@@ -137,7 +139,7 @@ impl Gauge {
                 if counting.is_none() {
                     let addresses = addresses.into_iter().collect();
                     // With a million connections it takes longer than the loop may stand still.
-                    let count = move || established(&addresses);
+                    let count = move || connections(&addresses, ESTABLISHED);
                     *counting = Some(tokio::task::spawn_blocking(count));
                 }
                 let count = futures_util::FutureExt::now_or_never(done?)?.ok()?.ok()?;

@@ -526,6 +526,7 @@ impl Daemon {
             }
         }
         self.exchange_surroundings(has(&Subject::Rpki), around);
+        self.keep_connections(Some(cause));
         self.start_missing_checks();
         self.steer_on(Trigger::Event(cause));
     }

@@ -10,6 +10,7 @@ use anycast_steer::{Instant, ReasonKind, Stage, Status};
 use super::families as f;
 use super::process;
 use super::text::{Exposition, Histogram};
+use crate::affinity::AffinityReport;
 use crate::rpki::Look;
 use crate::status::ServicesReport;
 
@@ -59,6 +60,7 @@ pub(crate) struct SiteMetrics {
     pub(crate) prefixes: Vec<IpNet>,
     pub(crate) rpki: Look,
     pub(crate) steering: Status,
+    pub(crate) affinity: AffinityReport,
     /// When `steering` was so.
     pub(crate) now: Instant,
     pub(crate) events: BTreeMap<String, u64>,
@@ -73,6 +75,7 @@ pub(super) async fn text(site: SiteMetrics, speaker: &Handle) -> String {
     of_services(&mut into, &site);
     of_prefixes(&mut into, &site, speaker).await;
     of_steering(&mut into, &site.steering, site.now);
+    of_affinity(&mut into, &site.affinity);
     for neighbor in speaker.neighbors().await {
         of_neighbor(&mut into, &neighbor);
     }
@@ -172,6 +175,25 @@ fn of_steering(into: &mut Exposition, status: &Status, now: Instant) {
     }
     if let Some(heard) = status.fleet_heard {
         into.add(&f::FLEET_HEARD, &[], (now - heard).as_secs_f64());
+    }
+}
+
+fn of_affinity(into: &mut Exposition, report: &AffinityReport) {
+    if report.state == "off" {
+        return;
+    }
+    into.flag(&f::AFFINITY_LOADED, &[], report.state == "loaded");
+    for (what, packets) in &report.packets {
+        into.count(&f::AFFINITY_PACKETS, &[what], *packets);
+    }
+    for (reason, packets) in &report.rejected {
+        into.count(&f::AFFINITY_REJECTED, &[reason], *packets);
+    }
+    for peer in &report.peers {
+        into.count(&f::AFFINITY_FORWARDED, &[&peer.site, "hint"], peer.forwarded_by_hint);
+        into.count(&f::AFFINITY_FORWARDED, &[&peer.site, "ring"], peer.forwarded_by_ring);
+        into.count(&f::AFFINITY_UNWRAPPED, &[&peer.site], peer.unwrapped);
+        into.count(&f::AFFINITY_LIMITED, &[&peer.site], peer.limited);
     }
 }
 

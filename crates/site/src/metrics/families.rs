@@ -80,6 +80,18 @@ families! {
         "1 once what is drained is withdrawn.";
     DRAIN_LEFT: Gauge "anycast_drain_remaining_seconds" ["target"]
         "Seconds until the drain ends by itself, if it does.";
+    AFFINITY_LOADED: Gauge "anycast_affinity_loaded" []
+        "1 while the packet programs that keep connections run; absent if the fleet file asks for none.";
+    AFFINITY_PACKETS: Counter "anycast_affinity_packets_total" ["what"]
+        "Packets for kept services by what became of them: `anycast show affinity` names the same.";
+    AFFINITY_FORWARDED: Counter "anycast_affinity_forwarded_total" ["site", "by"]
+        "Packets passed on to the site: by `hint`, what they carry of their owner, or by `ring`, one site after the other.";
+    AFFINITY_UNWRAPPED: Counter "anycast_affinity_unwrapped_total" ["site"]
+        "Packets of our connections that the site passed on to us.";
+    AFFINITY_LIMITED: Counter "anycast_affinity_limited_total" ["site"]
+        "Packets that were not passed on to the site, because they were too many.";
+    AFFINITY_REJECTED: Counter "anycast_affinity_rejected_total" ["reason"]
+        "Frames that claimed to come from another site and were not unwrapped.";
     FLEET_HEARD: Gauge "anycast_fleet_heard_seconds" []
         "Seconds since the fleet's shared state was last heard of; absent before.";
 

@@ -66,6 +66,8 @@ fn well() -> Overview {
         others: Vec::new(),
         fleet_heard_seconds: None,
         fleet_state: None,
+        affinity: "loaded".to_owned(),
+        affinity_why: None,
         neighbors: Vec::new(),
         services: Vec::new(),
         prefixes: vec![prefix()],
@@ -122,6 +124,15 @@ fn what_is_not_as_it_should_be_is_said() {
             "alone",
             Overview { fleet_state: Some(lost), ..well() },
             &["the fleet's shared state cannot be reached: the connection is gone"],
+        ),
+        (
+            "not kept",
+            Overview {
+                affinity: "unavailable".to_owned(),
+                affinity_why: Some("no privilege".to_owned()),
+                ..well()
+            },
+            &["connections are not kept when routes change: no privilege"],
         ),
         ("drained", Overview { drains: vec![drain("drained")], ..well() }, &["site is drained"]),
         (

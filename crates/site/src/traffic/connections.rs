@@ -14,8 +14,11 @@ const NLM_F_DUMP: u16 = 0x300;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
-/// TCP_ESTABLISHED, as a mask of states.
-const ESTABLISHED: u32 = 1 << 1;
+/// TCP_ESTABLISHED, as a mask of states (tcp_states.h).
+pub(crate) const ESTABLISHED: u32 = 1 << 1;
+/// States in which one side at least has something to say: TCP_ESTABLISHED, TCP_FIN_WAIT1,
+/// TCP_FIN_WAIT2, TCP_CLOSE_WAIT and TCP_LAST_ACK.
+pub(crate) const OPEN: u32 = ESTABLISHED | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9;
 const HEADER: usize = 16;
 /// Where the local address is in a message.
 const SOURCE: usize = 24;
@@ -24,22 +27,23 @@ const REQUEST: u8 = 72;
 /// More than the kernel puts into one datagram of a dump.
 const LONGEST_DATAGRAM: usize = 1 << 16;
 
-/// How many connections to these addresses are Established. It takes a while if there are many.
+/// How many connections to these addresses are in one of the states. It takes a while if there
+/// are many.
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn established(addresses: &BTreeSet<IpAddr>) -> io::Result<u64> {
-    Ok(of_family(AF_INET, addresses)? + of_family(AF_INET6, addresses)?)
+pub(crate) fn connections(addresses: &BTreeSet<IpAddr>, states: u32) -> io::Result<u64> {
+    Ok(of_family(AF_INET, addresses, states)? + of_family(AF_INET6, addresses, states)?)
 }
 
-fn of_family(family: u8, addresses: &BTreeSet<IpAddr>) -> io::Result<u64> {
+fn of_family(family: u8, addresses: &BTreeSet<IpAddr>, states: u32) -> io::Result<u64> {
     let mut request = Vec::with_capacity(usize::from(REQUEST));
     request.extend(u32::from(REQUEST).to_ne_bytes());
     request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     request.resize(HEADER, 0);
     request.extend([family, IPPROTO_TCP, 0, 0]);
-    request.extend(ESTABLISHED.to_ne_bytes());
+    request.extend(states.to_ne_bytes());
     request.resize(usize::from(REQUEST), 0);
     let netlink = netlink_sys::Socket::new(NETLINK_SOCK_DIAG)?;
     netlink.send(&request, 0)?;
@@ -95,11 +99,14 @@ mod tests {
     fn connections_are_counted_by_their_local_address() {
         let listener = std::net::TcpListener::bind("127.0.0.77:0").unwrap();
         let here: BTreeSet<IpAddr> = [listener.local_addr().unwrap().ip()].into();
-        let before = established(&here).unwrap();
+        let before = connections(&here, ESTABLISHED).unwrap();
         let connect = || std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let clients: Vec<_> = (0..3).map(|_| connect()).collect();
-        assert_eq!(established(&here).unwrap(), before + 3);
-        assert_eq!(established(&BTreeSet::new()).unwrap(), 0);
+        assert_eq!(connections(&here, ESTABLISHED).unwrap(), before + 3);
+        assert_eq!(connections(&BTreeSet::new(), ESTABLISHED).unwrap(), 0);
+        clients[0].shutdown(std::net::Shutdown::Write).unwrap();
+        let _half_closed = listener.accept().unwrap();
+        assert_eq!(connections(&here, OPEN).unwrap(), before + 3, "one is half closed");
         drop(clients);
     }
 

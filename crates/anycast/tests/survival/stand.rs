@@ -1,0 +1,189 @@
+//! A lab with so many sites that one client can be led to each of them by a route change, and
+//! what the test has running in its nodes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anycast_lab::netns::NetNs;
+use anycast_lab::plan;
+use anycast_lab::running::{self, Lab, Options};
+use anycast_lab::world;
+use anycast_site::affinity::AffinityReport;
+use anycast_site::client::Client;
+
+/// The client whose routes change.
+pub(crate) const CLIENT: &str = "paris";
+/// Where its connections go.
+pub(crate) const V4: &str = "192.0.2.1";
+pub(crate) const V6: &str = "2001:db8:ac::1";
+/// Where the program keeps what outlives it in a lab.
+const RUN: &str = "/run/anycast";
+/// Cities, so that packets take some time.
+const CITIES: [&str; 8] =
+    ["Frankfurt", "London", "Amsterdam", "Madrid", "Vienna", "Milan", "Oslo", "Warsaw"];
+
+/// How the fleet differs from the usual one.
+#[derive(Clone, Copy)]
+pub(crate) struct Fleet {
+    pub(crate) sites: usize,
+    pub(crate) kept: bool,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { sites: 3, kept: true }
+    }
+}
+
+fn world_text(sites: usize) -> String {
+    let mut text = "[world]\nname = \"survival\"\nhold-time = \"90s\"\n".to_owned();
+    for (at, city) in CITIES.iter().enumerate().take(sites) {
+        let peers: Vec<String> = (at + 1..sites).map(|other| format!("\"as{other}\"")).collect();
+        let asn = 64501 + at;
+        let peers = peers.join(", ");
+        let _ =
+            write!(text, "[as.as{at}]\nasn = {asn}\ncities = [\"{city}\"]\npeers = [{peers}]\n");
+    }
+    let providers: Vec<String> = (0..sites).map(|at| format!("\"as{at}\"")).collect();
+    let _ = write!(
+        text,
+        "[as.users]\nasn = 65540\ncities = [\"Paris\"]\nproviders = [{}]\n\
+         prefix-v4 = \"203.0.113.0/29\"\nprefix-v6 = \"2001:db8:101::/48\"\n\
+         [client.{CLIENT}]\nas = \"users\"\n",
+        providers.join(", ")
+    );
+    text
+}
+
+fn fleet_text(fleet: Fleet) -> String {
+    let mut text = format!(
+        "[fleet]\nname = \"survival\"\nasn = 64500\n\
+         [prefix.\"192.0.2.0/24\"]\nservices = [\"whoami\"]\n\
+         [prefix.\"2001:db8:ac::/48\"]\nservices = [\"whoami\"]\n\
+         [service.whoami]\naddresses = [\"{V4}\", \"{V6}\"]\nbuiltin = \"whoami\"\n"
+    );
+    if fleet.kept {
+        text.push_str("affinity = [\"tcp\", \"quic\"]\n[affinity]\n");
+        text.push_str("[[affinity.key]]\nepoch = 0\nfile = \"/run/anycast/key-0\"\n");
+    }
+    text.push_str("[drain]\nwait = \"1s\"\nconnections-wait = \"30s\"\n");
+    for (at, city) in CITIES.iter().enumerate().take(fleet.sites) {
+        let (name, asn, id) = (site(at), 64501 + at, at + 1);
+        let (theirs, ours) = (2 * at, 2 * at + 1);
+        let _ = write!(text, "[site.{name}]\ncity = \"{city}\"\nstop-wait = \"10ms\"\n");
+        if fleet.kept {
+            let _ = write!(
+                text,
+                "[site.{name}.affinity]\nid = {id}\nv4 = \"198.51.100.{ours}\"\n\
+                 v6 = \"2001:db8:ffff:{at}::1\"\n"
+            );
+        }
+        let _ = write!(
+            text,
+            "[site.{name}.neighbor.up]\naddress = \"198.51.100.{theirs}\"\n\
+             local-address = \"198.51.100.{ours}\"\nasn = {asn}\nrelation = \"provider\"\n\
+             families = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"2001:db8:ffff:{at}::1\"\n\
+             import = \"everything\"\nexport = \"fleet\"\n"
+        );
+    }
+    text
+}
+
+/// The name of a site.
+pub(crate) fn site(at: usize) -> String {
+    format!("site{at}")
+}
+
+/// The lab, up, with the client at its first site.
+pub(crate) struct Stand {
+    pub(crate) lab: Lab,
+    pub(crate) sites: usize,
+}
+
+impl Stand {
+    pub(crate) async fn build(fleet: Fleet) -> Self {
+        let folder = Path::new(RUN);
+        for epoch in 0..2 {
+            let secret = format!("{epoch}1").repeat(32);
+            std::fs::write(folder.join(format!("key-{epoch}")), secret).expect("a key");
+        }
+        let fleet_file = folder.join("fleet.toml");
+        let text = fleet_text(fleet);
+        std::fs::write(&fleet_file, &text).expect("a fleet file");
+        let report = anycast_fleet::parse("fleet.toml", &text);
+        let read = report.fleet.clone().unwrap_or_else(|| panic!("{}", report.render(false)));
+        let world = world::parse("world.toml", &world_text(fleet.sites));
+        let world = world.world.clone().unwrap_or_else(|| panic!("{}", world.render(false)));
+        let options = Options {
+            plan: plan::build(&world, &read).expect("they fit"),
+            fleet: read,
+            fleet_file,
+            program: env!("CARGO_BIN_EXE_anycast").into(),
+            patience: Duration::from_secs(30),
+        };
+        let lab = running::boot(options, |_| ()).await.expect("a lab");
+        let stand = Self { lab, sites: fleet.sites };
+        stand.lead_to(0).await;
+        stand
+    }
+
+    /// Changes the client's route, by BGP, until that site answers it.
+    pub(crate) async fn lead_to(&self, at: usize) {
+        self.reroute(at).await;
+        self.answers(&site(at)).await;
+    }
+
+    /// The same without waiting for the answer.
+    pub(crate) async fn reroute(&self, at: usize) {
+        let link = format!("as{at}--users");
+        self.lab.reroute(CLIENT, Some(&link)).await.expect("a route change");
+    }
+
+    /// Waits until that site answers the client.
+    pub(crate) async fn answers(&self, name: &str) {
+        let client = self.lab.node(CLIENT).expect("the client");
+        let begin = Instant::now();
+        loop {
+            let answer = self.lab.prober.ask(client, Duration::from_millis(500)).await;
+            let found = answer.map(|answer| answer.site);
+            if found.as_deref() == Some(name) {
+                return;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "{found:?} and not {name} answers");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn client(&self) -> NetNs {
+        self.lab.namespace(self.lab.node(CLIENT).expect("the client")).clone()
+    }
+
+    pub(crate) fn namespace(&self, at: usize) -> NetNs {
+        self.lab.namespace(self.lab.node(&site(at)).expect("a site")).clone()
+    }
+
+    pub(crate) fn ask(at: usize) -> Client {
+        Client::new(format!("{RUN}/{}.sock", site(at)).into())
+    }
+
+    pub(crate) async fn affinity(at: usize) -> AffinityReport {
+        Self::ask(at).get("/v1/affinity").await.expect("how it stands")
+    }
+
+    /// Whether the programs run at every site; says why not.
+    pub(crate) async fn keeps(&self) -> bool {
+        for at in 0..self.sites {
+            let mut report = Self::affinity(at).await;
+            while report.state == "loading" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                report = Self::affinity(at).await;
+            }
+            if report.state != "loaded" {
+                println!("skipped: connections cannot be kept here: {:?}", report.why);
+                return false;
+            }
+        }
+        true
+    }
+}

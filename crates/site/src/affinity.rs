@@ -1,0 +1,279 @@
+//! Connections kept at the site that they began at: the packet programs of this site, loaded,
+//! changed, shown and taken out. Whatever is missing for them, the site runs on without and says
+//! why.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `config` | the fleet file's words as the packet programs take them |
+//! | `host` | what the machine must be set to, looked at |
+//! | `report` | how it stands: the JSON of `anycast show affinity` |
+
+mod config;
+mod host;
+mod report;
+
+use std::path::PathBuf;
+
+use std::time::{Duration, Instant};
+
+use anycast_affinity::{Affinity, Hook, Mode};
+use anycast_fleet::{Fleet, Site};
+use tokio::task::JoinHandle;
+
+pub use report::{AffinityReport, InterfaceRow, PeerRow};
+
+/// Where links and maps are pinned, a folder for each site, unless `ANYCAST_BPF_DIR` says
+/// otherwise.
+const BPF_DIR: &str = "/sys/fs/bpf/anycast";
+
+/// How often the programs are told the time: a clock that is set must not make other sites refuse
+/// our frames for long.
+const TELL_TIME: Duration = Duration::from_secs(10);
+
+/// What becomes of the packet programs.
+pub(crate) struct Keeper {
+    state: State,
+    told_time: Instant,
+    /// What an operator should know of the machine.
+    warnings: Vec<String>,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self { state: State::Off, told_time: Instant::now(), warnings: Vec::new() }
+    }
+}
+
+enum State {
+    /// The fleet file does not ask for it, or the site serves nothing.
+    Off,
+    /// They are being loaded.
+    Loading(JoinHandle<Result<Affinity, String>>),
+    /// They run.
+    Loaded(Box<Affinity>),
+    /// An operator took them out.
+    Unloaded,
+    /// They could not be loaded.
+    Unavailable(String),
+}
+
+/// What happened, for the events.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct News {
+    pub(crate) kind: &'static str,
+    pub(crate) detail: String,
+    /// Whether the log shall show it as a warning.
+    pub(crate) loud: bool,
+}
+
+fn news(kind: &'static str, detail: impl Into<String>, loud: bool) -> News {
+    News { kind, detail: detail.into(), loud }
+}
+
+impl Keeper {
+    pub(crate) const fn is_loaded(&self) -> bool {
+        matches!(self.state, State::Loaded(_))
+    }
+
+    /// Does what the fleet file asks for, at the start and after it has changed. What an operator
+    /// took out stays out.
+    pub(crate) fn follow(&mut self, fleet: &Fleet, site: &Site) -> Vec<News> {
+        let wanted = fleet.affinity.is_some() && site.affinity.is_some() && !site.router;
+        match (&mut self.state, wanted) {
+            (State::Unloaded | State::Off, false) => {
+                self.state = State::Off;
+                // What an earlier daemon left, when the file still asked for it.
+                match unload_left(&site.name) {
+                    Ok(true) => vec![news("affinity-off", "an earlier daemon's programs", false)],
+                    Ok(false) => Vec::new(),
+                    Err(why) => vec![news("affinity-not-unloaded", why, true)],
+                }
+            }
+            (State::Unavailable(_), false) => {
+                self.state = State::Off;
+                vec![news("affinity-off", "the fleet file does not ask for it", false)]
+            }
+            (State::Loaded(_), false) => {
+                let taken_out = self.take_out();
+                self.state = State::Off;
+                vec![match taken_out {
+                    Ok(()) => news("affinity-off", "the fleet file does not ask for it", false),
+                    Err(why) => news("affinity-not-unloaded", why, true),
+                }]
+            }
+            (State::Unloaded, true) => Vec::new(),
+            (State::Loaded(programs), true) => match config::of(fleet, site) {
+                // A program that hangs somewhere stays there: another way needs another place.
+                Ok(config) if config.mode != programs.config().mode => {
+                    let taken_out = self.take_out();
+                    let not = taken_out.err().map(|why| news("affinity-not-unloaded", why, true));
+                    self.load(fleet, site);
+                    not.into_iter().collect()
+                }
+                Ok(config) => match programs.update(&config) {
+                    Ok(()) => Vec::new(),
+                    Err(error) => vec![news("affinity-not-changed", error.to_string(), true)],
+                },
+                Err(why) => vec![news("affinity-not-changed", why, true)],
+            },
+            // Once it has ended, what the file says by then is done.
+            (State::Loading(_), _) => Vec::new(),
+            (State::Off | State::Unavailable(_), true) => {
+                self.load(fleet, site);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Begins to load the programs, or to take over those that an earlier daemon left running. The
+    /// kernel looks at each of their instructions, which may take seconds on a busy machine, and the
+    /// steering must not stand still for it: [`loaded`](Self::loaded) tells of the end.
+    pub(crate) fn load(&mut self, fleet: &Fleet, site: &Site) {
+        if matches!(self.state, State::Loaded(_) | State::Loading(_)) {
+            return;
+        }
+        let config = config::of(fleet, site);
+        let pins = pins(&site.name);
+        let load = move || Affinity::load(&config?, &pins).map_err(|error| error.to_string());
+        self.state = State::Loading(tokio::task::spawn_blocking(load));
+    }
+
+    /// The end of what [`load`](Self::load) began; never, if it did not.
+    pub(crate) async fn loaded(&mut self) -> Result<Affinity, String> {
+        match &mut self.state {
+            State::Loading(task) => {
+                let ended = task.await;
+                ended.unwrap_or_else(|error| Err(format!("the loading has died: {error}")))
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Takes in how the loading ended.
+    pub(crate) fn handle_loaded(
+        &mut self,
+        loaded: Result<Affinity, String>,
+        site: &Site,
+    ) -> Vec<News> {
+        match loaded {
+            Ok(programs) => {
+                let interfaces = interfaces(&programs);
+                let words = in_words(&interfaces);
+                self.state = State::Loaded(Box::new(programs));
+                let names: Vec<String> = interfaces.into_iter().map(|it| it.name).collect();
+                self.warnings = host::warnings(site, &names);
+                let warnings = self.warnings.iter();
+                let warnings = warnings.map(|words| news("affinity-host", words.as_str(), true));
+                std::iter::once(news("affinity-loaded", words, false)).chain(warnings).collect()
+            }
+            Err(why) => {
+                let words = format!("{why}; a route change breaks connections");
+                self.state = State::Unavailable(why);
+                vec![news("affinity-unavailable", words, true)]
+            }
+        }
+    }
+
+    /// Takes the programs out of the kernel. Connections run on as long as no route changes.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) fn unload(&mut self) -> Result<Vec<News>, String> {
+        match self.state {
+            State::Loaded(_) => {
+                self.take_out()?;
+                let words = "a route change breaks connections until they are loaded again";
+                Ok(vec![news("affinity-unloaded", words, false)])
+            }
+            State::Off => Err("the fleet file asks for no affinity here".to_owned()),
+            State::Unloaded => Err("it is unloaded already".to_owned()),
+            State::Loading(_) => Err("it is being loaded: ask again in a moment".to_owned()),
+            State::Unavailable(ref why) => Err(format!("it is not loaded: {why}")),
+        }
+    }
+
+    pub(crate) fn report(&self, fleet: &Fleet, site: &Site) -> AffinityReport {
+        let (state, why) = match &self.state {
+            State::Off => ("off", None),
+            State::Loading(_) => ("loading", None),
+            State::Loaded(_) => ("loaded", None),
+            State::Unloaded => ("unloaded", None),
+            State::Unavailable(why) => ("unavailable", Some(why.clone())),
+        };
+        let mut report = AffinityReport {
+            state: state.to_owned(),
+            why,
+            warnings: self.warnings.clone(),
+            id: site.affinity.as_ref().map(|it| it.id),
+            ..AffinityReport::default()
+        };
+        let keys = fleet.affinity.iter().flat_map(|it| &it.keys);
+        report.epochs = keys.map(|key| key.epoch).collect();
+        if let State::Loaded(programs) = &self.state {
+            report.interfaces = interfaces(programs);
+            match programs.counters() {
+                Ok(counters) => report.count(&counters, fleet, site),
+                Err(error) => report.warnings.push(error.to_string()),
+            }
+        }
+        report
+    }
+
+    /// Tells the programs the time: frames carry it. To be called once a second.
+    pub(crate) fn keep_time(&mut self) -> Option<News> {
+        let State::Loaded(programs) = &mut self.state else { return None };
+        if self.told_time.elapsed() < TELL_TIME {
+            return None;
+        }
+        self.told_time = Instant::now();
+        let failed = programs.keep_time().err()?;
+        Some(news("affinity-clock", failed.to_string(), true))
+    }
+
+    fn take_out(&mut self) -> Result<(), String> {
+        let State::Loaded(programs) = std::mem::replace(&mut self.state, State::Unloaded) else {
+            return Ok(());
+        };
+        self.warnings.clear();
+        programs.unload().map_err(|error| error.to_string())
+    }
+}
+
+/// Takes out what a daemon of this site left running; whether there was anything. No daemon of the
+/// site may run.
+///
+/// # Errors
+/// In words, if it cannot be taken out.
+pub fn unload_left(site: &str) -> Result<bool, String> {
+    let pins = pins(site);
+    let there = std::fs::read_dir(&pins).is_ok_and(|mut entries| entries.next().is_some());
+    if there {
+        Affinity::unload_pinned(&pins).map_err(|error| error.to_string())?;
+    }
+    Ok(there)
+}
+
+/// Where packets are taken, and how.
+fn interfaces(programs: &Affinity) -> Vec<InterfaceRow> {
+    let row = |hook: &Hook| {
+        let mode = match hook.mode {
+            Mode::XdpNative => "xdp",
+            Mode::XdpGeneric => "xdp-generic",
+            Mode::Tc | Mode::Auto => "tc",
+        };
+        InterfaceRow { name: hook.interface.clone(), mode: mode.to_owned() }
+    };
+    programs.hooks().iter().map(row).collect()
+}
+
+fn in_words(interfaces: &[InterfaceRow]) -> String {
+    let each = interfaces.iter().map(|it| format!("{} by {}", it.name, it.mode));
+    format!("packets are taken at {}", each.collect::<Vec<_>>().join(", "))
+}
+
+/// The folder in which the links and maps of a site are pinned. That file system has no names with
+/// dots.
+fn pins(site: &str) -> PathBuf {
+    let folder = std::env::var_os("ANYCAST_BPF_DIR").unwrap_or_else(|| BPF_DIR.into());
+    PathBuf::from(folder).join(site.replace('.', "%2e"))
+}
