@@ -178,7 +178,7 @@ fn read_row(
 }
 
 /// An AS number with or without "AS" before it.
-pub(crate) fn number(text: &str) -> Option<Asn> {
+pub fn number(text: &str) -> Option<Asn> {
     let text = text.trim();
     let digits = match text.get(..2) {
         Some(start) if start.eq_ignore_ascii_case("as") => &text[2..],
