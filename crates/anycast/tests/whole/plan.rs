@@ -1,9 +1,12 @@
 //! `anycast plan`: every subcommand on small data of its own, bad input, and the lab.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::program::{Desk, User};
 
 /// A folder of one test, which goes with it.
 struct Folder(PathBuf);
@@ -90,7 +93,10 @@ fn a_plan_has_each_sites_share_and_what_it_shares() {
     let folder = Folder::new("whole");
     let plan = folder.json(&[], &[], 0);
     let [fra, nrt] = plan["sites"].as_array().unwrap().as_slice() else { panic!("two sites") };
-    assert_eq!((&fra["site"], &fra["networks"], &fra["shared"]), (&"fra".into(), &2.into(), &1.into()));
+    assert_eq!(
+        (&fra["site"], &fra["networks"], &fra["shared"]),
+        (&"fra".into(), &2.into(), &1.into())
+    );
     // Paris is 470 km from Frankfurt and 9,700 km from Tokyo: e^-4.6 is 1%.
     near(&fra["share"], 0.598);
     near(&nrt["share"], 0.402);
@@ -231,19 +237,37 @@ fn bad_input_ends_with_what_to_do() {
         (&["fleet.toml", "--topology", "cycle.txt"], "AS64501"),
         (&["fleet.toml", "--topology", "rel.txt", "--networks", "bad.csv"], "bad.csv: line 2"),
         (&["private.toml", "--topology", "rel.txt"], "for private use"),
-        (&["strange.toml", "--topology", "rel.txt"], "AS3320, neighbor of nrt (not in the topology)"),
+        (
+            &["strange.toml", "--topology", "rel.txt"],
+            "AS3320, neighbor of nrt (not in the topology)",
+        ),
         (&["silent.toml", "--topology", "rel.txt"], "no site tells a neighbor"),
         (&["none.toml"], "none.toml"),
-        (&["fleet.toml", "--topology", "rel.txt", "--what-if", "site far down"], "did you mean \"fra\"?"),
+        (
+            &["fleet.toml", "--topology", "rel.txt", "--what-if", "site far down"],
+            "did you mean \"fra\"?",
+        ),
         (&["fleet.toml", "--topology", "rel.txt", "--what-if", "explode"], "is no change"),
-        (&["fleet.toml", "--topology", "rel.txt", "--prefix", "203.0.113.0/24"], "it announces 192.0.2.0/24"),
+        (
+            &["fleet.toml", "--topology", "rel.txt", "--prefix", "203.0.113.0/24"],
+            "it announces 192.0.2.0/24",
+        ),
         (&["fleet.toml", "--topology", "rel.txt", "--map", "x.svg"], "no network has a place"),
         (&["optimise", "fleet.toml", "--topology", "rel.txt"], "no network has a place"),
         (&["optimise", "fleet.toml", "--sites", "most", "3"], "--sites at-most 8"),
         (&["attack", "fleet.toml", "--size", "1Gbps"], "--botnet"),
         (&["attack", "fleet.toml", "--size", "1", "--botnet", "uniform"], "a number and a unit"),
         (
-            &["attack", "fleet.toml", "--topology", "rel.txt", "--size", "1Gbps", "--botnet", "region:asia"],
+            &[
+                "attack",
+                "fleet.toml",
+                "--topology",
+                "rel.txt",
+                "--size",
+                "1Gbps",
+                "--botnet",
+                "region:asia",
+            ],
             "no network of the topology takes part",
         ),
     ];
@@ -256,4 +280,40 @@ fn bad_input_ends_with_what_to_do() {
     let output = folder.run(&["strange.toml", "--topology", "rel.txt", "--leave-out-unknown"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     assert!(words(&output).contains("left out: AS3320"), "{}", words(&output));
+}
+
+crate::program::as_each_user!(each_client_of_the_lab_lands_where_the_plan_has_it_or_at_a_tied_site);
+
+/// The shipped world and fleet: real speakers on real sockets, beside the plan on the same ASes.
+///
+/// The plan knows an AS as one; the lab's ASes have routers in several cities, each of which
+/// prefers what it hears itself (hot potato). So clients of one AS may land at different sites:
+/// each must be at one that the plan has among the AS's tied best.
+fn each_client_of_the_lab_lands_where_the_plan_has_it_or_at_a_tied_site(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = desk.lab(&[]) else { return };
+    let csv = desk.run(&["plan", "--world", "default", "--csv"]);
+    assert_eq!(csv.code, Some(0), "{csv:?}");
+    let mut lines = csv.out.lines();
+    let heading: Vec<String> =
+        lines.next().unwrap().split(',').map(|it| it.trim_matches('"').to_owned()).collect();
+    let sites = &heading[5..];
+    let mut planned: BTreeMap<String, (bool, Vec<String>)> = BTreeMap::new();
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').map(|it| it.trim_matches('"')).collect();
+        let likely = cells[5..].iter().zip(sites);
+        let possible = likely.filter(|(share, _)| share.parse::<f64>().unwrap() > 0.0);
+        let possible = possible.map(|(_, site)| site.clone()).collect();
+        planned.insert(cells[1].to_owned(), (cells[3] == "true", possible));
+    }
+    let (mut sure, mut tied) = (0, 0);
+    for row in lab.status() {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let (is_tied, possible) = &planned[&text("network")];
+        assert!(possible.contains(&text("site")), "{row}: the plan has {possible:?}");
+        assert_eq!(*is_tied, possible.len() > 1, "{row}");
+        if *is_tied { tied += 1 } else { sure += 1 }
+    }
+    assert!(sure > 0 && tied > 0, "{sure} clients are sure, {tied} are tied");
+    println!("{sure} clients land where the plan is sure, {tied} at one of the tied sites");
 }
