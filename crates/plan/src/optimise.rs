@@ -29,7 +29,7 @@ use crate::outcome::{Latency, Planner};
 use crate::scene::Scene;
 
 use judge::{Ground, Judge};
-use space::{Genes, Random, Space};
+use space::{Genes, Space};
 pub use space::{Goal, Limits, Transits};
 pub use state::StateError;
 use state::{Chain, State};

@@ -156,7 +156,8 @@ pub(super) fn difference(changes: &[Change], difference: &Difference) {
     let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
     println!("If {}:\n", words.join(", "));
     let rows = difference.sites.iter().map(|site| {
-        let flows = site.flows.iter().take(4).map(|(other, share)| {
+        let seen = |flow: &&(String, f64)| flow.1.abs() >= 0.0005;
+        let flows = site.flows.iter().filter(seen).take(4).map(|(other, share)| {
             let word = if *share > 0.0 { "from" } else { "to" };
             format!("{} {word} {other}", percent(share.abs()))
         });
@@ -236,7 +237,7 @@ pub(super) fn why(why: &Why) {
             n => format!(" +{}", n - 1),
         };
         vec![
-            if offer.best { "*".to_owned() } else { " ".to_owned() },
+            if offer.best { "*".to_owned() } else { String::new() },
             plain(&offer.from).chars().take(40).collect(),
             offer.learnt_from.to_owned(),
             offer.local_pref.to_string(),
@@ -246,7 +247,7 @@ pub(super) fn why(why: &Why) {
             offer.verdict.clone(),
         ]
     });
-    let headings = ["", "FROM", "ITS", "PREF", "LENGTH", "TO", "AS PATH", ""];
+    let headings = ["BEST", "FROM", "ITS", "PREF", "LENGTH", "TO", "AS PATH", "WHY"];
     print(&headings, rows.collect());
 }
 

@@ -211,25 +211,43 @@ fn circle(out: &mut String, cell: &Cell, total: f64, colours: &[&str]) {
 }
 
 fn sites(out: &mut String, scene: &Scene, colours: &[&str]) {
-    let mut labels: Vec<(f64, f64)> = Vec::new();
-    for (site, colour) in scene.sites.iter().zip(colours) {
-        let Some((x, y)) = site.place.map(at) else { continue };
+    let places: Vec<Option<(f64, f64)>> =
+        scene.sites.iter().map(|site| site.place.map(at)).collect();
+    for ((x, y), colour) in places.iter().zip(colours).filter_map(|(at, it)| Some(((*at)?, it))) {
         put!(
             out,
             "<path d=\"M{x:.1} {:.1}l7 7l-7 7l-7 -7Z\" fill=\"{colour}\" stroke=\"#000\" \
              stroke-width=\"1.4\"/>",
             y - 7.0
         );
-        // Names of sites that are close go below each other.
-        let (label_x, mut label_y) = (x + 10.0, y - 6.0);
-        while labels.iter().any(|(a, b)| (a - label_x).abs() < 40.0 && (b - label_y).abs() < 13.0) {
-            label_y += 13.0;
-        }
-        labels.push((label_x, label_y));
+    }
+    // Left, right, top and bottom of what is taken already.
+    let around = |(x, y): (f64, f64)| [x - 8.0, x + 8.0, y - 8.0, y + 8.0];
+    let mut taken: Vec<[f64; 4]> = places.iter().flatten().map(|at| around(*at)).collect();
+    for (site, place) in scene.sites.iter().zip(&places) {
+        let Some((x, y)) = *place else { continue };
+        #[expect(clippy::cast_precision_loss, reason = "at most 63 letters")]
+        let width = 7.2 * site.name.chars().count() as f64;
+        // Right, left, above, below; else farther out.
+        let label = |(dx, dy): (f64, f64)| [x + dx, x + dx + width, y + dy - 10.0, y + dy + 2.0];
+        let mut tries =
+            vec![(10.0, 4.0), (-10.0 - width, 4.0), (-width / 2.0, -11.0), (-width / 2.0, 20.0)];
+        tries.extend(
+            [18.0, 31.0, 44.0].iter().flat_map(|dy| {
+                [(10.0, *dy), (-10.0 - width, *dy), (10.0, -dy), (-10.0 - width, -dy)]
+            }),
+        );
+        let apart =
+            |a: &[f64; 4], b: &[f64; 4]| a[1] < b[0] || b[1] < a[0] || a[3] < b[2] || b[3] < a[2];
+        let free = |by: &&(f64, f64)| taken.iter().all(|other| apart(&label(**by), other));
+        let by = *tries.iter().find(free).unwrap_or(&tries[0]);
+        taken.push(label(by));
         put!(
             out,
-            "<text x=\"{label_x:.1}\" y=\"{label_y:.1}\" font-size=\"12\" stroke=\"#fff\" \
-             stroke-width=\"3\" stroke-linejoin=\"round\" paint-order=\"stroke\">{}</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12\" stroke=\"#fff\" stroke-width=\"3\" \
+             stroke-linejoin=\"round\" paint-order=\"stroke\">{}</text>",
+            x + by.0,
+            y + by.1,
             escaped(&site.name)
         );
     }

@@ -66,8 +66,12 @@ fn with_two_sites_allowed_the_two_heavy_regions_get_them() {
         neighbor: None,
         set: "start-drained = true".to_owned()
     }));
-    assert!(found.frontier.windows(2).all(|two| two[0].sites < two[1].sites
-        && two[0].value > two[1].value));
+    assert!(
+        found
+            .frontier
+            .windows(2)
+            .all(|two| two[0].sites < two[1].sites && two[0].value > two[1].value)
+    );
 }
 
 #[test]
