@@ -9,11 +9,11 @@
 
 use std::time::Instant;
 
-use anycast_bgp::Asn;
 use anycast_benches::Failure;
 use anycast_benches::figures::{Samples, print};
+use anycast_bgp::Asn;
 use anycast_catchment::{
-    AsId, Announced, Announcement, Batch, Configuration, Graph, LANES, LaneRoutes, NeighborKind,
+    Announced, Announcement, AsId, Batch, Configuration, Graph, LANES, LaneRoutes, NeighborKind,
     Propagator, Relationships, Resolved, Routes, Shares, Site, synthetic,
 };
 
@@ -39,8 +39,14 @@ fn main() -> Result<(), Failure> {
     let links = relationships.links().len();
     drop(relationships);
     println!("{} ASes, {links} links", graph.len());
-    println!("  parse                                        ms  {:.0}", parsed.as_secs_f64() * 1e3);
-    println!("  parse and build the graph                    ms  {:.0}", loaded.as_secs_f64() * 1e3);
+    println!(
+        "  parse                                        ms  {:.0}",
+        parsed.as_secs_f64() * 1e3
+    );
+    println!(
+        "  parse and build the graph                    ms  {:.0}",
+        loaded.as_secs_f64() * 1e3
+    );
 
     let neighbors = neighbors(&graph);
     let numbers: Vec<String> = neighbors.iter().map(Asn::to_string).collect();

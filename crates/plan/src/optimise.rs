@@ -182,19 +182,19 @@ pub fn optimise(
     let seconds = start.elapsed().max(Duration::from_micros(1)).as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let per_second = (state.evaluated - before) as f64 / seconds;
-    let (now, frontier) = frontier(scene, search.goal, &space, &state)?;
+    let (now, frontier) = frontier(scene, search.goal, &state)?;
     Ok(Found { goal: search.goal, evaluated: state.evaluated, per_second, now, frontier })
 }
 
 /// So many steps of one chain.
 fn walk(chain: &mut Chain, space: &Space, judge: &mut Judge<'_>, heat: f64) {
     if chain.score.is_infinite() {
-        chain.score = judge.scores(space, std::slice::from_ref(&chain.genes))[0].score;
+        chain.score = judge.scores(std::slice::from_ref(&chain.genes))[0].score;
     }
     for _ in 0..STEPS {
         let tries: Vec<Genes> =
             (0..LANES).map(|_| space.step(&chain.genes, chain.budget, &mut chain.random)).collect();
-        let scores = judge.scores(space, &tries);
+        let scores = judge.scores(&tries);
         for (genes, judged) in tries.iter().zip(&scores) {
             chain.keep(genes.clone(), *judged);
         }
@@ -212,7 +212,6 @@ fn walk(chain: &mut Chain, space: &Space, judge: &mut Judge<'_>, heat: f64) {
 fn frontier(
     scene: &Scene,
     goal: Goal,
-    space: &Space,
     state: &State,
 ) -> Result<(Candidate, Vec<Candidate>), ConfigurationError> {
     let mut planner = Planner::new(scene);
@@ -246,7 +245,7 @@ fn frontier(
     let mut by_sites: BTreeMap<usize, Candidate> = BTreeMap::new();
     for kept in state.best.values() {
         let mut configuration = base.clone();
-        space.apply(&kept.genes, &mut configuration);
+        space::apply(&kept.genes, &mut configuration);
         let candidate = exact(configuration)?;
         by_sites.insert(candidate.sites, candidate);
     }

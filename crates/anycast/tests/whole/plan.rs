@@ -148,7 +148,7 @@ fn explain_shows_every_route_and_why_one_won() {
     let offers = why["offers"].as_array().unwrap();
     assert_eq!(offers.len(), 2);
     assert_eq!(offers[0]["paths"][0][1], serde_json::json!([64501, 64500]));
-    assert_eq!(offers[1]["verdict"], "lost by AS path length: 3 against 2");
+    assert_eq!(offers[1]["verdict"], "lost by AS path length: 4 against 2");
     let tied = folder.json(&["explain", "65538"], &[], 0);
     assert_eq!(tied["tied"], true);
     let missing = folder.on_data(&["explain", "65551"], &[]);
@@ -255,7 +255,7 @@ fn bad_input_ends_with_what_to_do() {
         (&["fleet.toml", "--topology", "rel.txt", "--map", "x.svg"], "no network has a place"),
         (&["optimise", "fleet.toml", "--topology", "rel.txt"], "no network has a place"),
         (&["optimise", "fleet.toml", "--sites", "most", "3"], "--sites at-most 8"),
-        (&["attack", "fleet.toml", "--size", "1Gbps"], "--botnet"),
+        (&["attack", "fleet.toml", "--size", "1Gbps"], "--sources <FILE>"),
         (&["attack", "fleet.toml", "--size", "1", "--botnet", "uniform"], "a number and a unit"),
         (
             &[
@@ -295,14 +295,18 @@ fn each_client_of_the_lab_lands_where_the_plan_has_it_or_at_a_tied_site(user: Us
     let csv = desk.run(&["plan", "--world", "default", "--csv"]);
     assert_eq!(csv.code, Some(0), "{csv:?}");
     let mut lines = csv.out.lines();
-    let heading: Vec<String> =
-        lines.next().unwrap().split(',').map(|it| it.trim_matches('"').to_owned()).collect();
+    let heading: Vec<String> = lines
+        .next()
+        .expect("a heading")
+        .split(',')
+        .map(|it| it.trim_matches('"').to_owned())
+        .collect();
     let sites = &heading[5..];
     let mut planned: BTreeMap<String, (bool, Vec<String>)> = BTreeMap::new();
     for line in lines {
         let cells: Vec<&str> = line.split(',').map(|it| it.trim_matches('"')).collect();
         let likely = cells[5..].iter().zip(sites);
-        let possible = likely.filter(|(share, _)| share.parse::<f64>().unwrap() > 0.0);
+        let possible = likely.filter(|(share, _)| share.parse::<f64>().expect("a number") > 0.0);
         let possible = possible.map(|(_, site)| site.clone()).collect();
         planned.insert(cells[1].to_owned(), (cells[3] == "true", possible));
     }

@@ -13,13 +13,15 @@ use anycast_catchment::{
     RouteServer,
 };
 
-use super::space::{Genes, Goal, Space};
+use super::space::{Genes, Goal, apply};
 use crate::scene::Scene;
 
 /// The share of the weight at which the search looks.
 const ENOUGH: f64 = 0.99;
 /// Milliseconds, one each; the last is for all that is farther or not reached.
 const BUCKETS: usize = 640;
+/// The farthest that is reached.
+const FARTHEST: f64 = 638.0;
 
 /// The part of the graph at which the search looks.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl<'s> Ground<'s> {
                     clippy::cast_sign_loss,
                     reason = "below BUCKETS"
                 )]
-                let place = scene.ms(km).min((BUCKETS - 2) as f64) as u16;
+                let place = scene.ms(km).min(FARTHEST) as u16;
                 bucket.push(if known { place } else { u16::MAX });
             }
         }
@@ -89,13 +91,17 @@ fn kept(scene: &Scene) -> Vec<bool> {
         .map(|id| !graph.customers(id).is_empty() || !graph.siblings(id).is_empty())
         .collect();
     for (_, members) in graph.route_servers() {
-        members.iter().for_each(|id| keep[id.index()] = true);
+        for id in members {
+            keep[id.index()] = true;
+        }
     }
     for told in scene.configuration.sites.iter().flat_map(|site| &site.announcements) {
         if let Some(id) = graph.index_of(told.neighbor) {
             keep[id.index()] = true;
             // It may be a route server, whose members are its peers.
-            graph.peers(id).iter().for_each(|id| keep[id.index()] = true);
+            for peer in graph.peers(id) {
+                keep[peer.index()] = true;
+            }
         }
     }
     let mut rest: Vec<AsId> = graph.ids().filter(|id| !keep[id.index()]).collect();
@@ -169,11 +175,11 @@ impl<'g> Judge<'g> {
     }
 
     /// How good these are, at most [`LANES`] of them.
-    pub(super) fn scores(&mut self, space: &Space, tries: &[Genes]) -> Vec<Judged> {
+    pub(super) fn scores(&mut self, tries: &[Genes]) -> Vec<Judged> {
         let announced: Vec<_> = tries
             .iter()
             .map(|genes| {
-                space.apply(genes, &mut self.scratch);
+                apply(genes, &mut self.scratch);
                 // Neighbors are those of the whole configuration, which was resolved; prepends
                 // are bounded.
                 self.scratch.resolve(&self.ground.graph).unwrap_or_default()
@@ -182,7 +188,20 @@ impl<'g> Judge<'g> {
         self.batch.run(&announced, &mut self.lanes);
         self.sum_up(tries.len());
         let up = |genes: &Genes| genes.iter().filter(|(mask, _)| *mask != 0).count();
-        tries.iter().enumerate().map(|(lane, genes)| self.judged(lane, up(genes))).collect()
+        let plain = |genes: &Genes| -> f64 {
+            genes
+                .iter()
+                .filter(|(mask, _)| *mask != 0)
+                .map(|(_, prepend)| f64::from(*prepend))
+                .sum()
+        };
+        let each = tries.iter().enumerate().map(|(lane, genes)| {
+            let mut judged = self.judged(lane, up(genes));
+            // Of two that are as good, the one that prepends less.
+            judged.score += 1e-3 * self.goal.heat() * plain(genes);
+            judged
+        });
+        each.collect()
     }
 
     fn sum_up(&mut self, count: usize) {
@@ -213,7 +232,7 @@ impl<'g> Judge<'g> {
                 };
                 if set == 0 {
                     self.buckets[lane * BUCKETS + BUCKETS - 1] += row.weight;
-                } else if set & (set - 1) == 0 {
+                } else if set.is_power_of_two() {
                     add(set.trailing_zeros() as usize, row.weight);
                 } else {
                     let each = |mut set: u64, act: &mut dyn FnMut(usize)| {

@@ -153,15 +153,15 @@ impl Space {
         let mask = if random.below(2) == 0 { most } else { None };
         genes[at] = (mask.unwrap_or_else(|| masks[random.below(masks.len())]), self.prepend.0);
     }
+}
 
-    /// Writes the choices into a configuration of the same sites.
-    pub(super) fn apply(&self, genes: &Genes, configuration: &mut Configuration) {
-        for (site, (mask, prepend)) in configuration.sites.iter_mut().zip(genes) {
-            site.up = *mask != 0;
-            for (at, told) in site.announcements.iter_mut().enumerate() {
-                told.announced = at < 32 && mask >> at & 1 == 1;
-                told.prepend = *prepend;
-            }
+/// Writes the choices into a configuration of the same sites.
+pub(super) fn apply(genes: &Genes, configuration: &mut Configuration) {
+    for (site, (mask, prepend)) in configuration.sites.iter_mut().zip(genes) {
+        site.up = *mask != 0;
+        for (at, told) in site.announcements.iter_mut().enumerate() {
+            told.announced = at < 32 && mask >> at & 1 == 1;
+            told.prepend = *prepend;
         }
     }
 }

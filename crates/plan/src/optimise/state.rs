@@ -146,16 +146,16 @@ pub(super) fn fingerprint(scene: &Scene, search: &Search) -> String {
     format!("{hash:016x}")
 }
 
-/// Numbers of which one may be infinite, which JSON cannot say: then it is null.
+/// Numbers by their bits: what is read is what was written, to the last digit and for infinity.
 mod number {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
-        if value.is_finite() { to.serialize_some(value) } else { to.serialize_none() }
+        to.serialize_u64(value.to_bits())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-        Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::INFINITY))
+        u64::deserialize(from).map(f64::from_bits)
     }
 }

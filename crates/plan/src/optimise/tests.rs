@@ -109,9 +109,9 @@ fn what_the_search_thinks_of_a_configuration_is_what_the_whole_graph_says() {
     let mut planner = Planner::new(&scene);
     for _ in 0..200 {
         let genes = space.any(1 + random.below(3), &mut random);
-        let judged = judge.scores(&space, std::slice::from_ref(&genes))[0];
+        let judged = judge.scores(std::slice::from_ref(&genes))[0];
         let mut configuration = scene.configuration.clone();
-        space.apply(&genes, &mut configuration);
+        space::apply(&genes, &mut configuration);
         let outcome = planner.run(&configuration).unwrap();
         let tied = scene.graph.ids().any(|id| outcome.tied[id.index()].len() > 1);
         let exact = Latency::of(&scene, &outcome.distribution(&scene)).p95_ms.unwrap();
