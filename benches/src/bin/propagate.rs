@@ -1,8 +1,8 @@
 //! How soon the catchments of a configuration are known: the whole AS graph, ten sites, one core.
 //!
 //! `propagate FILE` reads a CAIDA serial-1 or serial-2 file that is decompressed already (it
-//! prints which ASes it takes as neighbors of the sites, so that `peers/bgpy.py` can do the same
-//! job). Without a file it uses the made-up Internet, which is too small to say much.
+//! prints which ASes it takes as neighbors of the sites, so that `peers/bgpy` can do the same
+//! job); the variable `TOPOLOGY` can name the file instead. Without a file it uses the made-up Internet, which is too small to say much.
 
 #![allow(clippy::disallowed_methods, reason = "measuring")]
 #![allow(clippy::cast_precision_loss, reason = "figures")]
@@ -21,7 +21,7 @@ use anycast_catchment::{
 const RUNS: usize = 300;
 
 fn main() -> Result<(), Failure> {
-    let file = std::env::args().nth(1);
+    let file = std::env::args().nth(1).or_else(|| std::env::var("TOPOLOGY").ok());
     let relationships;
     let begun;
     if let Some(file) = &file {

@@ -170,7 +170,7 @@ impl<'g> Batch<'g> {
         }
         for word in (0..self.pending.len()).rev() {
             while self.pending[word] != 0 {
-                let bit = 63 - self.pending[word].leading_zeros();
+                let bit = self.pending[word].ilog2();
                 self.pending[word] &= !(1 << bit);
                 let at = AsId(u32::try_from(word).expect("ids are 32 bits") * 64 + bit);
                 self.cone.push(at);
@@ -253,9 +253,9 @@ impl<'g> Batch<'g> {
             // The cone is sorted, highest first.
             let place = self.cone.partition_point(|id| *id > to);
             let mut left = *length;
-            for lane in 0..LANES {
-                if own[place].0[lane] != NONE {
-                    left[lane] = NONE;
+            for (left, own) in left.iter_mut().zip(&own[place].0) {
+                if *own != NONE {
+                    *left = NONE;
                 }
             }
             join(&mut lanes.length[at], &mut lanes.sites[at], &left, sites);
@@ -274,7 +274,7 @@ impl<'g> Batch<'g> {
         for id in self.graph.ids() {
             let at = id.index();
             if !self.graph.alike[at] {
-                heard = self.from_providers(id, lanes);
+                heard = self.heard_by(id, lanes);
             }
             if self.touched[at] == Touched::No {
                 (lanes.length[at], lanes.sites[at]) = heard;
@@ -290,7 +290,7 @@ impl<'g> Batch<'g> {
         }
     }
 
-    fn from_providers(&self, id: AsId, lanes: &LaneRoutes) -> (Lengths, Sites) {
+    fn heard_by(&self, id: AsId, lanes: &LaneRoutes) -> (Lengths, Sites) {
         let (mut length, mut sites) = ([NONE; LANES], [0; LANES]);
         if let Some((first, rest)) = self.graph.providers(id).split_first() {
             (length, sites) = (lanes.length[first.index()], lanes.sites[first.index()]);

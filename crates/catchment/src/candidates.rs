@@ -121,7 +121,7 @@ impl View<'_> {
     /// Whether nothing but the relations decides at `at`, and all that its providers have they
     /// tell it.
     pub(crate) fn plain(&self, at: AsId) -> bool {
-        self.overrides.is_empty()
+        !self.overrides.touches(at)
             && self.announced.refused(at).is_empty()
             && self.announced.silences.is_empty()
             && self.routes.deviations.is_empty()

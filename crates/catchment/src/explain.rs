@@ -92,9 +92,12 @@ pub fn explain(
     let route = routes.of(id);
     let mut offers = Vec::new();
     if route.is_none_or(|route| route.learnt_from != LearntFrom::Origin) {
-        let filter = view.filter(id, Sides::All);
+        let mut cut = |candidate: &mut Candidate| {
+            view.cut_loops(id, candidate);
+        };
+        let filter = view.filter_among(id, Sides::All, &mut cut);
         let best = view
-            .decide(id, Sides::All)
+            .decide_among(id, Sides::All, &mut cut)
             .map(|best| (best.last_resort, best.local_pref, best.length));
         view.candidates(id, Sides::All, &mut |candidate| {
             let mut left = candidate;
@@ -209,3 +212,6 @@ fn path(view: &View<'_>, at: AsId, candidate: &Candidate, strand: usize) -> Opti
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,11 +34,9 @@ pub enum GraphError {
 }
 
 fn cycle_text(cycle: &[Asn]) -> String {
-    let mut text: String = cycle.iter().map(|asn| format!("AS{asn} > ")).collect();
-    if let Some(first) = cycle.first() {
-        text.push_str(&format!("AS{first}"));
-    }
-    text
+    let names: Vec<String> =
+        cycle.iter().chain(cycle.first()).map(|asn| format!("AS{asn}")).collect();
+    names.join(" > ")
 }
 
 /// For each AS a list of others, in one block of memory.
@@ -166,11 +164,9 @@ impl Graph {
             }
         }
         let providers = Lists::new(n, &up);
-        let mut alike = vec![false; n];
-        for at in 1..n {
-            let id = |at: usize| AsId(u32::try_from(at).expect("ids are 32 bits"));
-            alike[at] = providers.of(id(at)) == providers.of(id(at - 1));
-        }
+        let ids = 0..u32::try_from(n).expect("ids are 32 bits");
+        let like_before = |id: u32| id > 0 && providers.of(AsId(id)) == providers.of(AsId(id - 1));
+        let alike: Vec<bool> = ids.map(like_before).collect();
         Ok(Self {
             sibling_groups,
             alike,
@@ -366,7 +362,6 @@ fn edge_last(order: Vec<usize>, group: &[usize], transit: &[(usize, usize)]) -> 
 
 /// For each place the lowest place of its sibling group.
 fn groups(n: usize, sibling: &[(usize, usize)]) -> Vec<usize> {
-    let mut parent: Vec<usize> = (0..n).collect();
     fn find(parent: &mut [usize], mut at: usize) -> usize {
         while parent[at] != at {
             parent[at] = parent[parent[at]];
@@ -374,6 +369,7 @@ fn groups(n: usize, sibling: &[(usize, usize)]) -> Vec<usize> {
         }
         at
     }
+    let mut parent: Vec<usize> = (0..n).collect();
     for &(a, b) in sibling {
         let (a, b) = (find(&mut parent, a), find(&mut parent, b));
         parent[a.max(b)] = a.min(b);

@@ -43,7 +43,9 @@ pub struct Resolved {
     site: BTreeMap<AsId, SiteSet>,
     /// ASes whose candidates or choice differ; sorted.
     special: Vec<AsId>,
-    /// Those of them whose choice differs; sorted.
+    /// ASes that weigh tied routes; sorted.
+    weighers: Vec<AsId>,
+    /// Those of the special whose choice differs; sorted.
     choosers: Vec<AsId>,
     ignored: usize,
 }
@@ -119,6 +121,8 @@ impl Resolved {
             by_pref.chain(self.via.keys().copied()).chain(self.site.keys().copied()).collect();
         self.choosers.sort_unstable();
         self.choosers.dedup();
+        self.weighers = self.weight.keys().map(|(at, _)| *at).collect();
+        self.weighers.dedup();
         self.special = self.prepend.keys().map(|(to, _)| *to).collect();
         self.special.extend(&self.choosers);
         self.special.sort_unstable();
@@ -133,6 +137,12 @@ impl Resolved {
     /// ASes whose choice is not as the relations say.
     pub(crate) fn choosers(&self) -> &[AsId] {
         &self.choosers
+    }
+
+    /// Whether anything is known of the candidates, the choice or the ties of an AS.
+    pub(crate) fn touches(&self, at: AsId) -> bool {
+        let among = |list: &[AsId]| !list.is_empty() && list.binary_search(&at).is_ok();
+        among(&self.special) || among(&self.weighers)
     }
 
     pub(crate) fn overrides_choice(&self, at: AsId) -> bool {

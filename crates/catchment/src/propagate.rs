@@ -167,7 +167,7 @@ impl<'g> Propagator<'g> {
         }
         for word in (0..self.pending.len()).rev() {
             while self.pending[word] != 0 {
-                let bit = 63 - self.pending[word].leading_zeros();
+                let bit = self.pending[word].ilog2();
                 self.pending[word] &= !(1 << bit);
                 let at = AsId(u32::try_from(word).expect("ids are 32 bits") * 64 + bit);
                 if self.special[at.index()] {

@@ -56,7 +56,7 @@ impl SiteSet {
     /// The only site, if there is exactly one.
     #[must_use]
     pub const fn single(self) -> Option<usize> {
-        if self.0.count_ones() == 1 { Some(self.0.trailing_zeros() as usize) } else { None }
+        if self.0.is_power_of_two() { Some(self.0.trailing_zeros() as usize) } else { None }
     }
 
     /// The set without the sites of `other`.

@@ -178,7 +178,7 @@ impl Maker {
         // A few are large, most are small.
         let size = 256_u64 << (self.roll(4) + self.roll(4) + self.roll(6));
         self.network(asn, city, size);
-        for _ in 0..1 + self.roll(3) {
+        for _ in 0..=self.roll(3) {
             let provider = if self.roll(5) == 0 {
                 large(self.roll(LARGE))
             } else {

@@ -3,6 +3,10 @@
 //! The reference keeps whole AS paths and lets every AS decide again and again, all at once, until
 //! nothing changes. It knows no stages, no numbering and no bit sets.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::range_plus_one, reason = "a count and one more")]
+#![allow(clippy::cast_precision_loss, reason = "a few sites")]
+
 mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -258,11 +262,11 @@ impl<'a> Reference<'a> {
                 shares[*site] += weight * theirs[*site] / told;
             }
         }
-        shares.iter_mut().for_each(|share| {
-            if total > 0.0 {
-                *share /= total
+        if total > 0.0 {
+            for share in &mut shares {
+                *share /= total;
             }
-        });
+        }
         shares
     }
 
@@ -333,7 +337,7 @@ fn compare(seed: u64, world: &World, overrides: &Overrides, state: &State, with_
             // named even where only those of another one may be told.
             got.learnt_from = want.learnt_from;
         }
-        assert_eq!(got, want, "seed {seed}, AS{asn}\n{world}{overrides:?}",);
+        assert_eq!(got, want, "seed {seed}, AS{asn}\n{world}{overrides:?}");
         let sum: f32 = shares.of(id).iter().sum();
         let reached = routes.of(id).is_some();
         assert!((sum - f32::from(u8::from(reached))).abs() < 1e-5, "seed {seed}, AS{asn}: {sum}");

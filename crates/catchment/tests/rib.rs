@@ -6,6 +6,10 @@
 //! side, length and preference; and where a table has a candidate that it gave up only at a step
 //! that we do not compare, that candidate must be among the tied as well.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::range_plus_one, reason = "a count and one more")]
+#![allow(clippy::cast_precision_loss, reason = "a few sites")]
+
 mod worlds;
 
 use std::collections::BTreeMap;

@@ -49,7 +49,7 @@ impl Scratch {
             for word in (0..self.dirty.len()).rev() {
                 let mut below = u64::MAX;
                 while self.dirty[word] & below != 0 {
-                    let bit = 63 - (self.dirty[word] & below).leading_zeros();
+                    let bit = (self.dirty[word] & below).ilog2();
                     below = (1 << bit) - 1;
                     self.again(word, bit, graph, announced, overrides, routes);
                 }

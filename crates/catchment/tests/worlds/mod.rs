@@ -1,6 +1,9 @@
 //! Random small Internets and configurations, the same for each seed.
 
 #![allow(dead_code, reason = "each test uses what it needs")]
+#![allow(clippy::unwrap_used, reason = "only tests use this")]
+#![allow(clippy::struct_excessive_bools, reason = "each is one thing that a world may have")]
+#![allow(clippy::range_plus_one, reason = "a count and one more")]
 
 use anycast_bgp::Asn;
 use anycast_catchment::{
@@ -98,10 +101,9 @@ pub(crate) fn world(seed: u64, spice: Spice) -> World {
             relationships.add_route_server(RouteServer { asn: asn(900 + nth), members });
         }
     }
-    let graph = match Graph::new(&relationships) {
-        Ok(graph) => graph,
-        // Siblings may have closed a circle; without them there is none.
-        Err(_) => return world(seed, Spice { siblings: false, ..spice }),
+    let Ok(graph) = Graph::new(&relationships) else {
+        // Siblings have closed a circle; without them there is none.
+        return world(seed, Spice { siblings: false, ..spice });
     };
     let configuration = configuration(&mut dice, &graph, n, spice);
     World { relationships, configuration, graph }
