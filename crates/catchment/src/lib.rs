@@ -73,6 +73,8 @@ pub(crate) mod candidates;
 pub mod configuration;
 pub mod explain;
 pub mod graph;
+pub mod learn;
+pub mod observed;
 pub mod overrides;
 pub mod propagate;
 pub mod routes;
