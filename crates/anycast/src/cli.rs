@@ -1,5 +1,6 @@
 //! The command line.
 
+mod plan;
 mod reload;
 
 use std::net::IpAddr;
@@ -9,6 +10,10 @@ use anycast_bgp::IpNet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::drain::{ClearArguments, DrainArguments, UndrainArguments};
+pub(crate) use plan::{
+    AttackArguments, ExplainArguments, FailuresArguments, GroundArguments, OptimiseArguments,
+    PlanArguments, PlanCommand, TrafficArguments,
+};
 pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 
 /// Runs, rehearses and checks anycast networks: the same address served from many places.
@@ -21,6 +26,7 @@ Start here:
   anycast lab                          an Internet on this machine, with five anycast sites
   anycast lab run tour                 the guided tour
   anycast check fleet.toml             is the fleet file sound?
+  anycast plan fleet.toml              who will land at which site
   anycast run fleet.toml --site fra    the daemon of one site
   anycast status                       how a running site is
   anycast show neighbors               what it sees
@@ -51,6 +57,7 @@ pub(crate) enum Command {
     Undrain(UndrainArguments),
     Clear(ClearArguments),
     Mrt(MrtArguments),
+    Plan(PlanArguments),
     Lab(LabArguments),
     Whoami(WhoamiArguments),
 }

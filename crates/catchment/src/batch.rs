@@ -38,6 +38,8 @@ pub struct Batch<'g> {
     routes: Routes,
     pending: Vec<u64>,
     cone: Vec<AsId>,
+    /// What customers have told the ASes of the cone.
+    own: Vec<(Lengths, Sites)>,
     touched: Vec<Touched>,
     servers: Vec<(Lengths, Sites)>,
     servers_touched: Vec<usize>,
@@ -104,6 +106,7 @@ impl<'g> Batch<'g> {
             routes: Routes::new(graph.len()),
             pending: vec![0; graph.len().div_ceil(64)],
             cone: Vec::new(),
+            own: Vec::new(),
             touched: vec![Touched::No; graph.len()],
             servers: vec![([NONE; LANES], [0; LANES]); graph.route_servers.len()],
             servers_touched: Vec::new(),
@@ -197,11 +200,9 @@ impl<'g> Batch<'g> {
 
     fn across(&mut self, configurations: &[Announced], lanes: &mut LaneRoutes) {
         // What customers have told, before any peer adds to the same rows.
-        let own: Vec<(Lengths, Sites)> = self
-            .cone
-            .iter()
-            .map(|id| (lanes.length[id.index()], lanes.sites[id.index()]))
-            .collect();
+        let mut own = std::mem::take(&mut self.own);
+        own.clear();
+        own.extend(self.cone.iter().map(|id| (lanes.length[id.index()], lanes.sites[id.index()])));
         for (lane, announced) in configurations.iter().enumerate() {
             for seed in &announced.seeds {
                 if matches!(seed.kind, NeighborKind::Peer | NeighborKind::RouteServer) {
@@ -234,6 +235,7 @@ impl<'g> Batch<'g> {
                 self.cross(member, &length, &sites, lanes, &own);
             }
         }
+        self.own = own;
     }
 
     /// A peer tells `to`, in lanes in which no customer has.
@@ -260,39 +262,49 @@ impl<'g> Batch<'g> {
             return;
         }
         self.open(to, Touched::Peers, lanes);
+        // Most ASes hear the same or worse from many peers.
+        if !is_news(&lanes.length[at], length) {
+            return;
+        }
         join(&mut lanes.length[at], &mut lanes.sites[at], length, sites);
     }
 
     fn down(&mut self, lanes: &mut LaneRoutes) {
+        let mut heard: (Lengths, Sites) = ([NONE; LANES], [0; LANES]);
         for id in self.graph.ids() {
             let at = id.index();
-            let (mut length, mut sites) = ([NONE; LANES], [0; LANES]);
-            let providers = self.graph.providers(id);
-            if let Some((first, rest)) = providers.split_first() {
-                (length, sites) = (lanes.length[first.index()], lanes.sites[first.index()]);
-                for provider in rest {
-                    let (theirs, to) =
-                        (&lanes.length[provider.index()], &lanes.sites[provider.index()]);
-                    join(&mut length, &mut sites, theirs, to);
+            if !self.graph.alike[at] {
+                heard = self.from_providers(id, lanes);
+            }
+            if self.touched[at] == Touched::No {
+                (lanes.length[at], lanes.sites[at]) = heard;
+                continue;
+            }
+            // Only where neither customers nor peers have told anything.
+            for lane in 0..LANES {
+                if lanes.length[at][lane] == NONE {
+                    lanes.length[at][lane] = heard.0[lane];
+                    lanes.sites[at][lane] = heard.1[lane];
                 }
+            }
+        }
+    }
+
+    fn from_providers(&self, id: AsId, lanes: &LaneRoutes) -> (Lengths, Sites) {
+        let (mut length, mut sites) = ([NONE; LANES], [0; LANES]);
+        if let Some((first, rest)) = self.graph.providers(id).split_first() {
+            (length, sites) = (lanes.length[first.index()], lanes.sites[first.index()]);
+            for provider in rest {
+                let (theirs, to) =
+                    (&lanes.length[provider.index()], &lanes.sites[provider.index()]);
+                join(&mut length, &mut sites, theirs, to);
             }
             length = longer(&length);
-            if self.touched[at] != Touched::No {
-                for lane in 0..LANES {
-                    if lanes.length[at][lane] != NONE {
-                        length[lane] = lanes.length[at][lane];
-                        sites[lane] = lanes.sites[at][lane];
-                    }
-                }
-            }
             for lane in 0..LANES {
-                if length[lane] == NONE {
-                    sites[lane] = 0;
-                }
+                sites[lane] = if length[lane] == NONE { 0 } else { sites[lane] };
             }
-            lanes.length[at] = length;
-            lanes.sites[at] = sites;
         }
+        (length, sites)
     }
 }
 
@@ -324,6 +336,16 @@ fn join(best: &mut Lengths, sites: &mut Sites, length: &Lengths, to: &Sites) {
     for lane in 0..LANES {
         best[lane] = best[lane].min(length[lane]);
     }
+}
+
+/// Whether any lane of `length` is as short as what is there.
+#[inline]
+fn is_news(best: &Lengths, length: &Lengths) -> bool {
+    let mut news = [0_u8; LANES];
+    for lane in 0..LANES {
+        news[lane] = u8::from(length[lane] <= best[lane]) & u8::from(length[lane] != NONE);
+    }
+    u128::from_ne_bytes(news) != 0
 }
 
 fn meet(best: &mut u8, sites: &mut u32, length: u8, to: u32) {

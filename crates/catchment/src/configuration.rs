@@ -358,3 +358,6 @@ fn merge(list: &mut Vec<(AsId, SiteSet)>, id: AsId, sites: SiteSet) {
         None => list.push((id, sites)),
     }
 }
+
+#[cfg(test)]
+mod tests;

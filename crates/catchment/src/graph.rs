@@ -91,6 +91,8 @@ pub struct Graph {
     pub(crate) route_servers: Vec<Exchange>,
     /// For each AS the route servers that it is a member of, as indices of `route_servers`.
     pub(crate) memberships: Lists,
+    /// Whether an AS has the providers of the AS before it.
+    pub(crate) alike: Vec<bool>,
     /// First and last of each group of siblings; sorted.
     pub(crate) sibling_groups: Vec<(AsId, AsId)>,
 }
@@ -130,8 +132,8 @@ impl Graph {
                 Relationship::Sibling => sibling.push(pair),
             }
         }
-        let order = order(&asns, &transit, &sibling)?;
         let group = groups(asns.len(), &sibling);
+        let order = edge_last(order(&asns, &transit, &sibling)?, &group, &transit);
         let mut id_of = vec![AsId(0); asns.len()];
         for (id, &place) in order.iter().enumerate() {
             id_of[place] = AsId(u32::try_from(id).expect("fewer ASes than numbers"));
@@ -163,9 +165,16 @@ impl Graph {
                 _ => sibling_groups.push((id, next)),
             }
         }
+        let providers = Lists::new(n, &up);
+        let mut alike = vec![false; n];
+        for at in 1..n {
+            let id = |at: usize| AsId(u32::try_from(at).expect("ids are 32 bits"));
+            alike[at] = providers.of(id(at)) == providers.of(id(at - 1));
+        }
         Ok(Self {
             sibling_groups,
-            providers: Lists::new(n, &up),
+            alike,
+            providers,
             customers: Lists::new(n, &down),
             peers: Lists::new(n, &both_ways(&peer)),
             siblings: Lists::new(n, &both_ways(&sibling)),
@@ -312,6 +321,49 @@ fn order(
     Ok(ready.into_iter().flat_map(|head| members[head].iter().copied()).collect())
 }
 
+/// Puts ASes without customers and siblings behind all others, and those with the same providers
+/// beside each other: what one hears from providers, its likes hear too.
+fn edge_last(order: Vec<usize>, group: &[usize], transit: &[(usize, usize)]) -> Vec<usize> {
+    let n = order.len();
+    let mut inner = vec![false; n];
+    for (place, head) in group.iter().enumerate() {
+        if *head != place {
+            (inner[place], inner[*head]) = (true, true);
+        }
+    }
+    for (provider, _) in transit {
+        inner[*provider] = true;
+    }
+    let (mut first, mut edge): (Vec<usize>, Vec<usize>) =
+        order.into_iter().partition(|place| inner[*place]);
+    let mut rank = vec![0_usize; n];
+    for (at, place) in first.iter().enumerate() {
+        rank[*place] = at;
+    }
+    let mut starts = vec![0_usize; n + 1];
+    for (_, customer) in transit {
+        starts[customer + 1] += 1;
+    }
+    for i in 0..n {
+        starts[i + 1] += starts[i];
+    }
+    let mut next = starts.clone();
+    let mut providers = vec![0_usize; transit.len()];
+    for (provider, customer) in transit {
+        providers[next[*customer]] = rank[*provider];
+        next[*customer] += 1;
+    }
+    for place in &edge {
+        providers[starts[*place]..starts[place + 1]].sort_unstable();
+    }
+    edge.sort_unstable_by(|a, b| {
+        let list = |place: usize| &providers[starts[place]..starts[place + 1]];
+        list(*a).cmp(list(*b)).then(a.cmp(b))
+    });
+    first.append(&mut edge);
+    first
+}
+
 /// For each place the lowest place of its sibling group.
 fn groups(n: usize, sibling: &[(usize, usize)]) -> Vec<usize> {
     let mut parent: Vec<usize> = (0..n).collect();
@@ -357,3 +409,6 @@ fn cycle(group: &[usize], transit: &[(usize, usize)], left: &[u32]) -> Vec<usize
     steps.reverse();
     steps
 }
+
+#[cfg(test)]
+mod tests;

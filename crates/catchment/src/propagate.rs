@@ -37,6 +37,9 @@ pub struct Propagator<'g> {
     pending: Vec<u64>,
     /// ASes with routes from customers, as they were found.
     cone: Vec<AsId>,
+    /// Side and length of what each AS has, for quick comparison: lower is better. 0 for those
+    /// that are not to be decided by comparing: special ones, origins.
+    rank: Vec<u16>,
     /// ASes that are decided by `candidates`.
     special: Vec<bool>,
     specials: Vec<AsId>,
@@ -68,6 +71,7 @@ impl<'g> Propagator<'g> {
             overrides,
             pending: vec![0; graph.len().div_ceil(64)],
             cone: Vec::new(),
+            rank: vec![u16::MAX; graph.len()],
             special: vec![false; graph.len()],
             specials: Vec::new(),
             pulls: Vec::new(),
@@ -103,6 +107,7 @@ impl<'g> Propagator<'g> {
         routes.deviations.clear();
         routes.unsettled.clear();
         routes.chosen.clear();
+        self.rank.fill(u16::MAX);
         self.mark_specials(announced);
         routes.strands.clear();
         if announced.strands.len() > announced.sites {
@@ -110,6 +115,7 @@ impl<'g> Propagator<'g> {
         }
         for (origin, _) in &announced.origins {
             routes.from[origin.index()] = from::ORIGIN;
+            self.rank[origin.index()] = 0;
         }
         self.up(announced, routes);
         self.across(announced, routes);
@@ -128,11 +134,12 @@ impl<'g> Propagator<'g> {
 
     fn mark_specials(&mut self, announced: &Announced) {
         debug_assert!(self.specials.is_empty(), "cleared at the end of each run");
-        let special = &mut self.special;
+        let (special, rank) = (&mut self.special, &mut self.rank);
         let specials = &mut self.specials;
         let mut mark = |id: AsId| {
             if !std::mem::replace(&mut special[id.index()], true) {
                 specials.push(id);
+                rank[id.index()] = 0;
             }
         };
         announced.refusals.iter().for_each(|(id, _)| mark(*id));
@@ -153,9 +160,8 @@ impl<'g> Propagator<'g> {
         self.cone.clear();
         for seed in &announced.seeds {
             if seed.kind == NeighborKind::Transit && !seed.last_resort {
-                if !self.special[seed.at.index()] {
-                    offer(routes, seed.at, from::CUSTOMER, seed.length, 1 << seed.strand);
-                }
+                let (length, sites) = (seed.length, 1 << seed.strand);
+                offer(&mut self.rank, routes, seed.at, from::CUSTOMER, length, sites);
                 wait(&mut self.pending, seed.at);
             }
         }
@@ -198,9 +204,7 @@ impl<'g> Propagator<'g> {
         }
         let sites = routes.sites[at.index()];
         for &provider in self.graph.providers(at) {
-            if !self.special[provider.index()] {
-                offer(routes, provider, from::CUSTOMER, length, sites);
-            }
+            offer(&mut self.rank, routes, provider, from::CUSTOMER, length, sites);
             wait(&mut self.pending, provider);
         }
     }
@@ -252,22 +256,22 @@ impl<'g> Propagator<'g> {
 
     /// A peer tells `to`.
     fn cross(&mut self, to: AsId, length: u8, sites: u64, routes: &mut Routes) {
-        let code = routes.from[to.index()];
-        if code != from::NOTHING && code != from::PEER {
-            // Siblings of one that has better may still not have.
+        if !offer(&mut self.rank, routes, to, from::PEER, length, sites) {
             return;
         }
-        if self.special[to.index()] {
+        let code = routes.from[to.index()];
+        if self.special[to.index()] && (code == from::NOTHING || code == from::PEER) {
             self.pulls.push(to);
-        } else {
-            offer(routes, to, from::PEER, length, sites);
         }
     }
 
     /// Stage 3: routes from providers.
     fn down(&mut self, announced: &Announced, routes: &mut Routes) {
         let mut next = 0;
+        // Many networks have the same providers; they stand beside each other.
+        let (mut best, mut sites, mut known) = (NONE, 0, false);
         for id in self.graph.ids() {
+            known &= self.graph.alike[id.index()];
             if id.0 < next || routes.from[id.index()] != from::NOTHING {
                 continue;
             }
@@ -277,13 +281,15 @@ impl<'g> Propagator<'g> {
                 next = last.0 + 1;
                 continue;
             }
-            let (mut best, mut sites) = (NONE, 0);
-            for provider in self.graph.providers(id) {
-                let length = routes.length[provider.index()];
-                if length < best {
-                    (best, sites) = (length, routes.sites[provider.index()]);
-                } else if length == best {
-                    sites |= routes.sites[provider.index()];
+            if !known {
+                (best, sites, known) = (NONE, 0, true);
+                for provider in self.graph.providers(id) {
+                    let length = routes.length[provider.index()];
+                    if length < best {
+                        (best, sites) = (length, routes.sites[provider.index()]);
+                    } else if length == best {
+                        sites |= routes.sites[provider.index()];
+                    }
                 }
             }
             if best < NONE - 1 {
@@ -367,20 +373,31 @@ impl<'g> Propagator<'g> {
     }
 }
 
+/// Whether `to` is not to be decided by comparing.
 #[inline]
-fn offer(routes: &mut Routes, to: AsId, side: u8, length: u8, sites: u64) {
+fn offer(
+    rank: &mut [u16],
+    routes: &mut Routes,
+    to: AsId,
+    side: u8,
+    length: u8,
+    sites: u64,
+) -> bool {
     let at = to.index();
-    let code = routes.from[at];
-    if code != from::NOTHING && code != side {
-        return;
+    let new = u16::from(side) << 8 | u16::from(length);
+    let rank = &mut rank[at];
+    if new > *rank {
+        return *rank == 0;
     }
-    if length < routes.length[at] {
+    if new < *rank {
+        *rank = new;
         routes.length[at] = length;
         routes.sites[at] = sites;
         routes.from[at] = side;
-    } else if length == routes.length[at] {
+    } else {
         routes.sites[at] |= sites;
     }
+    false
 }
 
 #[inline]

@@ -9,7 +9,7 @@ use crate::candidates::{Via, View};
 use crate::configuration::Announced;
 use crate::graph::{AsId, Graph};
 use crate::overrides::Resolved;
-use crate::routes::{LearntFrom, NONE, Routes, from};
+use crate::routes::{NONE, Routes, from};
 use crate::sites::{MAX_SITES, SiteSet};
 
 /// For each AS the share of each site.
@@ -129,18 +129,25 @@ impl Shares {
         let width = self.sites;
         let rows = &mut self.rows;
         let own = id.index() * width;
-        let quick = view.plain(id)
-            && view.routes.of(id).map(|route| route.learnt_from) == Some(LearntFrom::Provider);
+        let side = view.routes.from[id.index()] & from::SIDE;
+        let quick = view.plain(id) && view.graph.memberships.of(id).is_empty();
         if quick {
-            for provider in view.graph.providers(id) {
-                if view.routes.length[provider.index()].saturating_add(1)
-                    != view.routes.length[id.index()]
+            let (neighbors, tells) = match side {
+                from::CUSTOMER => (view.graph.customers(id), from::CUSTOMER),
+                from::PEER => (view.graph.peers(id), from::CUSTOMER),
+                _ => (view.graph.providers(id), from::SIDE),
+            };
+            let length = view.routes.length[id.index()];
+            for neighbor in neighbors {
+                let theirs = view.routes.from[neighbor.index()];
+                if view.routes.length[neighbor.index()] == length - 1
+                    && theirs & tells == theirs
+                    && theirs != from::NOTHING
                 {
-                    continue;
-                }
-                total += 1.0;
-                for site in 0..width {
-                    rows[own + site] += rows[provider.index() * width + site];
+                    total += 1.0;
+                    for site in 0..width {
+                        rows[own + site] += rows[neighbor.index() * width + site];
+                    }
                 }
             }
         } else {

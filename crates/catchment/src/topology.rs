@@ -14,8 +14,6 @@
 //! contradicts an earlier line. Saying the same twice is harmless and counted. Provider cycles
 //! are found when the links become a [`Graph`](crate::Graph), where they matter.
 
-use std::collections::HashMap;
-
 use anycast_bgp::Asn;
 
 /// What the first AS of a link is to the second.
@@ -164,29 +162,37 @@ impl Relationships {
     }
 
     fn checked(links: Vec<Link>, lines: &[usize]) -> Result<Self, TopologyError> {
-        let mut seen: HashMap<(Asn, Asn), usize> = HashMap::with_capacity(links.len());
-        let mut kept: Vec<Link> = Vec::with_capacity(links.len());
-        let mut kept_lines = Vec::with_capacity(links.len());
-        let mut duplicates = 0;
-        for (link, &line) in links.into_iter().zip(lines) {
-            let pair = (link.a.min(link.b), link.a.max(link.b));
-            if let Some(&first) = seen.get(&pair) {
-                if kept[first].normal() != link.normal() {
-                    return Err(TopologyError::Contradiction {
-                        line,
-                        first_line: kept_lines[first],
-                        second: Says(link),
-                        first: Says(kept[first]),
-                    });
-                }
-                duplicates += 1;
-                continue;
-            }
-            seen.insert(pair, kept.len());
-            kept.push(link);
-            kept_lines.push(line);
+        let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(links.len());
+        for (at, link) in links.iter().enumerate() {
+            let (low, high) = (link.a.min(link.b), link.a.max(link.b));
+            let at = u32::try_from(at).expect("fewer lines than numbers");
+            pairs.push((u64::from(low.0) << 32 | u64::from(high.0), at));
         }
-        Ok(Self { links: kept, duplicates, route_servers: Vec::new() })
+        pairs.sort_unstable();
+        let mut again = Vec::new();
+        for pair in pairs.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            let (first, second) = (pair[0].1 as usize, pair[1].1 as usize);
+            if links[first].normal() != links[second].normal() {
+                return Err(TopologyError::Contradiction {
+                    line: lines[second],
+                    first_line: lines[first],
+                    second: Says(links[second]),
+                    first: Says(links[first]),
+                });
+            }
+            again.push(second);
+        }
+        let duplicates = again.len();
+        let mut links = links;
+        if duplicates > 0 {
+            again.sort_unstable();
+            let mut at = 0;
+            links.retain(|_| {
+                at += 1;
+                again.binary_search(&(at - 1)).is_err()
+            });
+        }
+        Ok(Self { links, duplicates, route_servers: Vec::new() })
     }
 
     /// The links, in the order in which they were read.
@@ -288,3 +294,6 @@ fn asn(text: &[u8]) -> Option<Asn> {
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(40).collect()
 }
+
+#[cfg(test)]
+mod tests;
