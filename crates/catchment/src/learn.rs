@@ -1,301 +1,237 @@
-//! Calibration: what announcements of single sites reveal about the Internet beyond business
-//! relations, by stated rules and without anything picked by hand.
+//! Calibration: what announcements of single sites reveal of the Internet beyond business
+//! relations, by stated rules; nothing is picked by hand. docs/plan-learning.md has the reasons.
+//!
+//! [`learn`] makes a [`Model`] of the paths that were seen while each site announced alone; it is
+//! never shown an outcome of several sites. [`Model::expect`] says where each AS would land:
+//!
+//! 1. **Seen on paths to several sites.** The AS compares them as BGP does: the side from which
+//!    it took each (customer, peer, provider), then the length of the path. Equal ones share.
+//! 2. **A monitor that saw some sites only** lands at one of those.
+//! 3. **The mix** is the mean over all monitors, with one more that is evenly divided.
+//! 4. **Every other AS** has the mean of its providers and of one more voice, the mix.
+//!
+//! For the planner, [`Model::overrides`] gives the pins and prepends, and [`Model::site`] a site
+//! with its neighbors' roles.
+
+mod model;
+mod paths;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anycast_bgp::Asn;
 
-use crate::configuration::{Announcement, Configuration, NeighborKind, Site};
-use crate::observed::{SeenPath, SeenSite};
-use crate::overrides::Overrides;
-use crate::topology::{Link, Relationship, Relationships};
+use crate::graph::Graph;
+use crate::observed::SeenSite;
+pub use model::{
+    LearntNeighbor, LearntPrepend, MODEL_VERSION, Model, ModelError, Role, SeenRoute, Side,
+};
+use paths::{Hops, hops, most};
 
-/// What an AS is to another one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Side {
-    Provider,
-    Peer,
-    Customer,
-}
-
-impl Side {
-    const fn other(self) -> Self {
-        match self {
-            Self::Provider => Self::Customer,
-            Self::Peer => Self::Peer,
-            Self::Customer => Self::Provider,
-        }
-    }
-}
-
-/// Relations by pair.
-pub(crate) struct Sides {
-    of: BTreeMap<(Asn, Asn), Side>,
-    up: BTreeMap<Asn, BTreeSet<Asn>>,
-}
-
-impl Sides {
-    pub(crate) fn new(relationships: &Relationships) -> Self {
-        let mut sides = Self { of: BTreeMap::new(), up: BTreeMap::new() };
-        for link in relationships.links() {
-            match link.relationship {
-                Relationship::ProviderOf => sides.set(link.b, link.a, Side::Provider),
-                Relationship::Peer => sides.set(link.a, link.b, Side::Peer),
-                Relationship::Sibling => {}
+/// Learns from the paths that were seen while each of `sites` announced alone. `origins` are the
+/// numbers at which a path ends.
+#[must_use]
+pub fn learn(sites: &[&SeenSite], origins: &[Asn], graph: &Graph) -> Model {
+    let mut model = Model { version: MODEL_VERSION, ..Model::default() };
+    let mut prepends: BTreeMap<(Asn, Asn), BTreeMap<u32, usize>> = BTreeMap::new();
+    for site in sites {
+        let paths: Vec<Hops> =
+            site.alone.iter().filter_map(|path| hops(&path.path, origins)).collect();
+        for path in &paths {
+            for pair in path.ases.windows(2) {
+                let counts = prepends.entry((pair[0].0, pair[1].0)).or_default();
+                *counts.entry(pair[0].1 - 1).or_default() += 1;
             }
         }
-        sides
+        let monitors: BTreeSet<Asn> = paths.iter().map(Hops::monitor).collect();
+        let routes = routes(&site.name, &paths, &monitors, graph);
+        model.neighbors.extend(neighbors(site, &paths, &routes, graph));
+        model.routes.extend(routes);
     }
-    /// `b` is `side` to `a`.
-    fn set(&mut self, a: Asn, b: Asn, side: Side) {
-        self.of.insert((a, b), side);
-        self.of.insert((b, a), side.other());
-        for (x, y, s) in [(a, b, side), (b, a, side.other())] {
-            if s == Side::Provider {
-                self.up.entry(x).or_default().insert(y);
-            } else if let Some(up) = self.up.get_mut(&x) {
-                up.remove(&y);
-            }
+    for ((from, to), counts) in prepends {
+        let times = most(&counts).unwrap_or(0);
+        if times > 0 {
+            model.prepends.push(LearntPrepend { from: from.0, to: to.0, times });
         }
-    }
-    pub(crate) fn get(&self, a: Asn, b: Asn) -> Option<Side> {
-        self.of.get(&(a, b)).copied()
-    }
-    /// whether `top` is above `bottom`, the direct link aside.
-    fn above(&self, bottom: Asn, top: Asn) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut todo = vec![bottom];
-        while let Some(at) = todo.pop() {
-            for &up in self.up.get(&at).into_iter().flatten() {
-                if at == bottom && up == top {
-                    continue;
-                }
-                if up == top {
-                    return true;
-                }
-                if seen.insert(up) {
-                    todo.push(up);
-                }
-            }
-        }
-        false
-    }
-}
-
-/// learnt
-#[derive(Clone, Debug, Default)]
-pub struct Model {
-    /// links
-    pub links: Vec<Link>,
-    /// overrides
-    pub overrides: Overrides,
-    /// sites
-    pub sites: Vec<Site>,
-    /// not applied
-    pub cycles: Vec<(Asn, Asn)>,
-}
-
-/// A path without prepends, site side first, with how often each AS stands.
-fn hops(path: &SeenPath, origins: &[Asn]) -> (Vec<(Asn, usize)>, usize) {
-    let end = path.path.iter().position(|asn| origins.contains(asn)).unwrap_or(path.path.len());
-    let tail = path.path.len() - end;
-    let mut hops: Vec<(Asn, usize)> = Vec::new();
-    for &asn in path.path[..end].iter().rev() {
-        match hops.last_mut() {
-            Some((last, n)) if *last == asn => *n += 1,
-            _ => hops.push((asn, 1)),
-        }
-    }
-    // loops: not usable
-    let mut seen = BTreeSet::new();
-    if end == path.path.len() || !hops.iter().all(|(a, _)| seen.insert(*a)) {
-        hops.clear();
-    }
-    (hops, tail)
-}
-
-fn most<K: Ord + Copy>(counts: &BTreeMap<K, usize>) -> Option<K> {
-    counts.iter().max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0))).map(|(k, _)| *k)
-}
-
-/// learn
-pub fn learn(sites: &[&SeenSite], origins: &[Asn], relationships: &Relationships) -> Model {
-    let mut sides = Sides::new(relationships);
-    let mut model = Model::default();
-    let all: Vec<(usize, Vec<(Asn, usize)>, usize)> = sites
-        .iter()
-        .enumerate()
-        .flat_map(|(s, site)| site.alone.iter().map(move |p| (s, p)))
-        .map(|(s, p)| {
-            let (h, t) = hops(p, origins);
-            (s, h, t)
-        })
-        .filter(|(_, h, _)| !h.is_empty())
-        .collect();
-    let mut changed: BTreeSet<(Asn, Asn)> = BTreeSet::new();
-    // 1. missing links
-    for (_, hops, _) in &all {
-        for i in 1..hops.len() {
-            let (y, x) = (hops[i - 1].0, hops[i].0);
-            if sides.get(x, y).is_some() {
-                continue;
-            }
-            let later = (i + 1..hops.len()).any(|j| {
-                matches!(sides.get(hops[j].0, hops[j - 1].0), Some(Side::Customer | Side::Peer))
-            });
-            let before =
-                (1..i).all(|j| sides.get(hops[j].0, hops[j - 1].0) == Some(Side::Customer));
-            let side = if later {
-                Side::Customer
-            } else if before {
-                Side::Peer
-            } else {
-                Side::Provider
-            };
-            let cyc = match side {
-                Side::Customer => sides.above(x, y),
-                Side::Provider => sides.above(y, x),
-                Side::Peer => false,
-            };
-            sides.set(x, y, if cyc { Side::Peer } else { side });
-            changed.insert((x.min(y), x.max(y)));
-        }
-    }
-    // 2. valleys
-    let mut valleys: BTreeMap<(Asn, Asn), usize> = BTreeMap::new();
-    for (_, hops, _) in &all {
-        let last = (1..hops.len())
-            .rev()
-            .find(|&j| sides.get(hops[j].0, hops[j - 1].0) != Some(Side::Provider))
-            .unwrap_or(0);
-        for i in 1..last {
-            if sides.get(hops[i].0, hops[i - 1].0) != Some(Side::Customer) {
-                *valleys.entry((hops[i].0, hops[i - 1].0)).or_default() += 1;
-            }
-        }
-    }
-    let mut order: Vec<_> = valleys.into_iter().collect();
-    order.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    for ((x, y), _) in order {
-        if sides.above(x, y) {
-            model.cycles.push((x, y));
-            continue;
-        }
-        sides.set(x, y, Side::Customer);
-        changed.insert((x.min(y), x.max(y)));
-    }
-    for (a, b) in changed {
-        let (a, b, relationship) = match sides.get(a, b) {
-            Some(Side::Provider) => (b, a, Relationship::ProviderOf),
-            Some(Side::Customer) => (a, b, Relationship::ProviderOf),
-            _ => (a, b, Relationship::Peer),
-        };
-        model.links.push(Link { a, b, relationship });
-    }
-    // 3. prepends, via
-    let mut prepends: BTreeMap<(Asn, Asn), BTreeMap<usize, usize>> = BTreeMap::new();
-    let mut via: BTreeMap<(Asn, usize), BTreeMap<Option<Asn>, usize>> = BTreeMap::new();
-    for (s, hops, _) in &all {
-        for i in 0..hops.len() {
-            *via.entry((hops[i].0, *s))
-                .or_default()
-                .entry(i.checked_sub(1).map(|j| hops[j].0))
-                .or_default() += 1;
-            if i > 0 {
-                *prepends
-                    .entry((hops[i - 1].0, hops[i].0))
-                    .or_default()
-                    .entry(hops[i - 1].1 - 1)
-                    .or_default() += 1;
-            }
-        }
-    }
-    for (pair, counts) in &prepends {
-        if let Some(n) = most(counts)
-            && n > 0
-        {
-            model.overrides.prepend.insert(*pair, n.try_into().unwrap_or(u8::MAX));
-        }
-    }
-    for ((x, s), counts) in &via {
-        if let Some(Some(y)) = most(counts) {
-            model.overrides.via.insert((*x, sites[*s].name.clone()), y);
-        }
-    }
-    // 4. sites' neighbors
-    let mut near: BTreeMap<Asn, (Vec<Asn>, Vec<Asn>)> = BTreeMap::new();
-    for ((a, b), side) in &sides.of {
-        let e = near.entry(*a).or_default();
-        match side {
-            Side::Provider => e.0.push(*b),
-            Side::Peer => e.1.push(*b),
-            Side::Customer => {}
-        }
-    }
-    for (s, site) in sites.iter().enumerate() {
-        // each AS's own route: next hop and side
-        let mut neighbors: BTreeMap<Asn, BTreeMap<usize, usize>> = BTreeMap::new();
-        for (_, hops, tail) in all.iter().filter(|(at, ..)| at == &s) {
-            *neighbors.entry(hops[0].0).or_default().entry(*tail).or_default() += 1;
-        }
-        let mut announcements = Vec::new();
-        for (&n, tails) in &neighbors {
-            let empty = (Vec::new(), Vec::new());
-            let (providers, peers) = near.get(&n).unwrap_or(&empty);
-            let mut not_to = Vec::new();
-            for (group, as_side) in [(providers, Side::Customer), (peers, Side::Peer)] {
-                let (mut plus, mut minus, mut told) = (0, 0, BTreeSet::new());
-                for &x in group {
-                    let Some(counts) = via.get(&(x, s)) else { continue };
-                    if neighbors.contains_key(&x) && most(counts) == Some(None) {
-                        continue;
-                    }
-                    if counts.contains_key(&Some(n)) {
-                        plus += 1;
-                        told.insert(x);
-                        continue;
-                    }
-                    let side = most(counts).flatten().and_then(|y| sides.get(x, y));
-                    if side.is_some_and(|side| side <= as_side) {
-                        minus += 1;
-                    }
-                }
-                if plus == 0 || plus < minus {
-                    not_to.extend(group.iter().filter(|x| !told.contains(x)));
-                }
-            }
-            if std::env::var("V").is_ok() {
-                eprintln!(
-                    "{} {n} providers {} peers {} not_to {}",
-                    site.name,
-                    providers.len(),
-                    peers.len(),
-                    not_to.len()
-                );
-            }
-            let all_of = not_to.len() == providers.len() + peers.len();
-            announcements.push(Announcement {
-                prepend: u8::try_from(most(tails).unwrap_or(1) - 1).unwrap_or(0),
-                not_to: if all_of { Vec::new() } else { not_to },
-                ..Announcement::new(
-                    n,
-                    if all_of { NeighborKind::Peer } else { NeighborKind::Transit },
-                )
-            });
-        }
-        model.sites.push(Site {
-            name: site.name.clone(),
-            origin: origins[0],
-            up: true,
-            announcements,
-        });
     }
     model
 }
 
-impl Model {
-    /// configuration
-    pub fn configuration(&self) -> Configuration {
-        Configuration { sites: self.sites.clone() }
+/// The route of each AS on the paths: the one that most paths show.
+fn routes(site: &str, paths: &[Hops], monitors: &BTreeSet<Asn>, graph: &Graph) -> Vec<SeenRoute> {
+    let mut seen: BTreeMap<Asn, BTreeMap<(Option<Asn>, u32), usize>> = BTreeMap::new();
+    for path in paths {
+        let mut length = path.tail;
+        let mut next = None;
+        for &(asn, times) in &path.ases {
+            *seen.entry(asn).or_default().entry((next, length)).or_default() += 1;
+            length += times;
+            next = Some(asn);
+        }
     }
+    let route = |(asn, counts): (&Asn, &BTreeMap<(Option<Asn>, u32), usize>)| {
+        let (next, length) = most(counts)?;
+        // The origin is a customer of whom it announces to, as far as preference goes.
+        let from = next.map_or(Some(Side::Customer), |next| side(graph, *asn, next));
+        Some(SeenRoute {
+            asn: asn.0,
+            site: site.to_owned(),
+            next: next.map(|next| next.0),
+            // A link that no topology has says nothing of its kind: count it as the least liked.
+            from: from.unwrap_or(Side::Provider),
+            length,
+            monitor: monitors.contains(asn),
+        })
+    };
+    seen.iter().filter_map(route).collect()
+}
+
+/// What `b` is to `a`.
+fn side(graph: &Graph, a: Asn, b: Asn) -> Option<Side> {
+    let (a, b) = (graph.index_of(a)?, graph.index_of(b)?);
+    if graph.customers(a).contains(&b) {
+        Some(Side::Customer)
+    } else if graph.peers(a).contains(&b) {
+        Some(Side::Peer)
+    } else {
+        graph.providers(a).contains(&b).then_some(Side::Provider)
+    }
+}
+
+/// The site's neighbors and their roles: the AS next to the origin on a path is one. Whom it
+/// tells beyond its customers is judged for its providers and for its peers apart: all of them
+/// where at least as many of those that are seen took the route from it as took a route that
+/// they would like less; else only those that are seen to have taken it.
+fn neighbors(
+    site: &SeenSite,
+    paths: &[Hops],
+    routes: &[SeenRoute],
+    graph: &Graph,
+) -> Vec<LearntNeighbor> {
+    let by_asn: BTreeMap<u32, &SeenRoute> = routes.iter().map(|it| (it.asn, it)).collect();
+    let mut found: BTreeMap<Asn, BTreeMap<u32, usize>> = BTreeMap::new();
+    let mut told: BTreeSet<(Asn, Asn)> = BTreeSet::new();
+    for path in paths {
+        *found.entry(path.ases[0].0).or_default().entry(path.tail).or_default() += 1;
+        if let Some(next) = path.ases.get(1) {
+            told.insert((path.ases[0].0, next.0));
+        }
+    }
+    for &stated in &site.neighbors {
+        found.entry(stated).or_default();
+    }
+    let mut learnt = Vec::new();
+    for (&neighbor, tails) in &found {
+        let Some(id) = graph.index_of(neighbor) else { continue };
+        let mut not_to = Vec::new();
+        let groups = [(graph.providers(id), Side::Customer), (graph.peers(id), Side::Peer)];
+        for (group, liked) in groups {
+            let heard = |asn: Asn| told.contains(&(neighbor, asn));
+            let missed = |asn: Asn| {
+                !heard(asn)
+                    && by_asn.get(&asn.0).is_some_and(|it| it.next.is_some() && it.from >= liked)
+            };
+            let group: Vec<Asn> = group.iter().map(|id| graph.asn(*id)).collect();
+            let plus = group.iter().filter(|asn| heard(**asn)).count();
+            let minus = group.iter().filter(|asn| missed(**asn)).count();
+            if plus == 0 || plus < minus {
+                not_to.extend(group.iter().filter(|asn| !heard(**asn)).map(|asn| asn.0));
+            }
+        }
+        let all = graph.providers(id).len() + graph.peers(id).len();
+        let role = if not_to.len() == all && all > 0 { Role::Peer } else { Role::Transit };
+        if role == Role::Peer {
+            not_to.clear();
+        }
+        not_to.sort_unstable();
+        learnt.push(LearntNeighbor {
+            site: site.name.clone(),
+            asn: neighbor.0,
+            role,
+            prepend: most(tails).unwrap_or(1).saturating_sub(1),
+            not_to,
+        });
+    }
+    learnt
+}
+
+impl Model {
+    /// The share of each of `sites` at every AS of the graph, one row for each AS in the order of
+    /// its ids; a row adds up to 1.
+    #[must_use]
+    pub fn expect(&self, graph: &Graph, sites: &[&str]) -> Vec<Vec<f64>> {
+        let compared = self.compare(sites);
+        let mix = self.mix(&compared, sites.len());
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
+        // Providers stand before their customers.
+        for id in graph.ids() {
+            if let Some(Compared { shares, .. }) = compared.get(&graph.asn(id)) {
+                rows.push(shares.clone());
+                continue;
+            }
+            let mut row = mix.clone();
+            for provider in graph.providers(id) {
+                for (sum, share) in row.iter_mut().zip(&rows[provider.index()]) {
+                    *sum += share;
+                }
+            }
+            let total: f64 = row.iter().sum();
+            row.iter_mut().for_each(|share| *share /= total);
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// The mix of sites that monitors say; each share is above 0.
+    fn mix(&self, compared: &BTreeMap<Asn, Compared>, sites: usize) -> Vec<f64> {
+        let even = 1.0 / float(sites);
+        let mut mix = vec![even; sites];
+        for seen in compared.values().filter(|seen| seen.monitor) {
+            for (sum, share) in mix.iter_mut().zip(&seen.shares) {
+                *sum += share;
+            }
+        }
+        let total: f64 = mix.iter().sum();
+        mix.iter_mut().for_each(|share| *share /= total);
+        mix
+    }
+
+    /// Each AS about which the paths to these sites say enough.
+    fn compare(&self, sites: &[&str]) -> BTreeMap<Asn, Compared> {
+        let mut seen: BTreeMap<Asn, Vec<(usize, &SeenRoute)>> = BTreeMap::new();
+        for route in &self.routes {
+            if let Some(site) = sites.iter().position(|site| *site == route.site) {
+                seen.entry(Asn(route.asn)).or_default().push((site, route));
+            }
+        }
+        let mut compared = BTreeMap::new();
+        for (asn, routes) in seen {
+            let monitor = routes.iter().any(|(_, route)| route.monitor);
+            if routes.len() < sites.len() && !monitor {
+                continue;
+            }
+            let rank = |route: &SeenRoute| (route.from, route.length);
+            let Some(best) = routes.iter().map(|(_, route)| rank(route)).min() else { continue };
+            let winners: Vec<usize> = routes
+                .iter()
+                .filter(|(_, route)| rank(route) == best)
+                .map(|(site, _)| *site)
+                .collect();
+            let mut shares = vec![0.0; sites.len()];
+            winners.iter().for_each(|site| shares[*site] += 1.0 / float(winners.len()));
+            compared.insert(asn, Compared { shares, monitor });
+        }
+        compared
+    }
+}
+
+struct Compared {
+    shares: Vec<f64>,
+    monitor: bool,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small counts")]
+fn float(count: usize) -> f64 {
+    count as f64
 }

@@ -238,15 +238,14 @@ impl Observations {
         mut read: impl FnMut(&str) -> Result<Vec<u8>, String>,
     ) -> Result<Self, ObservedError> {
         let origins: Vec<Asn> = manifest.origins.iter().copied().map(Asn).collect();
-        let mut paths =
-            |files: &[String], read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>| {
-                let mut all = Vec::new();
-                for file in files {
-                    let text = read(file).map_err(|what| in_file(file, &what))?;
-                    all.extend(parse_paths(&text).map_err(|error| in_file(file, &error))?);
-                }
-                Ok::<_, ObservedError>(all)
-            };
+        let paths = |files: &[String], read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>| {
+            let mut all = Vec::new();
+            for file in files {
+                let text = read(file).map_err(|what| in_file(file, &what))?;
+                all.extend(parse_paths(&text).map_err(|error| in_file(file, &error))?);
+            }
+            Ok::<_, ObservedError>(all)
+        };
         let mut experiments = Vec::new();
         for named in &manifest.experiments {
             let mut sites = Vec::new();
