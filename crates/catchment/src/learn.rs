@@ -162,7 +162,7 @@ impl Model {
     #[must_use]
     pub fn expect(&self, graph: &Graph, sites: &[&str]) -> Vec<Vec<f64>> {
         let compared = self.compare(sites);
-        let mix = self.mix(&compared, sites.len());
+        let mix = Self::mix(&compared, sites.len());
         let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
         // Providers stand before their customers.
         for id in graph.ids() {
@@ -177,14 +177,16 @@ impl Model {
                 }
             }
             let total: f64 = row.iter().sum();
-            row.iter_mut().for_each(|share| *share /= total);
+            for share in &mut row {
+                *share /= total;
+            }
             rows.push(row);
         }
         rows
     }
 
     /// The mix of sites that monitors say; each share is above 0.
-    fn mix(&self, compared: &BTreeMap<Asn, Compared>, sites: usize) -> Vec<f64> {
+    fn mix(compared: &BTreeMap<Asn, Compared>, sites: usize) -> Vec<f64> {
         let even = 1.0 / float(sites);
         let mut mix = vec![even; sites];
         for seen in compared.values().filter(|seen| seen.monitor) {
@@ -193,7 +195,9 @@ impl Model {
             }
         }
         let total: f64 = mix.iter().sum();
-        mix.iter_mut().for_each(|share| *share /= total);
+        for share in &mut mix {
+            *share /= total;
+        }
         mix
     }
 
@@ -219,7 +223,9 @@ impl Model {
                 .map(|(site, _)| *site)
                 .collect();
             let mut shares = vec![0.0; sites.len()];
-            winners.iter().for_each(|site| shares[*site] += 1.0 / float(winners.len()));
+            for site in &winners {
+                shares[*site] = 1.0 / float(winners.len());
+            }
             compared.insert(asn, Compared { shares, monitor });
         }
         compared

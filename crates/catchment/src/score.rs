@@ -159,7 +159,9 @@ fn outcomes(landings: &[Landing], names: &[&str]) -> Vec<Outcome> {
     }
     let outcome = |(asn, mut shares): (Asn, Vec<f64>)| {
         let weight: f64 = shares.iter().sum();
-        shares.iter_mut().for_each(|share| *share /= weight);
+        for share in &mut shares {
+            *share /= weight;
+        }
         Outcome { asn, weight, shares }
     };
     sums.into_iter().map(outcome).filter(|it| it.weight > 0.0).collect()
@@ -285,7 +287,8 @@ fn lowest_asn(
         }
     };
     let configuration = Configuration { sites: experiment.sites.iter().map(site).collect() };
-    for site in configuration.sites.iter().filter(|site| site.announcements.is_empty()) {
+    let silent = |site: &&Site| site.announcements.is_empty();
+    if let Some(site) = configuration.sites.iter().find(silent) {
         return Err(format!("no neighbor of site {} is in the topology", site.name));
     }
     let announced = configuration.resolve(graph).map_err(|error| error.to_string())?;
@@ -315,7 +318,9 @@ fn settle_ties(graph: &Graph, announced: &Announced, routes: &Routes) -> Vec<Vec
     }
     let row = |site: &Option<usize>| {
         let mut row = vec![0.0; announced.sites()];
-        site.iter().for_each(|site| row[*site] = 1.0);
+        if let Some(site) = site {
+            row[*site] = 1.0;
+        }
         row
     };
     site_of.iter().map(row).collect()

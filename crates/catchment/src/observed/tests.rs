@@ -56,7 +56,7 @@ proptest! {
         let mut text = String::new();
         for (monitor, path) in &paths {
             let path: Vec<String> = path.iter().map(u32::to_string).collect();
-            text += &format!("c,{monitor},{}\n", path.join(" "));
+            text.extend(["c,", &monitor.to_string(), ",", &path.join(" "), "\n"]);
         }
         let expected: Vec<SeenPath> = paths
             .into_iter()
