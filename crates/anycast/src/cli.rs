@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::drain::{ClearArguments, DrainArguments, UndrainArguments};
 pub(crate) use plan::{
-    AttackArguments, ExplainArguments, FailuresArguments, GroundArguments, OptimiseArguments,
-    PlanArguments, PlanCommand, TrafficArguments,
+    AttackArguments, ExplainArguments, FailuresArguments, GroundArguments, LearnArguments,
+    OptimiseArguments, PlanArguments, PlanCommand, ScoreArguments, TrafficArguments,
 };
 pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 

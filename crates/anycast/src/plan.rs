@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anycast_catchment::Graph;
 use anycast_plan::attack::{Sources, attack};
 use anycast_plan::difference::difference;
 use anycast_plan::failures::{Traffic, failures};
@@ -15,14 +16,14 @@ use anycast_plan::optimise::{Limits, Search, optimise};
 use anycast_plan::report::report;
 use anycast_plan::table::Table;
 use anycast_plan::why::why;
-use anycast_plan::{Outcome, Planner, Scene, map, open};
+use anycast_plan::{Outcome, Planner, Scene, map, observed, open};
 use serde::Serialize;
 
 use crate::cli::{
-    AttackArguments, ExplainArguments, FailuresArguments, OptimiseArguments, PlanArguments,
-    PlanCommand, TrafficArguments,
+    AttackArguments, ExplainArguments, FailuresArguments, LearnArguments, OptimiseArguments,
+    PlanArguments, PlanCommand, ScoreArguments, TrafficArguments,
 };
-use ground::{changed, scene};
+use ground::{changed, relationships, scene};
 
 pub(crate) fn plan(arguments: &PlanArguments) -> Result<ExitCode, String> {
     match &arguments.command {
@@ -31,6 +32,8 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<ExitCode, String> {
         Some(PlanCommand::Failures(arguments)) => fail(arguments),
         Some(PlanCommand::Attack(arguments)) => under_attack(arguments),
         Some(PlanCommand::Optimise(arguments)) => search(arguments),
+        Some(PlanCommand::Learn(arguments)) => learn(arguments),
+        Some(PlanCommand::Score(arguments)) => score(arguments),
     }
 }
 
@@ -50,10 +53,9 @@ fn whole(arguments: &PlanArguments) -> Result<ExitCode, String> {
         Some(difference(&scene, &before, &outcome, arguments.list))
     };
     if let Some(path) = &arguments.map {
-        let mut title = "Catchments".to_owned();
-        for change in &arguments.ground.what_if {
-            title += &format!(", {change}");
-        }
+        let changes = arguments.ground.what_if.iter().map(ToString::to_string);
+        let title = std::iter::once("Catchments".to_owned()).chain(changes);
+        let title = title.collect::<Vec<_>>().join(", ");
         draw(&scene, &outcome, &title, path)?;
     }
     if arguments.csv {
@@ -176,6 +178,48 @@ fn search(arguments: &OptimiseArguments) -> Result<ExitCode, String> {
     } else {
         notes(&scene.notes);
         show::found(&found);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn graph(topology: &Path) -> Result<Graph, String> {
+    Graph::new(&relationships(topology)?)
+        .map_err(|error| format!("{}: {error}", topology.display()))
+}
+
+fn learn(arguments: &LearnArguments) -> Result<ExitCode, String> {
+    let observations = observed::read(&arguments.observed)?;
+    let model = observed::learn_all(&observations, &graph(&arguments.topology)?);
+    if model.routes.is_empty() {
+        return Err(format!(
+            "{}: no path of a site that announced alone ends at any of `origins`: nothing to learn",
+            arguments.observed.display()
+        ));
+    }
+    let text = model.emit().map_err(|error| error.to_string())?;
+    if arguments.output.as_os_str() == "-" {
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    std::fs::write(&arguments.output, text)
+        .map_err(|error| format!("cannot write {}: {error}", arguments.output.display()))?;
+    println!(
+        "{}: {} routes of networks, {} neighbors of sites, {} prepends of others",
+        arguments.output.display(),
+        model.routes.len(),
+        model.neighbors.len(),
+        model.prepends.len()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn score(arguments: &ScoreArguments) -> Result<ExitCode, String> {
+    let observations = observed::read(&arguments.observed)?;
+    let report = anycast_catchment::score::score(&observations, &graph(&arguments.topology)?);
+    if arguments.json {
+        json(&report);
+    } else {
+        show::score(&report);
     }
     Ok(ExitCode::SUCCESS)
 }

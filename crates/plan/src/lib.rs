@@ -13,6 +13,7 @@
 //! | [`report`] | the whole plan: sites, latency, who lands far from home |
 //! | [`change`], [`difference`](mod@difference) | what if, and what then differs |
 //! | [`why`] | every route of one AS |
+//! | [`observed`] | observations and models on disk |
 //! | [`failures`], [`attack`] | what fails, and what is thrown at the fleet |
 //! | [`optimise`] | the search for a better configuration |
 //! | [`map`] | the catchments as a picture |
@@ -27,6 +28,7 @@ pub mod difference;
 pub mod failures;
 pub mod geography;
 pub mod map;
+pub mod observed;
 pub mod open;
 pub mod optimise;
 pub mod outcome;

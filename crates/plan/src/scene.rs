@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anycast_bgp::Asn;
 use anycast_bgp::IpNet;
+use anycast_catchment::learn::Model;
 use anycast_catchment::{
     AsId, Configuration, ConfigurationError, Graph, GraphError, NeighborKind, Overrides,
     Relationships, synthetic,
@@ -12,6 +13,7 @@ use anycast_fleet::{Coordinates, Fleet, city};
 
 use crate::announce::{AnnounceError, announces};
 use crate::geography::{NEARNESS_KM, STRETCH, distances};
+use crate::observed;
 use crate::table::{Row, Table};
 
 /// A site as the plan knows it.
@@ -94,7 +96,7 @@ pub struct Ingredients {
     /// Who the networks are.
     pub table: Table,
     /// What was learnt.
-    pub overrides: Overrides,
+    pub model: Option<Model>,
     /// What is assumed of geography.
     pub geography: Geography,
     /// What is announced; the first if not given.
@@ -172,6 +174,12 @@ impl Scene {
             announced.notes.push(format!("left out: {words}"));
             announced.configuration = known;
         }
+        let mut overrides = Overrides::default();
+        if let Some(model) = &with.model {
+            let (learnt, notes) = observed::use_model(model, &mut announced.configuration);
+            overrides = learnt;
+            announced.notes.extend(notes);
+        }
         announced.configuration.resolve(&graph).map_err(SceneError::Configuration)?;
         let sites: Vec<SiteFacts> = announced
             .places
@@ -192,7 +200,7 @@ impl Scene {
                 without.join(", ")
             ));
         }
-        Ok(Self::assemble(graph, with, sites, announced.configuration, notes))
+        Ok(Self { overrides, ..Self::assemble(graph, with, sites, announced.configuration, notes) })
     }
 
     fn assemble(
@@ -239,7 +247,7 @@ impl Scene {
             weight,
             sites,
             configuration,
-            overrides: with.overrides,
+            overrides: Overrides::default(),
             geography: with.geography,
             notes,
             km,

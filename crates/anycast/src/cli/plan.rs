@@ -55,6 +55,8 @@ pub(crate) enum PlanCommand {
     Attack(AttackArguments),
     #[command(alias = "optimize")]
     Optimise(OptimiseArguments),
+    Learn(LearnArguments),
+    Score(ScoreArguments),
 }
 
 /// What every plan is made on.
@@ -72,6 +74,9 @@ pub(crate) struct GroundArguments {
     /// `ipv4`), `name`, `city`.
     #[arg(long, value_name = "FILE")]
     pub(crate) networks: Option<PathBuf>,
+    /// What `anycast plan learn` made.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
     /// Which prefix of the fleet [default: its first].
     #[arg(long)]
     pub(crate) prefix: Option<IpNet>,
@@ -101,6 +106,46 @@ pub(crate) struct ExplainArguments {
     pub(crate) asn: Asn,
     #[command(flatten)]
     pub(crate) ground: GroundArguments,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Learns from what was observed while single sites announced: a model for later plans.
+///
+/// docs/plan-learning.md has the form of observations, the rules, and how right they were.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast plan learn --topology FILE --observed observed.toml --output model.toml
+  anycast plan fleet.toml --topology FILE --model model.toml")]
+pub(crate) struct LearnArguments {
+    /// Relations between networks, as for `anycast plan`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: PathBuf,
+    /// The manifest of observations.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) observed: PathBuf,
+    /// Where the model goes; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+/// Scores predictions against measured outcomes, beside simple baselines.
+///
+/// Each experiment is predicted from its own single-site paths alone; no outcome is used.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  anycast plan score --topology FILE --observed observed.toml
+  anycast plan score --topology FILE --observed observed.toml --json")]
+pub(crate) struct ScoreArguments {
+    /// Relations between networks, as for `anycast plan`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: PathBuf,
+    /// The manifest of observations.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) observed: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,7 +8,7 @@ use anycast_fleet::{Coordinates, Fleet};
 use anycast_lab::world::{self, World};
 use anycast_plan::change::Change;
 use anycast_plan::table::{Row, Table};
-use anycast_plan::{Geography, Ingredients, Scene, open};
+use anycast_plan::{Geography, Ingredients, Scene, observed, open};
 
 use crate::cli::GroundArguments;
 
@@ -19,9 +19,7 @@ pub(super) fn scene(arguments: &GroundArguments) -> Result<Option<Scene>, String
     let Some(fleet) = read_fleet(arguments.fleet.as_deref())? else { return Ok(None) };
     let mut with = match (&arguments.topology, &arguments.world) {
         (Some(path), _) => {
-            let octets = open::read(path).map_err(|error| error.to_string())?;
-            let relationships = Relationships::parse(&octets)
-                .map_err(|error| format!("{}: {error}", path.display()))?;
+            let relationships = relationships(path)?;
             let source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Ingredients { source, relationships, ..Ingredients::default() }
         }
@@ -40,6 +38,9 @@ pub(super) fn scene(arguments: &GroundArguments) -> Result<Option<Scene>, String
     if let Some(path) = &arguments.networks {
         with.table = super::table(path)?;
     }
+    if let Some(path) = &arguments.model {
+        with.model = Some(observed::read_model(path)?);
+    }
     with.prefix = arguments.prefix;
     with.skip_unknown = arguments.leave_out_unknown;
     with.geography = Geography { stretch: arguments.stretch, nearness_km: arguments.nearness };
@@ -52,6 +53,12 @@ pub(super) fn scene(arguments: &GroundArguments) -> Result<Option<Scene>, String
         };
         format!("{error}{hint}")
     })
+}
+
+/// The relations of a file.
+pub(super) fn relationships(path: &Path) -> Result<Relationships, String> {
+    let octets = open::read(path).map_err(|error| error.to_string())?;
+    Relationships::parse(&octets).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The fleet file's configuration with changes.

@@ -1,5 +1,6 @@
 //! Plans as text.
 
+use anycast_catchment::score::Report as Scores;
 use anycast_plan::attack::{Attack, Response};
 use anycast_plan::change::Change;
 use anycast_plan::difference::Difference;
@@ -399,5 +400,69 @@ pub(super) fn found(found: &Found) {
             heading = table;
         }
         println!("{}", edit.set);
+    }
+}
+
+pub(super) fn score(scores: &Scores) {
+    let figures = |accuracy: f64, weighted: f64, balanced: f64, brier: f64| {
+        [percent(accuracy), percent(weighted), percent(balanced), format!("{brier:.3}")]
+    };
+    let mut rows = Vec::new();
+    for experiment in &scores.experiments {
+        for method in &experiment.methods {
+            let mut row = vec![
+                plain(&experiment.experiment),
+                plain(&experiment.measured),
+                experiment.ases.to_string(),
+                method.method.to_owned(),
+            ];
+            row.extend(figures(method.accuracy, method.weighted, method.balanced, method.brier));
+            rows.push(row);
+        }
+    }
+    for mean in &scores.mean {
+        let mut row = vec![
+            format!("mean of {}", mean.experiments),
+            plain(&mean.measured),
+            String::new(),
+            mean.method.to_owned(),
+        ];
+        row.extend(figures(mean.accuracy, mean.weighted, mean.balanced, mean.brier));
+        rows.push(row);
+    }
+    let headings =
+        ["EXPERIMENT", "MEASURED", "ASES", "METHOD", "ACCURACY", "WEIGHTED", "BALANCED", "BRIER"];
+    print(&headings, rows);
+    let calibrated = |name: &str| name == "calibrated";
+    println!("\nHow often what was called so likely came true (calibrated):\n");
+    let mut bins: Vec<(f64, usize, f64, f64)> = Vec::new();
+    let methods = scores.experiments.iter().flat_map(|it| &it.methods);
+    for bin in methods.filter(|it| calibrated(it.method)).flat_map(|it| &it.reliability) {
+        #[expect(clippy::cast_precision_loss, reason = "thousands of networks")]
+        let count = bin.ases as f64;
+        let (said, came) = (bin.said * count, bin.came_true * count);
+        match bins.iter_mut().find(|other| (other.0 - bin.from).abs() < 1e-9) {
+            Some(other) => {
+                other.1 += bin.ases;
+                other.2 += said;
+                other.3 += came;
+            }
+            None => bins.push((bin.from, bin.ases, said, came)),
+        }
+    }
+    bins.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let rows = bins.iter().filter(|bin| bin.1 > 0).map(|(from, ases, said, came)| {
+        #[expect(clippy::cast_precision_loss, reason = "thousands of networks")]
+        let count = *ases as f64;
+        vec![
+            format!("from {}", percent(*from)),
+            ases.to_string(),
+            percent(said / count),
+            percent(came / count),
+        ]
+    });
+    print(&["LIKELY", "ASES", "SAID", "CAME TRUE"], rows.collect());
+    for left in &scores.left_out {
+        println!("left out: {}: {}", plain(&left.experiment), plain(&left.why));
     }
 }

@@ -321,3 +321,47 @@ fn each_client_of_the_lab_lands_where_the_plan_has_it_or_at_a_tied_site(user: Us
     assert!(sure > 0 && tied > 0, "{sure} clients are sure, {tied} are tied");
     println!("{sure} clients land where the plan is sure, {tied} at one of the tied sites");
 }
+
+#[test]
+fn what_was_observed_is_learnt_used_and_scored() {
+    let folder = Folder::new("learn");
+    folder.write(
+        "observed.toml",
+        "version = 1\norigins = [64500]\n[[experiment]]\nname = \"one\"\n[[experiment.site]]\nname = \
+         \"fra\"\nalone = [\"fra.csv\"]\n[[experiment.site]]\nname = \"nrt\"\nalone = \
+         [\"nrt.csv\"]\n[[experiment.measured]]\nname = \"ping\"\nfile = \"ping.csv\"\n",
+    );
+    // The customer of both pays the second to be told of Frankfurt, too: it is seen to go there
+    // by 64502, a longer way, and to Tokyo by 64502.
+    folder.write("fra.csv", "collector,monitor,path\nc,65538,65538 64502 64501 64500\n");
+    folder.write("nrt.csv", "collector,monitor,path\nc,65538,65538 64502 64500\n");
+    folder.write("ping.csv", "asn,site\n65538,nrt\n65536,fra\n65537,nrt\n");
+    let observed = ["--topology", "rel.txt", "--observed", "observed.toml"];
+    let learnt = folder.run(&[&["learn"], &observed[..], &["--output", "model.toml"]].concat());
+    assert_eq!(learnt.status.code(), Some(0), "{}", words(&learnt));
+    let before = folder.json(&["explain", "65538"], &[], 0);
+    assert_eq!(before["tied"], true);
+    let after = folder.json(&["explain", "65538"], &["--model", "model.toml"], 0);
+    assert_eq!(
+        (&after["tied"], &after["lands"][0]["site"]),
+        (&false.into(), &"nrt".into()),
+        "{after}"
+    );
+    let scored = folder.run(&[&["score"], &observed[..], &["--json"]].concat());
+    assert_eq!(scored.status.code(), Some(0), "{}", words(&scored));
+    let scored: Value = serde_json::from_slice(&scored.stdout).unwrap();
+    assert_eq!(scored["experiments"][0]["ases"], 3);
+    let text = words(&folder.run(&[&["score"], &observed[..]].concat()));
+    assert!(text.contains("calibrated") && text.contains("CAME TRUE"), "{text}");
+    // Bad input.
+    for (name, arguments, want) in [
+        ("no manifest", ["--observed", "none.toml"], "cannot read none.toml"),
+        ("no model", ["--observed", "rel.txt"], "rel.txt"),
+    ] {
+        let output = folder.run(&[&["learn", "--topology", "rel.txt"], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(words(&output).contains(want), "{name}: {}", words(&output));
+    }
+    let wrong = folder.on_data(&[], &["--model", "rel.txt"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", words(&wrong));
+}
