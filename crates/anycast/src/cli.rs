@@ -2,6 +2,7 @@
 
 mod lab;
 mod neighbor;
+mod plan;
 mod reload;
 mod run;
 mod show;
@@ -18,6 +19,10 @@ use crate::affinity::AffinityArguments;
 use crate::drain::{ClearArguments, DrainArguments, UndrainArguments};
 pub(crate) use lab::{LabArguments, LabCommand, LabStartArguments};
 pub(crate) use neighbor::{ClearHow, NeighborArguments, NeighborCommand, PrependArguments};
+pub(crate) use plan::{
+    AttackArguments, ExplainArguments, FailuresArguments, GroundArguments, LearnArguments,
+    OptimiseArguments, PlanArguments, PlanCommand, ScoreArguments, TrafficArguments,
+};
 pub(crate) use reload::{ConfirmArguments, ReloadArguments, RollbackArguments};
 pub(crate) use run::{LogFormat, RunArguments, WhoamiArguments};
 pub(crate) use show::{
@@ -37,6 +42,7 @@ Start here:
   anycast lab                          an Internet on this machine, with five anycast sites
   anycast lab run tour                 the guided tour
   anycast check fleet.toml             is the fleet file sound?
+  anycast plan fleet.toml              who will land at which site
   anycast run fleet.toml --site fra    the daemon of one site
   anycast status                       how a running site is
   anycast show neighbors               what it sees
@@ -73,6 +79,7 @@ pub(crate) enum Command {
     Undrain(UndrainArguments),
     Clear(ClearArguments),
     Mrt(MrtArguments),
+    Plan(PlanArguments),
     Lab(LabArguments),
     Whoami(WhoamiArguments),
 }

@@ -13,6 +13,7 @@ mod drain;
 mod lab;
 mod logging;
 mod mrt;
+mod plan;
 mod reload;
 mod run;
 mod show;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Clear(arguments) => drain::clear(&arguments),
         Command::Undrain(arguments) => drain::undrain(&arguments),
         Command::Mrt(arguments) => mrt::mrt(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Whoami(arguments) => whoami::whoami(&arguments),
     };

@@ -11,6 +11,9 @@
 //! | [`batch`] | the same for sixteen configurations at once |
 //! | [`shares`] | how likely each site is for each AS |
 //! | [`explain`](mod@explain) | every candidate route of one AS, and why the best won |
+//! | [`observed`] | what was seen of announcements: paths, measured catchments |
+//! | [`learn`](mod@learn) | what announcements of single sites reveal: a model for later plans |
+//! | [`score`](mod@score) | how right predictions were, beside simple baselines |
 //! | [`synthetic`] | a small made-up Internet with cities |
 //!
 //! # From a file to shares
@@ -73,9 +76,12 @@ pub(crate) mod candidates;
 pub mod configuration;
 pub mod explain;
 pub mod graph;
+pub mod learn;
+pub mod observed;
 pub mod overrides;
 pub mod propagate;
 pub mod routes;
+pub mod score;
 pub mod shares;
 pub mod sites;
 pub mod synthetic;

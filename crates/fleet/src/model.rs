@@ -170,6 +170,8 @@ pub struct Site {
     pub location: Option<Coordinates>,
     /// What floors of regions call the part of the world that it is in.
     pub region: Option<String>,
+    /// How much traffic it can take, in bits per second; `None`: not said.
+    pub capacity: Option<u64>,
     /// Its own number, else the fleet's.
     pub asn: Asn,
     /// From the file, else the first IPv4 local address of a neighbor.

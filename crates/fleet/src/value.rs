@@ -113,6 +113,36 @@ pub fn long_duration(most: Duration) -> impl Fn(&DeValue<'_>) -> Result<Duration
     }
 }
 
+/// A rate of traffic: `400Mbps`, `10Gbps`, `1.5Tbps`; in bits per second, not zero.
+///
+/// # Errors
+/// If it is none.
+pub fn bit_rate(value: &DeValue<'_>) -> Result<u64, Fault> {
+    let text = text(value)?;
+    parse_bit_rate(&text).ok_or_else(|| {
+        let help = "Write a number and a unit: \"400Mbps\", \"10Gbps\" or \"1.5Tbps\".";
+        Fault::value(format!("must be a rate of traffic, not {text:?}"), help)
+    })
+}
+
+/// The same from text. The letters may be of any case, and "bps" may be left out.
+pub fn parse_bit_rate(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let lower = lower.strip_suffix("bps").unwrap_or(&lower);
+    let unit = match lower.chars().last()? {
+        'k' => 1e3,
+        'm' => 1e6,
+        'g' => 1e9,
+        't' => 1e12,
+        _ => return None,
+    };
+    let digits = lower[..lower.len() - 1].trim_end();
+    let plain = digits.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
+    let rate = digits.parse::<f64>().ok().filter(|_| plain)? * unit;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded above")]
+    (1.0..=1e18).contains(&rate).then_some(rate as u64)
+}
+
 /// In milliseconds.
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -333,6 +363,24 @@ mod tests {
         ];
         for (source, expected) in table {
             assert_eq!(domain_name(&toml(source)).ok().as_deref(), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_bit_rate_has_a_unit() {
+        for (source, want) in [
+            ("'400Mbps'", Some(400_000_000)),
+            ("'10gbps'", Some(10_000_000_000)),
+            ("'1.5T'", Some(1_500_000_000_000)),
+            ("'10'", None),
+            ("'Gbps'", None),
+            ("'-1Gbps'", None),
+            ("'0Gbps'", None),
+            ("'1e3Gbps'", None),
+            ("'ü'", None),
+            ("10", None),
+        ] {
+            assert_eq!(bit_rate(&toml(source)).ok(), want, "{source}");
         }
     }
 

@@ -20,6 +20,7 @@ mod interop;
 mod lab;
 mod matrix;
 mod operator;
+mod plan;
 mod reload;
 mod rpki;
 mod see;

@@ -89,6 +89,7 @@ pub(super) const SITE: &[Key<Site>] = &[
     key!("city", false, city),
     key!("location", false, location),
     key!("region", false, region),
+    key!("capacity", false, capacity),
     key!("multipath", false, multipath),
     key!("multipath-across-as", false, multipath_across_as),
     key!("stop-wait", false, stop_wait),

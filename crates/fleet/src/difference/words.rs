@@ -25,7 +25,7 @@ macro_rules! as_displayed {
     };
 }
 
-as_displayed!(u8, u16, u32, String, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, Asn, Community);
+as_displayed!(u8, u16, u32, u64, String, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, Asn, Community);
 as_displayed!(LargeCommunity, Family, Role, ImportPolicy, ExportPolicy);
 
 impl Words for bool {

@@ -61,6 +61,7 @@ pub(super) fn read<'a>(
 ) -> SiteDraft {
     let (city, location) = read_location(&mut section);
     let region = section.get("region", value::text);
+    let capacity = section.get("capacity", value::bit_rate);
     let asn = section.get("asn", value::asn).unwrap_or(fleet_asn);
     let own_id = section.get("router-id", router_id);
     let bgp_port = section.get("bgp-port", value::port).unwrap_or(BGP_PORT);
@@ -95,6 +96,7 @@ pub(super) fn read<'a>(
         city,
         location,
         region,
+        capacity,
         asn,
         router_id,
         bgp_port,

@@ -1,0 +1,243 @@
+//! Calibration: what announcements of single sites reveal of the Internet beyond business
+//! relations, by stated rules; nothing is picked by hand. docs/plan-learning.md has the reasons.
+//!
+//! [`learn`] makes a [`Model`] of the paths that were seen while each site announced alone; it is
+//! never shown an outcome of several sites. [`Model::expect`] says where each AS would land:
+//!
+//! 1. **Seen on paths to several sites.** The AS compares them as BGP does: the side from which
+//!    it took each (customer, peer, provider), then the length of the path. Equal ones share.
+//! 2. **A monitor that saw some sites only** lands at one of those.
+//! 3. **The mix** is the mean over all monitors, with one more that is evenly divided.
+//! 4. **Every other AS** has the mean of its providers and of one more voice, the mix.
+//!
+//! For the planner, [`Model::overrides`] gives the pins and prepends, and [`Model::site`] a site
+//! with its neighbors' roles.
+
+mod model;
+mod paths;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anycast_bgp::Asn;
+
+use crate::graph::Graph;
+use crate::observed::SeenSite;
+pub use model::{
+    LearntNeighbor, LearntPrepend, MODEL_VERSION, Model, ModelError, Role, SeenRoute, Side,
+};
+use paths::{Hops, hops, most};
+
+/// Learns from the paths that were seen while each of `sites` announced alone. `origins` are the
+/// numbers at which a path ends.
+#[must_use]
+pub fn learn(sites: &[&SeenSite], origins: &[Asn], graph: &Graph) -> Model {
+    let mut model = Model { version: MODEL_VERSION, ..Model::default() };
+    let mut prepends: BTreeMap<(Asn, Asn), BTreeMap<u32, usize>> = BTreeMap::new();
+    for site in sites {
+        let paths: Vec<Hops> =
+            site.alone.iter().filter_map(|path| hops(&path.path, origins)).collect();
+        for path in &paths {
+            for pair in path.ases.windows(2) {
+                let counts = prepends.entry((pair[0].0, pair[1].0)).or_default();
+                *counts.entry(pair[0].1 - 1).or_default() += 1;
+            }
+        }
+        let monitors: BTreeSet<Asn> = paths.iter().map(Hops::monitor).collect();
+        let routes = routes(&site.name, &paths, &monitors, graph);
+        model.neighbors.extend(neighbors(site, &paths, &routes, graph));
+        model.routes.extend(routes);
+    }
+    for ((from, to), counts) in prepends {
+        let times = most(&counts).unwrap_or(0);
+        if times > 0 {
+            model.prepends.push(LearntPrepend { from: from.0, to: to.0, times });
+        }
+    }
+    model
+}
+
+/// The route of each AS on the paths: the one that most paths show.
+fn routes(site: &str, paths: &[Hops], monitors: &BTreeSet<Asn>, graph: &Graph) -> Vec<SeenRoute> {
+    let mut seen: BTreeMap<Asn, BTreeMap<(Option<Asn>, u32), usize>> = BTreeMap::new();
+    for path in paths {
+        let mut length = path.tail;
+        let mut next = None;
+        for &(asn, times) in &path.ases {
+            *seen.entry(asn).or_default().entry((next, length)).or_default() += 1;
+            length += times;
+            next = Some(asn);
+        }
+    }
+    let route = |(asn, counts): (&Asn, &BTreeMap<(Option<Asn>, u32), usize>)| {
+        let (next, length) = most(counts)?;
+        // The origin is a customer of whom it announces to, as far as preference goes.
+        let from = next.map_or(Some(Side::Customer), |next| side(graph, *asn, next));
+        Some(SeenRoute {
+            asn: asn.0,
+            site: site.to_owned(),
+            next: next.map(|next| next.0),
+            // A link that no topology has says nothing of its kind: count it as the least liked.
+            from: from.unwrap_or(Side::Provider),
+            length,
+            monitor: monitors.contains(asn),
+        })
+    };
+    seen.iter().filter_map(route).collect()
+}
+
+/// What `b` is to `a`.
+fn side(graph: &Graph, a: Asn, b: Asn) -> Option<Side> {
+    let (a, b) = (graph.index_of(a)?, graph.index_of(b)?);
+    if graph.customers(a).contains(&b) {
+        Some(Side::Customer)
+    } else if graph.peers(a).contains(&b) {
+        Some(Side::Peer)
+    } else {
+        graph.providers(a).contains(&b).then_some(Side::Provider)
+    }
+}
+
+/// The site's neighbors and their roles: the AS next to the origin on a path is one. Whom it
+/// tells beyond its customers is judged for its providers and for its peers apart: all of them
+/// where at least as many of those that are seen took the route from it as took a route that
+/// they would like less; else only those that are seen to have taken it.
+fn neighbors(
+    site: &SeenSite,
+    paths: &[Hops],
+    routes: &[SeenRoute],
+    graph: &Graph,
+) -> Vec<LearntNeighbor> {
+    let by_asn: BTreeMap<u32, &SeenRoute> = routes.iter().map(|it| (it.asn, it)).collect();
+    let mut found: BTreeMap<Asn, BTreeMap<u32, usize>> = BTreeMap::new();
+    let mut told: BTreeSet<(Asn, Asn)> = BTreeSet::new();
+    for path in paths {
+        *found.entry(path.ases[0].0).or_default().entry(path.tail).or_default() += 1;
+        if let Some(next) = path.ases.get(1) {
+            told.insert((path.ases[0].0, next.0));
+        }
+    }
+    for &stated in &site.neighbors {
+        found.entry(stated).or_default();
+    }
+    let mut learnt = Vec::new();
+    for (&neighbor, tails) in &found {
+        let Some(id) = graph.index_of(neighbor) else { continue };
+        let mut not_to = Vec::new();
+        let groups = [(graph.providers(id), Side::Customer), (graph.peers(id), Side::Peer)];
+        for (group, liked) in groups {
+            let heard = |asn: Asn| told.contains(&(neighbor, asn));
+            let missed = |asn: Asn| {
+                !heard(asn)
+                    && by_asn.get(&asn.0).is_some_and(|it| it.next.is_some() && it.from >= liked)
+            };
+            let group: Vec<Asn> = group.iter().map(|id| graph.asn(*id)).collect();
+            let plus = group.iter().filter(|asn| heard(**asn)).count();
+            let minus = group.iter().filter(|asn| missed(**asn)).count();
+            if plus == 0 || plus < minus {
+                not_to.extend(group.iter().filter(|asn| !heard(**asn)).map(|asn| asn.0));
+            }
+        }
+        let all = graph.providers(id).len() + graph.peers(id).len();
+        let role = if not_to.len() == all && all > 0 { Role::Peer } else { Role::Transit };
+        if role == Role::Peer {
+            not_to.clear();
+        }
+        not_to.sort_unstable();
+        learnt.push(LearntNeighbor {
+            site: site.name.clone(),
+            asn: neighbor.0,
+            role,
+            prepend: most(tails).unwrap_or(1).saturating_sub(1),
+            not_to,
+        });
+    }
+    learnt
+}
+
+impl Model {
+    /// The share of each of `sites` at every AS of the graph, one row for each AS in the order of
+    /// its ids; a row adds up to 1.
+    #[must_use]
+    pub fn expect(&self, graph: &Graph, sites: &[&str]) -> Vec<Vec<f64>> {
+        let compared = self.compare(sites);
+        let mix = Self::mix(&compared, sites.len());
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
+        // Providers stand before their customers.
+        for id in graph.ids() {
+            if let Some(Compared { shares, .. }) = compared.get(&graph.asn(id)) {
+                rows.push(shares.clone());
+                continue;
+            }
+            let mut row = mix.clone();
+            for provider in graph.providers(id) {
+                for (sum, share) in row.iter_mut().zip(&rows[provider.index()]) {
+                    *sum += share;
+                }
+            }
+            let total: f64 = row.iter().sum();
+            for share in &mut row {
+                *share /= total;
+            }
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// The mix of sites that monitors say; each share is above 0.
+    fn mix(compared: &BTreeMap<Asn, Compared>, sites: usize) -> Vec<f64> {
+        let even = 1.0 / float(sites);
+        let mut mix = vec![even; sites];
+        for seen in compared.values().filter(|seen| seen.monitor) {
+            for (sum, share) in mix.iter_mut().zip(&seen.shares) {
+                *sum += share;
+            }
+        }
+        let total: f64 = mix.iter().sum();
+        for share in &mut mix {
+            *share /= total;
+        }
+        mix
+    }
+
+    /// Each AS about which the paths to these sites say enough.
+    fn compare(&self, sites: &[&str]) -> BTreeMap<Asn, Compared> {
+        let mut seen: BTreeMap<Asn, Vec<(usize, &SeenRoute)>> = BTreeMap::new();
+        for route in &self.routes {
+            if let Some(site) = sites.iter().position(|site| *site == route.site) {
+                seen.entry(Asn(route.asn)).or_default().push((site, route));
+            }
+        }
+        let mut compared = BTreeMap::new();
+        for (asn, routes) in seen {
+            let monitor = routes.iter().any(|(_, route)| route.monitor);
+            if routes.len() < sites.len() && !monitor {
+                continue;
+            }
+            let rank = |route: &SeenRoute| (route.from, route.length);
+            let Some(best) = routes.iter().map(|(_, route)| rank(route)).min() else { continue };
+            let winners: Vec<usize> = routes
+                .iter()
+                .filter(|(_, route)| rank(route) == best)
+                .map(|(site, _)| *site)
+                .collect();
+            let mut shares = vec![0.0; sites.len()];
+            for site in &winners {
+                shares[*site] = 1.0 / float(winners.len());
+            }
+            compared.insert(asn, Compared { shares, monitor });
+        }
+        compared
+    }
+}
+
+struct Compared {
+    shares: Vec<f64>,
+    monitor: bool,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small counts")]
+fn float(count: usize) -> f64 {
+    count as f64
+}

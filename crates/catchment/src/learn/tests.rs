@@ -1,0 +1,80 @@
+use anycast_bgp::Asn;
+
+use super::*;
+use crate::observed::SeenPath;
+use crate::topology::Relationships;
+
+/// Two tops that peer, 64501 and 64502; 64511 below the first, 64512 below the second, 64513 below both.
+fn graph() -> Graph {
+    let text = b"64501|64511|-1\n64502|64512|-1\n64501|64513|-1\n64502|64513|-1\n64501|64502|0\n";
+    Graph::new(&Relationships::parse(text).unwrap()).unwrap()
+}
+
+fn site(name: &str, paths: &[&[u32]]) -> SeenSite {
+    let path = |path: &&[u32]| SeenPath {
+        monitor: Asn(path[0]),
+        path: path.iter().copied().map(Asn).collect(),
+    };
+    SeenSite { name: name.to_owned(), alone: paths.iter().map(path).collect(), neighbors: vec![] }
+}
+
+fn both() -> [SeenSite; 2] {
+    [
+        site("ams", &[&[64511, 64501, 64500], &[64502, 64501, 64501, 64501, 64500]]),
+        site("nrt", &[&[64511, 64501, 64502, 64500], &[64502, 64500]]),
+    ]
+}
+
+fn row(model: &Model, graph: &Graph, asn: u32) -> Vec<f64> {
+    model.expect(graph, &["ams", "nrt"])[graph.index_of(Asn(asn)).unwrap().index()].clone()
+}
+
+#[test]
+fn an_as_on_paths_to_both_sites_takes_the_better_side_then_the_shorter_path() {
+    let (graph, sites) = (graph(), both());
+    let model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
+    // 64502 hears ams from a peer, nrt itself; 64511 hears both from its provider, ams nearer.
+    assert_eq!(row(&model, &graph, 64502), [0.0, 1.0]);
+    assert_eq!(row(&model, &graph, 64511), [1.0, 0.0]);
+}
+
+#[test]
+fn an_as_that_was_not_seen_has_the_mean_of_its_providers_and_the_mix() {
+    let (graph, sites) = (graph(), both());
+    let model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
+    // One monitor each, and an even third: the mix is even.
+    assert_eq!(row(&model, &graph, 64512), [0.25, 0.75]);
+    assert_eq!(row(&model, &graph, 64513), [0.5, 0.5]);
+}
+
+#[test]
+fn prepends_of_third_parties_and_next_hops_become_overrides() {
+    let (graph, sites) = (graph(), both());
+    let overrides = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph).overrides();
+    assert_eq!(overrides.prepend.into_iter().collect::<Vec<_>>(), [((Asn(64501), Asn(64502)), 2)]);
+    assert_eq!(overrides.via[&(Asn(64511), "nrt".to_owned())], Asn(64501));
+}
+
+#[test]
+fn a_neighbor_that_nobody_above_it_heard_is_a_peer() {
+    let graph = graph();
+    let quiet = site("ams", &[&[64511, 64500], &[64501, 64502, 64500]]);
+    let model = learn(&[&quiet], &[Asn(64500)], &graph);
+    let roles: Vec<_> = model.neighbors.iter().map(|it| (it.asn, it.role)).collect();
+    assert_eq!(roles, [(64502, Role::Transit), (64511, Role::Peer)]);
+}
+
+#[test]
+fn paths_without_origin_and_with_loops_say_nothing() {
+    let odd = site("ams", &[&[64511, 64501], &[64511, 64501, 64511, 64500], &[64500]]);
+    let model = learn(&[&odd], &[Asn(64500)], &graph());
+    assert_eq!(model, Model { version: MODEL_VERSION, ..Model::default() });
+}
+
+#[test]
+fn a_model_file_is_read_as_it_was_written() {
+    let (graph, sites) = (graph(), both());
+    let model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
+    assert_eq!(Model::parse(&model.emit().unwrap()), Ok(model));
+    assert_eq!(Model::parse("version = 9"), Err(ModelError::Version(9)));
+}
