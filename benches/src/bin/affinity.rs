@@ -4,7 +4,7 @@
 //! As root, in a network namespace of its own, which has no routes and one connection: the one whose
 //! packets are unwrapped. A packet that is forwarded was looked up first, and not found.
 
-#![allow(clippy::disallowed_methods, reason = "measuring")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "measuring")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;

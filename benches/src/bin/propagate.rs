@@ -58,7 +58,7 @@ fn main() -> Result<(), Failure> {
     propagator.run(&all, &mut routes);
     let mut alone = Samples::default();
     for _ in 0..RUNS {
-        alone.extend(milliseconds(|| propagator.run(&all, &mut routes)));
+        alone.extend([milliseconds(|| propagator.run(&all, &mut routes))]);
     }
     print("one configuration, ten sites", &alone, "ms", 3);
     let reached: Vec<AsId> = graph.ids().filter(|id| !routes.sites(*id).is_empty()).collect();
@@ -72,7 +72,9 @@ fn main() -> Result<(), Failure> {
     let mut shares = Shares::new();
     let mut spread = Samples::default();
     for _ in 0..RUNS / 10 {
-        spread.extend(milliseconds(|| shares.run(&graph, &all, propagator.overrides(), &routes)));
+        spread.extend([milliseconds(|| {
+            shares.run(&graph, &all, propagator.overrides(), &routes);
+        })]);
     }
     print("its shares", &spread, "ms", 3);
     let lanes = batches(&graph, &neighbors, &mut Batch::new(&graph, Resolved::default()))?;
@@ -96,7 +98,7 @@ fn batches(graph: &Graph, neighbors: &[Asn], batch: &mut Batch<'_>) -> Result<Sa
             .collect();
         let configurations = configurations?;
         let time = milliseconds(|| batch.run(&configurations, &mut lanes));
-        samples.extend(time.map(|time| time / LANES as f64));
+        samples.extend([time / LANES as f64]);
     }
     Ok(samples)
 }
@@ -118,10 +120,10 @@ fn configuration(neighbors: &[Asn], up: impl Fn(usize) -> bool) -> Configuration
     Configuration { sites: neighbors.iter().enumerate().map(site).collect() }
 }
 
-fn milliseconds(work: impl FnOnce()) -> Option<f64> {
+fn milliseconds(work: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     work();
-    Some(begun.elapsed().as_secs_f64() * 1e3)
+    begun.elapsed().as_secs_f64() * 1e3
 }
 
 fn peak_megabytes() -> Result<f64, Failure> {

@@ -163,8 +163,7 @@ fn a_key_of_affinity_is_looked_at_but_never_shown() {
             .enumerate()
         {
             let id = number + 1;
-            source
-                .push_str(&format!("[site.{site}.affinity]\nid = {id}\nv4 = \"203.0.113.{id}\"\n"));
+            source += &format!("[site.{site}.affinity]\nid = {id}\nv4 = \"203.0.113.{id}\"\n");
         }
         let path = folder.write("fleet.toml", source.as_bytes(), 0o644);
         match content {

@@ -101,7 +101,6 @@ impl Keeper {
                     Err(why) => news("affinity-not-unloaded", why, true),
                 }]
             }
-            (State::Unloaded, true) => Vec::new(),
             (State::Loaded(programs), true) => match config::of(fleet, site) {
                 // A program that hangs somewhere stays there: another way needs another place.
                 Ok(config) if config.mode != programs.config().mode => {
@@ -116,8 +115,9 @@ impl Keeper {
                 },
                 Err(why) => vec![news("affinity-not-changed", why, true)],
             },
-            // Once it has ended, what the file says by then is done.
-            (State::Loading(_), _) => Vec::new(),
+            // Once a loading has ended, what the file says by then is done; what an operator has
+            // unloaded stays so.
+            (State::Loading(_), _) | (State::Unloaded, true) => Vec::new(),
             (State::Off | State::Unavailable(_), true) => {
                 self.load(fleet, site);
                 Vec::new()
