@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Undrain(UndrainArguments),
     Clear(ClearArguments),
     Mrt(MrtArguments),
-    Plan(PlanArguments),
+    Plan(Box<PlanArguments>),
     Lab(LabArguments),
     Whoami(WhoamiArguments),
 }

@@ -331,9 +331,8 @@ fn what_was_observed_is_learnt_used_and_scored() {
          \"fra\"\nalone = [\"fra.csv\"]\n[[experiment.site]]\nname = \"nrt\"\nalone = \
          [\"nrt.csv\"]\n[[experiment.measured]]\nname = \"ping\"\nfile = \"ping.csv\"\n",
     );
-    // The customer of both pays the second to be told of Frankfurt, too: it is seen to go there
-    // by 64502, a longer way, and to Tokyo by 64502.
-    folder.write("fra.csv", "collector,monitor,path\nc,65538,65538 64502 64501 64500\n");
+    // Towards the customer of both, 64501 is seen to prepend its number: the tie is none.
+    folder.write("fra.csv", "collector,monitor,path\nc,65538,65538 64501 64501 64500\n");
     folder.write("nrt.csv", "collector,monitor,path\nc,65538,65538 64502 64500\n");
     folder.write("ping.csv", "asn,site\n65538,nrt\n65536,fra\n65537,nrt\n");
     let observed = ["--topology", "rel.txt", "--observed", "observed.toml"];

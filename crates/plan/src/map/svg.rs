@@ -148,7 +148,8 @@ fn cells(scene: &Scene, outcome: &Outcome) -> BTreeMap<(i32, i32), Cell> {
     let width = scene.sites.len();
     for id in scene.graph.ids() {
         let row = scene.network(id);
-        let Some(place) = row.place.filter(|_| row.weight > 0.0) else { continue };
+        let shown = |place: &Coordinates| row.weight > 0.0 && place.lat > SOUTH;
+        let Some(place) = row.place.filter(shown) else { continue };
         #[expect(clippy::cast_possible_truncation, reason = "at most 240 cells")]
         let key = ((place.lat / CELL).round() as i32, (place.lon / CELL).round() as i32);
         let cell = cells.entry(key).or_insert_with(|| Cell {
