@@ -163,7 +163,12 @@ fn a_key_of_affinity_is_looked_at_but_never_shown() {
             .enumerate()
         {
             let id = number + 1;
-            source += &format!("[site.{site}.affinity]\nid = {id}\nv4 = \"203.0.113.{id}\"\n");
+            for line in [
+                format!("[site.{site}.affinity]\n"),
+                format!("id = {id}\nv4 = \"203.0.113.{id}\"\n"),
+            ] {
+                source.push_str(&line);
+            }
         }
         let path = folder.write("fleet.toml", source.as_bytes(), 0o644);
         match content {
