@@ -112,9 +112,10 @@ fn unit() -> String {
 
 /// The value of a key of the unit.
 fn value(unit: &str, key: &str) -> String {
-    let lines: Vec<&str> = unit.lines().filter_map(|it| it.strip_prefix(key)).collect();
+    let lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let lines: Vec<&str> = lines.collect();
     let [one] = lines[..] else { panic!("{key} stands once: {lines:?}") };
-    one.strip_prefix('=').expect("a value").to_owned()
+    one.to_owned()
 }
 
 #[test]
