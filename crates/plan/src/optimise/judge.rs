@@ -9,8 +9,8 @@
 
 use anycast_bgp::Asn;
 use anycast_catchment::{
-    AsId, Batch, Configuration, Graph, LANES, LaneRoutes, Link, Relationship, Relationships,
-    RouteServer,
+    AsId, Batch, Configuration, Graph, LANES, LaneRoutes, Link, NeighborKind, Relationship,
+    Relationships, RouteServer,
 };
 
 use super::space::{Genes, Goal, apply};
@@ -98,8 +98,10 @@ fn kept(scene: &Scene) -> Vec<bool> {
     for told in scene.configuration.sites.iter().flat_map(|site| &site.announcements) {
         if let Some(id) = graph.index_of(told.neighbor) {
             keep[id.index()] = true;
-            // It may be a route server, whose members are its peers.
-            for peer in graph.peers(id) {
+            // The peers of an AS that is used as a route server are its members.
+            let members =
+                if told.kind == NeighborKind::RouteServer { graph.peers(id) } else { &[] };
+            for peer in members {
                 keep[peer.index()] = true;
             }
         }
