@@ -165,7 +165,10 @@ pub fn attack(
         .into_iter()
         .flatten()
         .collect();
-    let rank = |it: &Response| (it.users_hurt, it.highest, it.latency.median_ms.unwrap_or(0.0));
+    // Sums of thousands of shares differ in their last digits.
+    let rank = |it: &Response| {
+        ((it.users_hurt * 1e6).round(), it.highest, it.latency.median_ms.unwrap_or(0.0))
+    };
     playbook.retain(|it| {
         it.users_hurt < landing.users_hurt - 1e-6
             || (it.users_hurt <= landing.users_hurt + 1e-6 && it.highest < landing.highest * 0.98)

@@ -381,7 +381,7 @@ pub(super) fn found(found: &Found) {
             .map(|(at, it)| row(if at == last { "best" } else { "" }, it)),
     );
     let headings =
-        ["", "SITES", "SESSIONS", goal, "MEDIAN RTT", "95% RTT", "IMBALANCE", "LOST", "EDITS"];
+        ["WHICH", "SITES", "SESSIONS", goal, "MEDIAN RTT", "95% RTT", "IMBALANCE", "LOST", "EDITS"];
     print(&headings, rows.collect());
     let Some(best) = found.frontier.last() else { return };
     if best.value >= found.now.value - 1e-9 {

@@ -1,23 +1,23 @@
 //! How good sixteen configurations are.
 //!
-//! The search looks at a part of the graph only: all networks with customers, the sites'
-//! neighbors and members of route servers, and of the others the heaviest, until 99% of the
-//! weight is there. A network without customers tells nobody of a route, so leaving it out
+//! The search counts the heaviest networks only, until 95% of the weight is there, and looks at a
+//! part of the graph: these, all networks with customers, the sites' neighbors and members of
+//! route servers. A network without customers tells nobody of a route, so leaving it out
 //! changes nothing for those that stay. Among tied sites only distance counts here, not by how
 //! many neighbors each is heard; what is reported in the end is worked out on the whole graph,
 //! with both.
 
 use anycast_bgp::Asn;
 use anycast_catchment::{
-    AsId, Batch, Configuration, Graph, LANES, LaneRoutes, Link, Relationship, Relationships,
-    RouteServer,
+    AsId, Batch, Configuration, Graph, LANES, LaneRoutes, Link, NeighborKind, Relationship,
+    Relationships, RouteServer,
 };
 
 use super::space::{Genes, Goal, apply};
 use crate::scene::Scene;
 
 /// The share of the weight at which the search looks.
-const ENOUGH: f64 = 0.99;
+const ENOUGH: f64 = 0.95;
 /// Milliseconds, one each; the last is for all that is farther or not reached.
 const BUCKETS: usize = 640;
 /// The farthest that is reached.
@@ -52,14 +52,15 @@ pub(super) struct Judged {
 
 impl<'s> Ground<'s> {
     pub(super) fn new(scene: &'s Scene) -> Self {
-        let keep = kept(scene);
+        let counted = counted(scene);
+        let keep = kept(scene, &counted);
         let graph = part(scene, &keep);
         let sites = scene.sites.len();
         let (mut rows, mut near, mut bucket) = (Vec::new(), Vec::new(), Vec::new());
         for id in graph.ids() {
             let old = scene.graph.index_of(graph.asn(id)).expect("it is a part of that graph");
             let weight = scene.network(old).weight / scene.weight.max(f64::MIN_POSITIVE);
-            if weight <= 0.0 {
+            if !counted[old.index()] {
                 continue;
             }
             #[expect(clippy::cast_possible_truncation, reason = "a share")]
@@ -83,8 +84,25 @@ impl<'s> Ground<'s> {
     }
 }
 
-/// Which ASes the search looks at.
-fn kept(scene: &Scene) -> Vec<bool> {
+/// Which ASes count: the heaviest, until enough of the weight is there.
+fn counted(scene: &Scene) -> Vec<bool> {
+    let weight = |id: &AsId| scene.network(*id).weight;
+    let mut order: Vec<AsId> = scene.graph.ids().filter(|id| weight(id) > 0.0).collect();
+    order.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then(a.cmp(b)));
+    let mut counted = vec![false; scene.graph.len()];
+    let mut sum = 0.0;
+    for id in order {
+        if sum >= ENOUGH * scene.weight {
+            break;
+        }
+        sum += weight(&id);
+        counted[id.index()] = true;
+    }
+    counted
+}
+
+/// Which ASes the search keeps.
+fn kept(scene: &Scene, counted: &[bool]) -> Vec<bool> {
     let graph = &scene.graph;
     let mut keep: Vec<bool> = graph
         .ids()
@@ -98,24 +116,16 @@ fn kept(scene: &Scene) -> Vec<bool> {
     for told in scene.configuration.sites.iter().flat_map(|site| &site.announcements) {
         if let Some(id) = graph.index_of(told.neighbor) {
             keep[id.index()] = true;
-            // It may be a route server, whose members are its peers.
-            for peer in graph.peers(id) {
+            // The peers of an AS that is used as a route server are its members.
+            let members =
+                if told.kind == NeighborKind::RouteServer { graph.peers(id) } else { &[] };
+            for peer in members {
                 keep[peer.index()] = true;
             }
         }
     }
-    let mut rest: Vec<AsId> = graph.ids().filter(|id| !keep[id.index()]).collect();
-    rest.sort_by(|a, b| scene.network(*b).weight.total_cmp(&scene.network(*a).weight));
-    let have = |keep: &[bool]| -> f64 {
-        graph.ids().filter(|id| keep[id.index()]).map(|id| scene.network(id).weight).sum()
-    };
-    let mut weight = have(&keep);
-    for id in rest {
-        if weight >= ENOUGH * scene.weight || scene.network(id).weight <= 0.0 {
-            break;
-        }
-        weight += scene.network(id).weight;
-        keep[id.index()] = true;
+    for (keep, counts) in keep.iter_mut().zip(counted) {
+        *keep |= *counts;
     }
     keep
 }
