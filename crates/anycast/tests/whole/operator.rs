@@ -66,7 +66,7 @@ fn a_neighbor_is_disabled_and_enabled(user: User) {
     let daemon = Daemon::start(&lab, "fleet.toml");
     until("right is told", SETTLED, || {
         let right = neighbor(&daemon, "right");
-        if right["advertised"] == 1 { Ok(()) } else { Err(right) }
+        if right["advertised"] == 2 { Ok(()) } else { Err(right) }
     });
     let left = neighbor(&daemon, "left");
     assert_eq!((&left["state"], &left["enabled"]), (&"Idle".into(), &false.into()));

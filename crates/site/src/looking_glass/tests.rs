@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anycast_bgp::as_path::{Segment, SegmentKind};
 use anycast_bgp::policy::{Action, Match, Policy, Rule, Set};
 use anycast_bgp::{
     AsPath, Asn, Attributes, Community, ExtendedCommunity, Family, IpNet, LargeCommunity,
@@ -90,11 +89,8 @@ async fn glass() -> SocketAddr {
     };
     let left = start("right", LEFT, RIGHT, port, Policy::accept_all()).await;
     let right = start("left", RIGHT, LEFT, port, import).await;
-    let set = Segment { kind: SegmentKind::AsSet, asns: vec![Asn(64511), Asn(64512)] };
-    let mut path = AsPath::sequence(&[64510]);
-    path.segments.push(set);
     let full = Attributes {
-        as_path: path,
+        as_path: AsPath::sequence(&[64510, 64511, 64512]),
         med: Some(70),
         communities: vec!["64510:120".parse::<Community>().unwrap(), Community::GRACEFUL_SHUTDOWN],
         large_communities: vec![LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }],
@@ -236,7 +232,7 @@ async fn a_route_has_all_that_is_known_of_it() {
         "type": ["BGP", "univ"],
         "bgp": {
             "origin": "IGP",
-            "as_path": ["64501", "64510", "{", "64511", "64512", "}"],
+            "as_path": ["64501", "64510", "64511", "64512"],
             "next_hop": LEFT.to_string(),
             "local_pref": "200",
             "med": "70",
