@@ -308,8 +308,7 @@ transit: Established for 3m12s
             lines,
             [
                 "transit: disabled for 3m12s",
-                "  disabled        \"noon \\u{1b}[2J\", until it is enabled or the daemon starts \
-                 again",
+                "  disabled        \"noon \\u{1b}[2J\", until it is enabled",
                 "  address         198.51.100.0 port 179",
             ]
         );
