@@ -28,8 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ROLE: &str = "SURVIVAL_ROLE";
 
 /// By hand: `cargo test --test survival -- --ignored`. The thousand take half a minute. Uploads at full
-/// speed over IPv6 still stall when they stray in the lab: large frames of segmentation offload do
-/// not all arrive wrapped.
+/// speed over IPv6 still stall when they stray in the lab; why is not known.
 const SLOW: &[&str] = &[
     "transfers_at_full_speed_survive",
     "a_thousand_short_connections_survive_flips_each_tenth_of_a_second",
