@@ -117,10 +117,14 @@ pub fn select(candidates: &[Candidate<'_>]) -> Option<Selection> {
             break;
         }
         if step == Step::Med {
-            let rivals = left.clone();
+            let med = |index: usize| candidates[index].med();
+            let lowest = lowest_meds(candidates, &left);
             left.retain(|&index| {
-                let lower = lowest_med_of_group(candidates, &rivals, &candidates[index])
-                    .filter(|&rival| candidates[rival].med() < candidates[index].med());
+                let neighbor = candidates[index].neighbor_as();
+                let rival = lowest
+                    .binary_search_by_key(&neighbor, |(neighbor, _)| *neighbor)
+                    .map(|at| lowest[at].1);
+                let lower = rival.ok().filter(|&rival| med(rival) < med(index));
                 fallen.extend(lower.map(|rival| (index, step, Some(rival))));
                 lower.is_none()
             });
@@ -154,16 +158,14 @@ pub fn ranked<'a>(candidates: &[Candidate<'a>]) -> impl Iterator<Item = usize> +
     })
 }
 
-fn lowest_med_of_group(
-    candidates: &[Candidate<'_>],
-    rivals: &[usize],
-    member: &Candidate<'_>,
-) -> Option<usize> {
-    rivals
-        .iter()
-        .copied()
-        .filter(|&rival| candidates[rival].neighbor_as() == member.neighbor_as())
-        .min_by_key(|&rival| candidates[rival].med())
+/// By neighbor AS, the first candidate with its lowest MED. A neighbor may send many paths to one
+/// prefix, so this must not take the square of their number.
+fn lowest_meds(candidates: &[Candidate<'_>], among: &[usize]) -> Vec<(Option<Asn>, usize)> {
+    let mut lowest: Vec<(Option<Asn>, usize)> =
+        among.iter().map(|&index| (candidates[index].neighbor_as(), index)).collect();
+    lowest.sort_unstable_by_key(|&(neighbor, index)| (neighbor, candidates[index].med(), index));
+    lowest.dedup_by_key(|(neighbor, _)| *neighbor);
+    lowest
 }
 
 impl Step {

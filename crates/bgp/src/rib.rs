@@ -19,6 +19,7 @@
 //! | `import` | what a received route is before it may become best |
 //! | `export` | what a best route becomes for a peer |
 //! | `peer` | a peer by configuration |
+//! | `settings` | what may change about a peer or the whole while sessions last |
 //! | `stale` | routes that their peer does not stand by at the moment |
 //! | `session` | what a peer was and is still to be told |
 //! | `group` | peers that are told the same |
@@ -50,6 +51,7 @@ mod paths;
 mod peer;
 mod semantics;
 mod session;
+mod settings;
 mod stale;
 mod table;
 #[cfg(test)]
@@ -62,8 +64,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::message::{Nlri, Packed, PathId, Update};
-use crate::policy::Policy;
-use crate::rov::{self, Validity};
+use crate::rov::Validity;
 use crate::{Asn, Attributes, Family};
 
 pub use explain::{ExplainedRoute, Explanation, Outcome};
@@ -76,18 +77,21 @@ use memo::{Alike, Memo};
 pub use monitor::{Changes, Cursor, PrefixRoutes, Watch, Watched};
 use paths::Source;
 pub use paths::{Multipath, SendPaths};
+use peer::Peer;
 pub use peer::{Agreed, Counts, Event, Limits, PeerConfig, PeerId, PeerUp};
-use peer::{Peer, Reported};
 pub use session::RefreshMark;
 use session::{Session, Speaker};
 use table::{Best, Context, EntryId, From, Route, Table, Verdict};
+
+/// How many prefixes of an UPDATE are looked up before the first is dealt with.
+const PREFIXES_FOUND_TOGETHER: usize = 32;
 
 /// After so many stages without anything to tell, a poll comes back.
 const STAGES_PER_POLL: usize = 8;
 
 /// What import makes of a peer's routes that are alike: attributes, the RPKI's state, whether the
 /// prefix is one of unicast.
-type Verdicts = Memo<Alike<(Id, Validity, bool)>, Verdict>;
+type Verdicts = Memo<Alike<(Id, Option<Validity>, bool)>, Verdict>;
 
 /// The routing tables of one speaker.
 #[derive(Clone, Debug)]
@@ -211,19 +215,37 @@ impl Rib {
         let Some(session) = &peer.session else { return };
         let negotiated = Family::ALL.map(|family| session.negotiated(family));
         let negotiated = |nlri: &&Nlri| negotiated[nlri.family() as usize];
+        // Of several paths to one prefix, which stand together, the last brings the decision.
+        let mut undecided = None;
         for nlri in update.withdrawn.iter().filter(negotiated) {
-            self.withdraw(id, nlri);
+            if let Some(entry) = self.withdraw(id, nlri) {
+                self.decide_later(entry, &mut undecided);
+            }
         }
         for announcement in update.announced {
             let received = self.sanitized(id, announcement.attributes);
             let mut verdicts = Memo::new();
-            for nlri in announcement.prefixes.iter().filter(negotiated) {
-                let entry = self.table.find_or_insert(&nlri.prefix.trunc());
-                let source = self.table.sources.hold(id, nlri.path_id);
-                self.announce(id, source, entry, received, &mut verdicts);
+            for nlris in announcement.prefixes.chunks(PREFIXES_FOUND_TOGETHER) {
+                // Their places are all over memory: looked up one right after the other, the waits
+                // for them go on at the same time. Nobody tidies up a place that is not known yet.
+                let mut entries = [0; PREFIXES_FOUND_TOGETHER];
+                for (entry, nlri) in entries.iter_mut().zip(nlris) {
+                    if negotiated(&nlri) {
+                        *entry = self.table.find_or_insert(&nlri.prefix.trunc());
+                    }
+                }
+                for (entry, nlri) in entries.into_iter().zip(nlris).filter(|(_, it)| negotiated(it))
+                {
+                    let source = self.table.sources.hold(id, nlri.path_id);
+                    self.put_in(id, source, entry, received, &mut verdicts);
+                    self.decide_later(entry, &mut undecided);
+                }
             }
             verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
             self.sets.release(received);
+        }
+        if let Some(entry) = undecided {
+            self.decide(entry);
         }
         self.check_limits(id);
     }
@@ -237,27 +259,6 @@ impl Rib {
     /// The next event to report.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// Replaces the limits of a peer and holds what it has sent against them.
-    pub fn set_limits(&mut self, id: PeerId, limits: Limits) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let judge_anew = peer.limits.as_path_length != limits.as_path_length;
-        peer.limits = limits;
-        peer.reported = Reported::default();
-        if judge_anew {
-            self.judge_anew(id);
-        }
-        self.check_limits(id);
-    }
-
-    /// Our addresses with their subnets, as interfaces have them: the next hops of a directly
-    /// connected eBGP peer have to be on one of these subnets and none of these addresses
-    /// (RFC 4271 §6.3). To be said when the peer is up, before its first route; empty: unknown.
-    pub fn set_on_link(&mut self, id: PeerId, ours: Vec<IpNet>) {
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.on_link = ours;
-        }
     }
 
     /// A peer asks for all of a family again (RFC 2918 §4).
@@ -287,120 +288,6 @@ impl Rib {
     pub fn withdraw_local(&mut self, prefix: &IpNet) {
         if let Some(entry) = self.table.find(&prefix.trunc()) {
             self.set_local(entry, None);
-        }
-    }
-
-    /// Replaces a peer's import policy and judges all that it sent anew.
-    pub fn set_import(&mut self, id: PeerId, policy: Policy) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.config.import == policy {
-            return;
-        }
-        peer.asks_rpki.0 = policy.asks_rpki();
-        peer.config.import = policy;
-        self.judge_anew(id);
-    }
-
-    /// Judges all that a peer sent anew.
-    fn judge_anew(&mut self, id: PeerId) {
-        let mut verdicts = Memo::new();
-        for entry in self.table.ids() {
-            // Each takes its own place again.
-            let mut at = 0;
-            while let Some(route) = self.table.entry(entry).routes().get(at).copied() {
-                at += 1;
-                if self.table.sources.peer(route.source) == id {
-                    self.judge(entry, route, &mut verdicts);
-                }
-            }
-        }
-        verdicts.release(&mut self.sets, |verdict| verdict.get().ok());
-    }
-
-    /// Judges a peer's route anew, stale or not.
-    fn judge(&mut self, entry: EntryId, route: Route, verdicts: &mut Verdicts) {
-        let (peer, path_id) = self.table.sources.of(route.source);
-        let source = self.table.sources.hold(peer, path_id);
-        self.announce(peer, source, entry, route.received, verdicts);
-        if route.is_stale() {
-            self.mark(peer, entry, source);
-        }
-    }
-
-    /// Replaces a peer's export policy; the peer is told what differs.
-    pub fn set_export(&mut self, id: PeerId, policy: Policy) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.config.export == policy {
-            return;
-        }
-        peer.exports_learnt = !policy.is_for_local_routes();
-        peer.asks_rpki.1 = policy.asks_rpki();
-        peer.config.export = policy;
-        self.terms_changed(id);
-    }
-
-    /// Another policy holds for a peer than for those with whom it was told, or it is another kind
-    /// of peer now. It is told what differs.
-    fn terms_changed(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(mut session) = peer.session.take() else { return };
-        if let Some(group) = session.group {
-            let terms = Terms::new(peer, &session.up, Session::families_of_one(&session.up));
-            let tables = (&mut self.table, &mut self.sets);
-            session.group = Some(self.groups.change(group, id, terms, self.local_asn, tables));
-        }
-        for family in session.up.families.clone() {
-            session.walk(family, self.table.end(), false);
-        }
-        peer.session = Some(session);
-    }
-
-    /// Makes an iBGP peer our client in route reflection, or not (RFC 4456 §6): its routes go to
-    /// all iBGP peers, and it is told all of theirs. No peer is one at first.
-    pub fn set_client(&mut self, id: PeerId, client: bool) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.ebgp || peer.client == client {
-            return;
-        }
-        peer.client = client;
-        self.terms_changed(id);
-        for entry in self.table.ids() {
-            if self.table.route_of(entry, id).is_some() {
-                self.decide(entry);
-            }
-        }
-    }
-
-    /// Our cluster in route reflection, if it is not called by our own router id (RFC 4456 §7).
-    /// To be set before the first peer is up.
-    pub fn set_cluster_id(&mut self, cluster_id: Ipv4Addr) {
-        self.cluster_id = cluster_id;
-    }
-
-    /// Lets routes that are equally good share the packets of their prefix, or no longer.
-    pub fn set_multipath(&mut self, multipath: Multipath) {
-        if self.multipath == multipath {
-            return;
-        }
-        self.multipath = multipath;
-        for entry in self.table.ids() {
-            if self.table.entry(entry).routes().len() > 1 {
-                self.fib.touch(&mut self.table, entry);
-            }
-        }
-    }
-
-    /// The interior: the cost to each next hop of routes from iBGP peers. A next hop that is not
-    /// in it is unreachable (RFC 4271 §9.1.2); without an interior each is reachable at no cost.
-    pub fn set_igp(&mut self, igp: Option<HashMap<IpAddr, u32>>) {
-        if self.igp == igp {
-            return;
-        }
-        self.igp = igp;
-        for entry in self.table.ids() {
-            if !self.table.entry(entry).routes().is_empty() {
-                self.decide(entry);
-            }
         }
     }
 
@@ -465,6 +352,12 @@ impl Rib {
     /// agreed on (RFC 7313 §4); as long as one is not taken, updates say nothing.
     pub fn poll_refresh_mark(&mut self, id: PeerId) -> Option<RefreshMark> {
         self.peers.get_mut(&id)?.session.as_mut()?.pop_mark()
+    }
+
+    /// There is no forwarding table: nothing is worked out for it, and polls only clear up. To be
+    /// said before the first route.
+    pub fn without_fib(&mut self) {
+        self.fib.is_absent = true;
     }
 
     /// The next change for the forwarding table. `None`: it is as it should be.
@@ -600,15 +493,31 @@ impl Rib {
         received: Id,
         verdicts: &mut Verdicts,
     ) {
+        self.put_in(id, source, entry, received, verdicts);
+        self.decide(entry);
+    }
+
+    /// The same, without a decision: what was best is held for itself until there is one.
+    fn put_in(
+        &mut self,
+        id: PeerId,
+        source: Source,
+        entry: EntryId,
+        received: Id,
+        verdicts: &mut Verdicts,
+    ) {
         let Some(peer) = self.peers.get_mut(&id) else {
             self.table.sources.release(source);
             return;
         };
         let prefix = self.table.prefix(entry);
-        let vrps = self.origins.vrps().filter(|_| peer.asks_rpki.0);
-        let rpki = vrps.map_or(Validity::default(), |vrps| {
-            vrps.validate(&prefix, rov::origin(&self.sets.get(received).as_path, self.local_asn))
-        });
+        // Whoever does not ask need not wait.
+        let rpki = if peer.asks_rpki.0 {
+            let path = &self.sets.get(received).as_path;
+            self.origins.judgement(&prefix, path, self.local_asn)
+        } else {
+            Some(Validity::default())
+        };
         let unicast = semantics::is_unicast(&prefix);
         let alike = ((received, rpki, unicast), peer.config.import.class(&prefix));
         let verdict = verdicts.get(alike).unwrap_or_else(|| {
@@ -634,25 +543,33 @@ impl Rib {
             None => peer.counts.received += 1,
         }
         self.gathered.accepted(id, || Nlri::new(prefix, self.table.sources.of(source).1));
-        self.decide(entry);
         if let Some(old) = old {
             self.release(old);
         }
     }
 
-    fn withdraw(&mut self, id: PeerId, nlri: &Nlri) {
-        let Some(entry) = self.table.find(&nlri.prefix.trunc()) else { return };
+    /// Takes out what a peer withdraws, without a decision; where it was.
+    fn withdraw(&mut self, id: PeerId, nlri: &Nlri) -> Option<EntryId> {
+        let entry = self.table.find(&nlri.prefix.trunc())?;
         let source = self.table.sources.hold(id, nlri.path_id);
         let old = self.table.entry_mut(entry).remove(source);
         self.table.sources.release(source);
-        let Some(old) = old else { return };
+        let old = old?;
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.counts.received -= 1;
             peer.counts.forget(old);
         }
         self.gathered.accepted(id, || Nlri::new(nlri.prefix.trunc(), nlri.path_id));
-        self.decide(entry);
         self.release(old);
+        Some(entry)
+    }
+
+    /// A decision is due on an entry; the one that was due is made if it is on another.
+    fn decide_later(&mut self, entry: EntryId, undecided: &mut Option<EntryId>) {
+        let before = undecided.replace(entry);
+        if let Some(before) = before.filter(|before| *before != entry) {
+            self.decide(before);
+        }
     }
 
     /// Lets go of what a route that is no more in the table held.

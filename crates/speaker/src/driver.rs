@@ -135,6 +135,9 @@ impl Driver {
         let (bfd_sender, bfd_events) = mpsc::unbounded_channel();
         let mut rib = Rib::new(config.local_asn, config.router_id);
         rib.set_cluster_id(config.cluster_id.unwrap_or(config.router_id));
+        if kernel.is_none() {
+            rib.without_fib();
+        }
         let ours =
             bmp::Ours { asn: config.local_asn, router_id: config.router_id, name: String::new() };
         let place = Arc::clone(&config.place);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::interner::Interner;
+use super::interner::{Id, Interner};
 use super::peer::PeerId;
 use super::table::{EntryId, Table};
 use crate::NextHop;
@@ -45,6 +45,11 @@ pub struct FibHop {
 pub(super) struct Fib {
     routes: Interner<FibRoute>,
     queue: VecDeque<EntryId>,
+    /// The number of the route before, which the next prefix most often has too; it is not held,
+    /// so it may be another's by now.
+    last: Option<Id>,
+    /// There is no forwarding table.
+    pub(super) is_absent: bool,
 }
 
 impl Fib {
@@ -55,6 +60,15 @@ impl Fib {
         }
     }
 
+    /// The number of a route, which is now held once more.
+    fn hold(&mut self, route: FibRoute) -> Id {
+        let last = self.last.filter(|last| self.routes.find(*last) == Some(&route));
+        let id = last.inspect(|last| self.routes.hold(*last));
+        let id = id.unwrap_or_else(|| self.routes.intern(Arc::new(route)));
+        self.last = Some(id);
+        id
+    }
+
     /// The next change, given what a prefix should have.
     pub(super) fn poll(
         &mut self,
@@ -62,6 +76,11 @@ impl Fib {
         wanted: impl Fn(&Table, EntryId) -> Option<FibRoute>,
     ) -> Option<FibChange> {
         while let Some(id) = self.queue.pop_front() {
+            if self.is_absent {
+                table.entry_mut(id).unmark_for_fib();
+                table.tidy(id);
+                continue;
+            }
             let prefix = table.prefix(id);
             let route = wanted(table, id);
             let entry = table.entry_mut(id);
@@ -69,8 +88,7 @@ impl Fib {
             let known = entry.installed;
             let changed = known.map(|known| &**self.routes.get(known)) != route.as_ref();
             if changed {
-                let new = route.clone().map(|route| self.routes.intern(Arc::new(route)));
-                entry.installed = new;
+                entry.installed = route.clone().map(|route| self.hold(route));
                 if let Some(known) = known {
                     self.routes.release(known);
                 }

@@ -36,6 +36,8 @@ pub enum Ineligible {
     NextHopOffLink,
     /// Its path has an AS_SET or AS_CONFED_SET, which nobody may announce any more (RFC 9774 §3).
     AsSet,
+    /// The import policy asks what the RPKI says of it, and that is not known yet.
+    AwaitsVrps,
     /// The import policy rejects it.
     Policy,
     /// The interior has no way to its next hop (RFC 4271 §9.1.2).
@@ -51,13 +53,13 @@ pub(super) struct Ours {
 
 impl Ours {
     /// The checks in order, then the import policy: the route's attributes in the Loc-RIB, or
-    /// why it stays out.
+    /// why it stays out. `rpki` is `None` while the first VRPs are awaited.
     pub(super) fn import(
         &self,
         prefix: &IpNet,
         received: &Arc<Attributes>,
         peer: &Peer,
-        rpki: Validity,
+        rpki: Option<Validity>,
     ) -> Result<Arc<Attributes>, Ineligible> {
         let config = &peer.config;
         if !semantics::is_unicast(prefix) {
@@ -89,6 +91,7 @@ impl Ours {
             return Err(Ineligible::AsPathTooLong);
         }
         let received = &self.with_otc(received, config)?;
+        let rpki = rpki.ok_or(Ineligible::AwaitsVrps)?;
         let facts =
             RouteFacts { local: false, internal: !peer.ebgp, neighbor: Some(config.address), rpki };
         let taken = config.import.evaluate(prefix, &facts, received, config.asn);
@@ -137,7 +140,7 @@ pub(super) fn without_internal(mut attributes: Arc<Attributes>) -> Arc<Attribute
 
 impl Ineligible {
     /// Every reason, in the order of their declaration.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::FirstAs,
@@ -148,6 +151,7 @@ impl Ineligible {
         Self::NotUnicast,
         Self::NextHopOffLink,
         Self::AsSet,
+        Self::AwaitsVrps,
         Self::Policy,
         Self::Unreachable,
     ];
@@ -166,6 +170,7 @@ impl fmt::Display for Ineligible {
             Self::NotUnicast => "the prefix is not unicast",
             Self::AsSet => "the path has an AS_SET (RFC 9774)",
             Self::NextHopOffLink => "the next hop is on no subnet that we share with the peer",
+            Self::AwaitsVrps => "the first RPKI data are not there yet",
             Self::Policy => "rejected by import policy",
             Self::Unreachable => "the next hop is unreachable",
         })

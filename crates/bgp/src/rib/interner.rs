@@ -124,6 +124,11 @@ impl<T: Eq + Hash> Interner<T> {
         self.slots[id.index()].value.as_ref().expect("who has an id holds it")
     }
 
+    /// The value, if anyone holds what the number stands for.
+    pub(super) fn find(&self, id: Id) -> Option<&T> {
+        self.slots.get(id.index())?.value.as_deref()
+    }
+
     /// How many values are held.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

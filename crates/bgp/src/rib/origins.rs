@@ -14,8 +14,8 @@ use super::Rib;
 use super::memo::Memo;
 use super::peer::PeerId;
 use super::table::{EntryId, Route};
-use crate::AsPath;
 use crate::rov::{self, Changes, Finding, Validity, VrpTable};
+use crate::{AsPath, Asn};
 
 /// How many entries one poll looks at: about a millisecond.
 const ENTRIES_PER_POLL: u32 = 4096;
@@ -23,6 +23,8 @@ const ENTRIES_PER_POLL: u32 = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     vrps: Option<Arc<VrpTable>>,
+    /// The first VRPs are on their way.
+    awaited: bool,
     walk: Option<Walk>,
 }
 
@@ -30,6 +32,8 @@ pub(super) struct Origins {
 #[derive(Clone, Debug)]
 struct Walk {
     changes: Changes,
+    /// Everything is to be judged anew, whatever changed.
+    everything: bool,
     next: EntryId,
 }
 
@@ -37,12 +41,43 @@ impl Origins {
     pub(super) fn vrps(&self) -> Option<&VrpTable> {
         self.vrps.as_deref()
     }
+
+    /// What the RPKI says of a route by what there is; `None`: that is not to be known yet.
+    pub(super) fn judgement(
+        &self,
+        prefix: &IpNet,
+        path: &AsPath,
+        local_asn: Asn,
+    ) -> Option<Validity> {
+        match &self.vrps {
+            Some(vrps) => Some(vrps.validate(prefix, rov::origin(path, local_asn))),
+            None => (!self.awaited).then(Validity::default),
+        }
+    }
 }
 
 impl Rib {
+    /// The first VRPs are on their way: a route is not eligible while the import policy asks for
+    /// its state, until they are [there](Self::set_vrps) or [given up](Self::give_up_vrps). What
+    /// has been judged already stays as it is.
+    pub fn await_vrps(&mut self) {
+        self.origins.awaited = self.origins.vrps.is_none();
+    }
+
+    /// Routes wait for VRPs no longer: without any, every route is NotFound.
+    pub fn give_up_vrps(&mut self) {
+        if std::mem::take(&mut self.origins.awaited) {
+            let changes = Changes::default();
+            self.origins.walk = Some(Walk { changes, everything: true, next: 0 });
+        }
+    }
+
     /// Replaces the VRPs by which routes are judged; without any, every route is NotFound.
     /// [`poll_origins`](Self::poll_origins) then judges the routes that the change concerns.
     pub fn set_vrps(&mut self, vrps: Option<Arc<VrpTable>>) {
+        if vrps.is_some() {
+            self.give_up_vrps();
+        }
         let empty = VrpTable::default();
         let old = std::mem::replace(&mut self.origins.vrps, vrps);
         let new = self.origins.vrps.as_deref().unwrap_or(&empty);
@@ -51,11 +86,13 @@ impl Rib {
             return;
         }
         let mut changes = old.as_deref().unwrap_or(&empty).changes(new);
+        let mut everything = false;
         if let Some(walk) = self.origins.walk.take() {
             changes.merge(&walk.changes);
+            everything = walk.everything;
         }
-        if !changes.is_empty() {
-            self.origins.walk = Some(Walk { changes, next: 0 });
+        if everything || !changes.is_empty() {
+            self.origins.walk = Some(Walk { changes, everything, next: 0 });
         }
     }
 
@@ -91,7 +128,7 @@ impl Rib {
             if there.routes().is_empty() && there.best().is_none() {
                 continue;
             }
-            if !walk.changes.concern(&self.table.prefix(entry)) {
+            if !walk.everything && !walk.changes.concern(&self.table.prefix(entry)) {
                 continue;
             }
             let asks = |id: PeerId| self.peers.get(&id).is_some_and(|peer| peer.asks_rpki.0);

@@ -20,7 +20,7 @@ use std::fmt::Write;
 use super::*;
 use crate::attribute::UnknownAttribute;
 use crate::message::{Announcement, Nlri};
-use crate::policy::{Action, Match, Rule, Set};
+use crate::policy::{Action, Match, Policy, Rule, Set};
 use crate::{AsPath, Community, NextHop};
 
 const US: Asn = Asn(64500);
@@ -326,4 +326,42 @@ fn an_explanation_names_every_candidate_and_the_step() {
             "      lost to beta by eBGP over iBGP: iBGP against eBGP",
         ]
     );
+}
+
+#[test]
+fn without_a_forwarding_table_nothing_is_said_to_it_and_nothing_is_left_behind() {
+    let mut rib = rib(&[ALPHA, BETA]);
+    rib.without_fib();
+    rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
+    assert_eq!(fib(&mut rib), NOTHING);
+    assert_eq!(told(&mut rib, BETA).len(), 1);
+    rib.handle_update(ALPHA, withdraw("10.1.0.0/16"));
+    assert_eq!((fib(&mut rib).len(), told(&mut rib, BETA).len()), (0, 1));
+    rib.handle_update(ALPHA, announce("10.2.0.0/16", route(&[64501])));
+    rib.peer_down(ALPHA);
+    rib.peer_down(BETA);
+    assert_eq!(fib(&mut rib), NOTHING);
+    assert_eq!((rib.sets.len(), rib.table.len()), (0, 0));
+}
+
+#[test]
+fn the_forwarding_table_hears_of_each_prefix_whatever_the_one_before_had() {
+    let mut rib = rib(&[ALPHA, BETA]);
+    let by = |peer: PeerId, prefix: &str| announce(prefix, route(&[64500 + peer.0]));
+    rib.handle_update(ALPHA, by(ALPHA, "10.1.0.0/16"));
+    rib.handle_update(ALPHA, by(ALPHA, "10.2.0.0/16"));
+    rib.handle_update(BETA, by(BETA, "10.3.0.0/16"));
+    let one = "via 192.0.2.1 eBGP 1";
+    let two = "via 192.0.2.2 eBGP 2";
+    assert_eq!(
+        fib(&mut rib),
+        [format!("10.1.0.0/16 {one}"), format!("10.2.0.0/16 {one}"), format!("10.3.0.0/16 {two}"),]
+    );
+    // The number of the last route is free, then another's.
+    rib.handle_update(BETA, withdraw("10.3.0.0/16"));
+    assert_eq!(fib(&mut rib), ["10.3.0.0/16 gone"]);
+    rib.peer_down(ALPHA);
+    assert_eq!(fib(&mut rib), ["10.1.0.0/16 gone", "10.2.0.0/16 gone"]);
+    rib.handle_update(BETA, by(BETA, "10.4.0.0/16"));
+    assert_eq!(fib(&mut rib), [format!("10.4.0.0/16 {two}")]);
 }

@@ -26,6 +26,18 @@ pub struct OriginCounts {
 }
 
 impl Handle {
+    /// The first VRPs are on their way: who asks for the state of routes waits for them, until they
+    /// are [there](Self::set_vrps) or [given up](Self::give_up_vrps). To be called before the
+    /// speaker runs.
+    pub fn await_vrps(&self) {
+        self.tell(|driver| driver.rib.await_vrps());
+    }
+
+    /// Routes wait for VRPs no longer.
+    pub fn give_up_vrps(&self) {
+        self.tell(|driver| driver.rib.give_up_vrps());
+    }
+
     /// Replaces the VRPs by which routes are judged.
     pub fn set_vrps(&self, vrps: Option<Arc<VrpTable>>) {
         self.tell(move |driver| driver.rib.set_vrps(vrps));

@@ -58,6 +58,58 @@ fn invalid_routes_go_and_come_with_the_vrps_and_peers_are_told_the_difference() 
 }
 
 #[test]
+fn who_asks_the_rpki_waits_for_the_first_vrps_and_others_do_not() {
+    let invalid = ("10.0.0.0/8", route(&[64501, 64510]));
+    let unknown = ("11.0.0.0/8", route(&[64501, 64510]));
+    let list = vrps(&[("10.0.0.0/8", 8, 64511)]);
+    let waiting = || {
+        let mut rib = rib(&[ALPHA, BETA]);
+        rib.set_import(ALPHA, reject_invalid());
+        rib.await_vrps();
+        for (prefix, route) in [&invalid, &unknown] {
+            rib.handle_update(ALPHA, announce(prefix, route.clone()));
+        }
+        rib.handle_update(BETA, announce("12.0.0.0/8", route(&[64502])));
+        assert_eq!(ineligible(&rib), ["10.0.0.0/8 1", "11.0.0.0/8 1"]);
+        let shown = rib.explain(&net("11.0.0.0/8")).unwrap().to_string();
+        assert!(shown.contains("the first RPKI data are not there yet"), "{shown}");
+        assert_eq!(told(&mut rib, BETA), [""; 0]);
+        assert_eq!(told(&mut rib, ALPHA).len(), 1, "BETA's policy does not ask");
+        rib
+    };
+    let taken = "11.0.0.0/8: [64500 64501 64510] via 192.0.2.254";
+    let both = "10.0.0.0/8 11.0.0.0/8: [64500 64501 64510] via 192.0.2.254";
+
+    // They come: what is invalid was never told to anyone.
+    let mut rib = waiting();
+    rib.set_vrps(Some(Arc::clone(&list)));
+    judged(&mut rib);
+    assert_eq!(
+        (ineligible(&rib), told(&mut rib, BETA)),
+        (vec!["10.0.0.0/8 1".into()], vec![taken.into()])
+    );
+
+    // They come without a word about any route.
+    let mut rib = waiting();
+    rib.set_vrps(Some(vrps(&[])));
+    judged(&mut rib);
+    assert_eq!(told(&mut rib, BETA), [both]);
+
+    // They are given up, and come after all.
+    let mut rib = waiting();
+    rib.give_up_vrps();
+    judged(&mut rib);
+    assert_eq!(told(&mut rib, BETA), [both]);
+    rib.set_vrps(Some(list));
+    judged(&mut rib);
+    assert_eq!(told(&mut rib, BETA), ["withdraw 10.0.0.0/8"]);
+    // Once there were some, nothing is awaited.
+    rib.await_vrps();
+    rib.handle_update(ALPHA, announce("13.0.0.0/8", route(&[64501])));
+    assert_eq!(told(&mut rib, BETA).len(), 1);
+}
+
+#[test]
 fn without_a_policy_that_asks_nothing_is_looked_at_and_the_state_is_shown_all_the_same() {
     let mut rib = rib(&[ALPHA, BETA]);
     rib.handle_update(ALPHA, announce("10.0.0.0/8", route(&[64501, 64510])));
