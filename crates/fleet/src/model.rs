@@ -58,6 +58,9 @@ pub struct Rpki {
     pub caches: Vec<SocketAddr>,
     /// A file of VRPs, for when no cache has data; resolved against the fleet file's folder.
     pub vrp_file: Option<PathBuf>,
+    /// How long a site that starts waits for the first VRPs before it announces anything, and
+    /// before it uses routes of neighbors whose policy asks for the RPKI.
+    pub wait: Duration,
 }
 
 /// What is announced, and for which services.

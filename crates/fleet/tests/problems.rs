@@ -1134,6 +1134,11 @@ const RPKI: &[Row] = &[
         &[],
     ),
     (
+        "a wait that is no duration",
+        &[(FRA, "city = \"Frankfurt\"\nrpki = { vrp-file = 'x', wait = 3 }")],
+        &[(E, "missing-unit", "3")],
+    ),
+    (
         "a table without a source",
         &[(FRA, "city = \"Frankfurt\"\n[rpki]\nreject-invalid = true")],
         &[(W, "rpki-without-source", "rpki")],

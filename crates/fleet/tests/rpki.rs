@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anycast_bgp::policy::{Action, Match};
 use anycast_bgp::rov::{Validity, VrpTable, file};
@@ -136,4 +137,16 @@ fn invalid_routes_are_refused_by_one_word_or_a_rule_and_by_default_not() {
         assert_eq!(rule.matches, [Match::Rpki(Validity::Invalid)]);
         assert_eq!(rule.action, Action::Reject);
     }
+}
+
+#[test]
+fn a_site_waits_three_seconds_for_the_first_vrps_unless_the_file_says_otherwise() {
+    let wait = |words: &str| {
+        let source = FLEET.replace("[rpki]\n", &format!("[rpki]\n{words}"));
+        let fleet = parse("x", &source).fleet.unwrap();
+        fleet.site("fra").unwrap().rpki(&fleet).unwrap().wait
+    };
+    assert_eq!(wait(""), Duration::from_secs(3));
+    assert_eq!(wait("wait = \"250ms\"\n"), Duration::from_millis(250));
+    assert_eq!(wait("wait = \"0s\"\n"), Duration::ZERO);
 }

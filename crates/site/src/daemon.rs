@@ -57,7 +57,7 @@ use crate::fleet_state::{self, FleetState, Settled};
 use crate::handover::TakenOver;
 use crate::metrics::CheckTimes;
 use crate::notify::Notifier;
-use crate::rpki::OwnOrigins;
+use crate::rpki::{self, OwnOrigins};
 use crate::state;
 use crate::steering;
 use crate::translate;
@@ -180,6 +180,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
     handle.set_multipath(translate::multipath(&site));
     handle.set_stations(&site.name, translate::stations(&fleet));
     handle.set_updates(translate::updates(&fleet));
+    // What the program before this one announced and used goes on meanwhile: it has been looked at.
+    let patience = Some(rpki::patience(&fleet, &site))
+        .filter(|patience| !patience.is_zero() && taken_over.is_none());
+    if patience.is_some() {
+        handle.await_vrps();
+    }
     let mut speaker_task = tokio::spawn(speaker.run());
     let mut gate = Gate::new(control::router(question_sender.clone(), handle.clone()));
     let control = tokio::spawn(control::serve(listener, question_sender, handle.clone()));
@@ -190,7 +196,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     }
 
     let events = EventLog::open(&folder);
-    let (origins, from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
+    let (origins, mut from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
     let (check_events, mut from_checks) = mpsc::channel(256);
     let (reload, mut from_file) = Reload::new(options.file, revision);
     let announcer = Announcer::new(handle.clone());
@@ -203,6 +209,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
     // Before anything can be announced.
     daemon.take_up_drains(&folder, options.drained, taken_over.as_ref());
     daemon.keep_connections(None);
+    let mut early_signal = None;
+    if let Some(patience) = patience {
+        let Daemon { origins, events, .. } = &mut daemon;
+        tokio::select! {
+            () = origins.await_first(patience, &mut from_rpki, events) => {}
+            _ = terminate.recv() => early_signal = Some("SIGTERM"),
+            _ = interrupt.recv() => early_signal = Some("SIGINT"),
+        }
+        handle.give_up_vrps();
+    }
     daemon.start_checks();
     let (builtin_events, mut from_builtins) = mpsc::channel(16);
     let mut builtins = Builtins::new(options.program, builtin_events);
@@ -215,13 +231,14 @@ pub async fn run(options: Options) -> Result<(), Error> {
     }
     let mut around = Around::new(addresses, builtins, (glass, meter, gate), from_rpki);
     around.deaths = daemon.watch_deaths();
-    match &taken_over {
-        Some(taken) => {
+    match (&taken_over, early_signal) {
+        (Some(taken), _) => {
             let cause = daemon.inherit(taken, sessions);
             daemon.steer_on(Trigger::Event(cause));
             handle.finish_taking_over();
         }
-        None => daemon.steer_on(Trigger::Nothing),
+        (None, Some(signal)) => daemon.stop(signal),
+        (None, None) => daemon.steer_on(Trigger::Nothing),
     }
 
     let notifier = Notifier::of_environment();
@@ -234,6 +251,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut look_after_checkers = tokio::time::interval(CHECKERS);
     let mut upgrade = None;
     let failure = loop {
+        if early_signal.is_some() {
+            break None;
+        }
         let reload_due = daemon.next_reload_due(&around);
         tokio::select! {
             _ = terminate.recv() => {

@@ -1,9 +1,11 @@
 //! The RPKI at a site: where VRPs come from, and what they say of the site's own prefixes.
 //!
 //! What others will drop is announced all the same: it may be that the VRPs are wrong, and it is
-//! for the operator to say. But it is said loudly.
+//! for the operator to say. But it is said loudly, and before: a site that starts announces nothing
+//! until the first VRPs are there, or have been waited for long enough.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anycast_bgp::rov::{Validity, VrpTable};
 use anycast_bgp::{Asn, IpNet};
@@ -64,6 +66,12 @@ pub(crate) struct OwnOrigins {
     own: Vec<Own>,
 }
 
+/// How long a site that starts waits for the first VRPs; zero: not at all, or there are none to
+/// come.
+pub(crate) fn patience(fleet: &Fleet, site: &Site) -> Duration {
+    site.rpki(fleet).filter(has_sources).map_or(Duration::ZERO, |rpki| rpki.wait)
+}
+
 struct Own {
     prefix: IpNet,
     origin: Asn,
@@ -108,6 +116,30 @@ impl OwnOrigins {
         for own in &mut self.own {
             let same = |it: &&Own| (it.prefix, it.origin) == (own.prefix, own.origin);
             own.is_invalid = old.iter().find(same).is_some_and(|it| it.is_invalid);
+        }
+    }
+
+    /// Takes in what comes until the first VRPs are there, or `patience` has passed.
+    pub(crate) async fn await_first(
+        &mut self,
+        patience: Duration,
+        events: &mut mpsc::UnboundedReceiver<RpkiEvent>,
+        log: &mut EventLog,
+    ) {
+        let enough = tokio::time::sleep(patience);
+        tokio::pin!(enough);
+        while self.vrps.is_none() {
+            tokio::select! {
+                Some(event) = events.recv() => self.handle(event, log),
+                () = &mut enough => {
+                    let words = format!(
+                        "no data within {patience:?}: routes are taken as not-found, and our own \
+                         prefixes are announced without a look at what others make of them"
+                    );
+                    log.warn("rpki-late", "all sources", &words);
+                    return;
+                }
+            }
         }
     }
 
@@ -195,12 +227,15 @@ fn start_sources(
     speaker: Handle,
 ) -> (Option<Rpki>, mpsc::UnboundedReceiver<RpkiEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
-    let usable = |rpki: &&anycast_fleet::Rpki| !rpki.caches.is_empty() || rpki.vrp_file.is_some();
-    let sources = site.rpki(fleet).filter(usable).map(|rpki| {
+    let sources = site.rpki(fleet).filter(has_sources).map(|rpki| {
         let (caches, file) = (rpki.caches.clone(), rpki.vrp_file.clone());
         Rpki::start(RpkiConfig { caches, file, place: Arc::new(Here) }, speaker, sender)
     });
     (sources, events)
+}
+
+fn has_sources(rpki: &&anycast_fleet::Rpki) -> bool {
+    !rpki.caches.is_empty() || rpki.vrp_file.is_some()
 }
 
 fn own_origins(fleet: &Fleet, site: &Site) -> Vec<Own> {
@@ -218,3 +253,6 @@ fn warn(own: &Own, why: &str, cause: Option<u64>, log: &mut EventLog) {
     let detail = &*detail;
     log.record(Happening { kind, subject, detail, cause, loud: true, ..Happening::default() });
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::site::{Daemon, kinds, lab_without_fra};
 
 as_each_user! {
     invalid_routes_are_rejected_and_come_in_when_the_vrps_change
+    a_site_that_gets_no_vrps_waits_and_then_announces
 }
 
 fn roas(list: &[(&str, u8, u64)]) -> String {
@@ -59,7 +60,9 @@ fn invalid_routes_are_rejected_and_come_in_when_the_vrps_change(user: User) {
     let shown = daemon.show(&["rpki"]).out;
     assert!(shown.contains("192.0.2.0/24 AS65551"), "{shown}");
     let events = daemon.show(&["events", "--json"]).json();
-    assert!(kinds(&events).contains(&"rpki-invalid"), "{events}");
+    let at = |kind| kinds(&events).iter().position(|it| *it == kind);
+    let (warned, announced) = (at("rpki-invalid"), at("announce"));
+    assert!(warned.is_some() && warned < announced, "the warning comes first: {events}");
     let services = daemon.show(&["services"]).out;
     assert!(services.contains("RPKI") && services.contains("invalid"), "{services}");
 
@@ -80,4 +83,26 @@ fn invalid_routes_are_rejected_and_come_in_when_the_vrps_change(user: User) {
     assert!(kinds(&events).contains(&"rpki-cleared"), "{events}");
     let left = daemon.show(&["neighbors", "left", "--json"]).json();
     assert_eq!(left["counters"]["established"], 1, "no session was reset: {left}");
+}
+
+fn a_site_that_gets_no_vrps_waits_and_then_announces(user: User) {
+    let desk = Desk::new(user);
+    let rpki = format!(
+        "[rpki]\nvrp-file = \"{}\"\nwait = \"400ms\"\nreject-invalid = true\n\n[fleet]\n",
+        desk.path("nothing.json").display()
+    );
+    desk.write("careful.toml", FLEET.replacen("[fleet]\n", &rpki, 1));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "careful.toml");
+    daemon.announces();
+    let events = daemon.show(&["events", "--json"]).json();
+    let at = |kind| kinds(&events).iter().position(|it| *it == kind);
+    assert!(at("rpki-late").is_some() && at("rpki-late") < at("announce"), "{events}");
+    until("routes are taken as not-found", SETTLED, || {
+        let rows = daemon.show(&["routes", "--json"]).json();
+        let taken = rows.as_array().is_some_and(|rows| {
+            rows.iter().any(|row| row["neighbor"] == "left" && row["ineligible"].is_null())
+        });
+        if taken { Ok(()) } else { Err(rows) }
+    });
 }

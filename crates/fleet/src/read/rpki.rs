@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -11,6 +12,8 @@ use crate::{Rpki, value};
 
 /// The port that IANA assigned to the RPKI to Router protocol.
 const RTR_PORT: u16 = 323;
+/// Long enough for a cache nearby to give all that there is; short for a site that starts.
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Sources that still know their places.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(crate) struct RpkiDraft {
     once: Vec<SocketAddr>,
     pub(crate) vrp_file: Option<PathBuf>,
     pub(crate) reject_invalid: bool,
+    wait: Duration,
     pub(crate) at: Places,
 }
 
@@ -39,13 +43,15 @@ fn read_sources(mut section: Section<'_>, reject_invalid: bool) -> RpkiDraft {
     let caches = section.get_list("caches", cache).unwrap_or_default();
     let once = without_repeats(&section, "caches", caches.clone());
     let vrp_file = section.get("vrp-file", value::text).map(PathBuf::from);
-    RpkiDraft { caches, once, vrp_file, reject_invalid, at: section.finish() }
+    let wait = section.get("wait", value::duration).unwrap_or(WAIT);
+    RpkiDraft { caches, once, vrp_file, reject_invalid, wait, at: section.finish() }
 }
 
 impl RpkiDraft {
     /// The checked sources; the file is resolved against `folder`.
     pub(super) fn into_rpki(self, folder: &Path) -> Rpki {
-        Rpki { caches: self.once, vrp_file: self.vrp_file.map(|path| folder.join(path)) }
+        let vrp_file = self.vrp_file.map(|path| folder.join(path));
+        Rpki { caches: self.once, vrp_file, wait: self.wait }
     }
 
     /// Whether anything could ever come from it.
