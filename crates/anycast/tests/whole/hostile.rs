@@ -131,12 +131,8 @@ fn run(router: &Router) -> Vec<String> {
 /// Puts the routes to their beginning, says what the case says, and looks at what comes of it.
 fn judge(case: &Case, peer: &mut Peer, router: &Router, number: u32) -> Result<(), String> {
     // MED 1 is what was there before; the case's own announcements carry 2.
-    let path = case.who.path();
     peer.says(&cases::clean_slate(case.who));
-    peer.says(&update("", &good(path, 1), "18 c61200"));
-    if case.who.speaks_ipv6() {
-        peer.says(&update("", &(cases::REACH.to_owned() + &cases::without_hop(path, 1)), ""));
-    }
+    peer.says(&cases::beginning(case.who, 1));
     for piece in &case.pieces {
         if !peer.says(piece) {
             break;
@@ -156,7 +152,8 @@ fn judge(case: &Case, peer: &mut Peer, router: &Router, number: u32) -> Result<(
         }
         Then::Left(wanted) => {
             // Once this is there, so is all that was said before.
-            peer.says(&update("", &good(path, number), "18 c612ff"));
+            let marker = case.who.numbered("18c612ff");
+            peer.says(&update("", &good(case.who.path(), number), &marker));
             let begin = Instant::now();
             let mut routes = loop {
                 let routes = router.routes();
@@ -204,6 +201,8 @@ enum Who {
     Old,
     /// The same, for IPv4 alone.
     Ipv4Only,
+    /// The same, with several paths to a prefix (RFC 7911).
+    Several,
     /// In the daemon's own AS.
     Inside,
     /// AS 64502, sound and untouched.
@@ -215,7 +214,12 @@ enum Who {
 impl Who {
     fn address(self) -> Ipv4Addr {
         let host = match self {
-            Self::Hostile | Self::Long | Self::Refresher | Self::Old | Self::Ipv4Only => 2,
+            Self::Hostile
+            | Self::Long
+            | Self::Refresher
+            | Self::Old
+            | Self::Ipv4Only
+            | Self::Several => 2,
             Self::Inside => 3,
             Self::Bystander => 4,
             Self::Silent => 5,
@@ -233,6 +237,12 @@ impl Who {
 
     fn speaks_ipv6(self) -> bool {
         self != Self::Ipv4Only
+    }
+
+    /// A prefix as the neighbor writes it: behind a path identifier if it has agreed to that.
+    fn numbered(self, prefix: &str) -> String {
+        let number = if self == Self::Several { "00000000" } else { "" };
+        format!("{number}{prefix}")
     }
 
     /// The AS_PATH of a sound route.
@@ -258,6 +268,9 @@ impl Who {
         }
         if self == Self::Long {
             capabilities += "0600";
+        }
+        if self == Self::Several {
+            capabilities += "4508 0001 01 02 0002 01 02";
         }
         let capabilities = hex(&capabilities);
         let len = u8::try_from(capabilities.len()).expect("few");

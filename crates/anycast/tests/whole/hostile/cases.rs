@@ -1,7 +1,9 @@
 //! What is said on an Established session, and what must come of it, by RFC and section.
 //!
 //! Before each case the neighbor has announced 198.18.0.0/24 (`a`) and 2001:db8:bad::/48 (`b`) with
-//! MED 1. What a case announces has MED 2. 198.18.1.0/24 and 198.18.2.0/24 are `c` and `d`.
+//! MED 1. What a case announces has MED 2. 198.18.1.0/24 and 198.18.2.0/24 are `c` and `d`. Of a
+//! prefix with several paths (RFC 7911), `a1+2@7` is the one without a number or of number 0, with
+//! MED 1, and that of number 7, with MED 2.
 
 use super::{Who, hex, message, update};
 
@@ -52,18 +54,37 @@ const PATH: &str = "40020602010000fbf5";
 const HOP: &str = "400304c6336402";
 const MED: &str = "80040400000002";
 /// 2001:db8:bad::/48 by way of 2001:db8:ffff::2.
-pub(super) const REACH: &str =
-    "800e1c 0002 01 10 20010db8ffff00000000000000000002 00 30 20010db80bad";
+const REACH: &str = "800e1c 0002 01 10 20010db8ffff00000000000000000002 00 30 20010db80bad";
+const HOP_V6: &str = "20010db8ffff00000000000000000002";
 const A: &str = "18c61200";
 const B: &str = "3020010db80bad";
+/// Path identifiers (RFC 7911 §3).
+const SEVENTH: &str = "00000007";
+const LAST: &str = "ffffffff";
 
 /// ORIGIN, the AS_PATH and MED.
 pub(super) fn without_hop(path: &str, med: u32) -> String {
     format!("{ORIGIN}{path}800404{med:08x}")
 }
 
+/// Announces `a` and `b` with a MED to whoever speaks their families.
+pub(super) fn beginning(who: Who, med: u32) -> Vec<u8> {
+    let path = who.path();
+    let v4 = update("", &super::good(path, med), &who.numbered(A));
+    if !who.speaks_ipv6() {
+        return v4;
+    }
+    let v6 = reach(HOP_V6, &who.numbered(B)) + &without_hop(path, med);
+    [v4, update("", &v6, "")].concat()
+}
+
 /// Withdraws what cases announce beside `a` and `b`.
 pub(super) fn clean_slate(who: Who) -> Vec<u8> {
+    if who == Who::Several {
+        let numbered = |prefix: &str| format!("{SEVENTH}{prefix}{LAST}{prefix}");
+        let v4 = update(&numbered(A), "", "");
+        return [v4, update("", &unreach(&numbered(B)), "")].concat();
+    }
     let v4 = update("18c61201 18c61202 00 04e0 087f 0800 08e1 20ffffffff 20c6120001", "", "");
     let v6 = unreach("0afe80 08ff 8000000000000000000000000000000001 00");
     if who.speaks_ipv6() { [v4, update("", &v6, "")].concat() } else { v4 }
@@ -160,6 +181,7 @@ pub(super) fn all() -> Vec<Case> {
     other_attributes(&mut list);
     streams(&mut list);
     two_octets(&mut list);
+    several_paths(&mut list);
     within_the_as(&mut list);
     // Those that end the session cost a new one.
     list.cases.sort_by_key(|case| (case.who as u8, matches!(case.then, Then::Ends(_))));
@@ -746,6 +768,80 @@ fn two_octets(list: &mut List) {
     list.section = "RFC 7607 §2";
     let zero = [ORIGIN, "400206 0202 fbf5 0000", HOP, MED].concat();
     list.route("AS 0 in two octets", &zero, "b1");
+    list.who = Who::Hostile;
+}
+
+/// A neighbor that sends several paths to a prefix.
+fn several_paths(list: &mut List) {
+    list.who = Who::Several;
+    let sound = [ORIGIN, PATH, HOP, MED].concat();
+    let nlri = |nlri: &str| update("", &sound, nlri);
+    let v6 = |nlri: &str| update("", &(reach(HOP_V6, nlri) + &without_hop(PATH, 2)), "");
+    let (seventh, last) = (format!("{SEVENTH}{A}"), format!("{LAST}{A}"));
+    list.section = "RFC 7911 §3, RFC 7606 §5.3";
+    for (name, octets) in [
+        ("a path identifier cut short", "000000".to_owned()),
+        ("a path identifier and no prefix", SEVENTH.to_owned()),
+        ("a path identifier and half a prefix", format!("{SEVENTH}18c612")),
+        ("a path identifier and a prefix too long", format!("{SEVENTH}21c612000000")),
+        ("a prefix without a path identifier", A.to_owned()),
+        ("a sound path, then half an identifier", format!("{seventh}0000")),
+    ] {
+        list.ends(name, nlri(&octets), [3, 10], "");
+        list.ends(&format!("{name}, withdrawn"), update(&octets, "", ""), [3, 10], "");
+        let reached = attribute(0x80, 14, &format!("00010104c633640200{octets}"));
+        let gone = attribute(0x80, 15, &format!("000101{octets}"));
+        for (name, one) in [
+            (format!("{name}, in MP_REACH_NLRI"), reached),
+            (format!("{name}, in MP_UNREACH_NLRI"), gone),
+        ] {
+            let attributes = format!("{one}{}", without_hop(PATH, 2));
+            list.ends(&name, update("", &attributes, ""), [3, 9], &one);
+        }
+    }
+    let short = reach(HOP_V6, &format!("{SEVENTH}81{}", "20".repeat(17)));
+    let octets = update("", &(short.clone() + &without_hop(PATH, 2)), "");
+    list.ends("an IPv6 path of 129 bits", octets, [3, 9], &short);
+    let short = unreach(B);
+    let octets = update("", &short, "");
+    list.ends("IPv6 withdrawn without a path identifier", octets, [3, 9], &short);
+
+    list.section = "RFC 7911 §§3, 5";
+    list.left("another path", nlri(&seventh), "a1+2@7 b1");
+    list.left("another path in IPv6", v6(&format!("{SEVENTH}{B}")), "a1 b1+2@7");
+    let in_reach = attribute(0x80, 14, &format!("00010104c633640200{seventh}"));
+    let octets = update("", &(in_reach + &without_hop(PATH, 2)), "");
+    list.left("another path of IPv4 in MP_REACH_NLRI", octets, "a1+2@7 b1");
+    list.left("two paths at once", nlri(&(seventh.clone() + &last)), "a1+2@7+2@4294967295 b1");
+    list.left("a path twice in one UPDATE", nlri(&seventh.repeat(2)), "a1+2@7 b1");
+    list.left("the same path again", nlri(&seventh).repeat(3), "a1+2@7 b1");
+    list.left("the first path anew", nlri(&format!("00000000{A}")), "a2 b1");
+    let both = update(&seventh, &sound, &seventh);
+    list.left("a path withdrawn and announced at once", both, "a1+2@7 b1");
+    let swapped = update(&format!("00000000{A}"), &sound, &seventh);
+    list.left("one path for another", swapped, "a2@7 b1");
+    list.left("an unknown path withdrawn", update(&seventh, "", ""), "a1 b1");
+    list.left("an unknown path withdrawn, often", update(&last, "", "").repeat(5000), "a1 b1");
+    let gone = unreach(&format!("{SEVENTH}{B}"));
+    list.left("an unknown IPv6 path withdrawn", update("", &gone, ""), "a1 b1");
+    let twice = [nlri(&seventh), update(&seventh.repeat(2), "", "")].concat();
+    list.left("a path withdrawn twice", twice, "a1 b1");
+    let elsewhere = update(&format!("{SEVENTH}18c61263"), "", "");
+    list.left("a path to a prefix that nobody has", elsewhere, "a1 b1");
+    let many: Vec<String> = (10..510).map(|number| format!("{number:08x}{A}")).collect();
+    let many = many.concat();
+    list.left("500 paths in and out again", [nlri(&many), update(&many, "", "")].concat(), "a1 b1");
+    list.section = "RFC 7606 §2 (only the paths of the UPDATE are withdrawn)";
+    let bad = [PATH, HOP, MED, "40010103"].concat();
+    let octets = [nlri(&seventh), update("", &bad, &seventh)].concat();
+    list.left("a fault takes the path that it is about", octets, "a1 b1");
+    let octets = [nlri(&seventh), update("", &bad, &format!("00000000{A}"))].concat();
+    list.left("a fault leaves the other paths", octets, "a2@7 b1");
+    list.left("a fault about an unknown path", update("", &bad, &seventh), "a1 b1");
+    list.section = "RFC 4724 §2";
+    list.left("End-of-RIB beside path identifiers", update("", "", ""), "a1 b1");
+    let end = update("", &unreach(""), "");
+    list.left("End-of-RIB of IPv6 beside path identifiers", end, "a1 b1");
     list.who = Who::Hostile;
 }
 

@@ -90,8 +90,8 @@ impl Router {
         self.process.words()
     }
 
-    /// The routes that may be used, with what the cases look at: MED, and LOCAL_PREF and
-    /// communities if there are any.
+    /// The routes that may be used, by prefix, with what the cases look at; several paths to one
+    /// prefix by their numbers.
     pub(super) fn routes(&self) -> BTreeMap<String, String> {
         match self.kind {
             Kind::Daemon => self.routes_of_daemon(),
@@ -107,19 +107,21 @@ impl Router {
             .block_on(client.get("/v1/routes"))
             .unwrap_or_else(|error| panic!("{error}: {}", self.words()));
         let rows = rows.as_array().expect("a list").iter();
-        rows.filter(|row| !row["neighbor"].is_null() && row["ineligible"].is_null())
-            .map(|row| {
-                let mut rest = row["med"].as_u64().map(|med| med.to_string()).unwrap_or_default();
-                // From inside, 100 is what the neighbor says.
-                if let Some(preference) = row["local_pref"].as_u64().filter(|it| *it != 100) {
-                    rest = format!("{rest},lp{preference}");
-                }
-                for community in row["communities"].as_array().expect("a list") {
-                    rest = [&rest, ",", community.as_str().expect("a word")].concat();
-                }
-                (row["prefix"].as_str().expect("a word").to_owned(), rest)
-            })
-            .collect()
+        let usable = rows.filter(|row| !row["neighbor"].is_null() && row["ineligible"].is_null());
+        let mut paths: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
+        for row in usable {
+            let prefix = row["prefix"].as_str().expect("a word").to_owned();
+            let number = row["path_id"].as_u64().unwrap_or_default();
+            paths.entry(prefix).or_default().insert(number, path_of_daemon(row));
+        }
+        let joined = |paths: BTreeMap<u64, String>| {
+            let numbered = |(number, path)| match number {
+                0 => path,
+                _ => format!("{path}@{number}"),
+            };
+            paths.into_iter().map(numbered).collect::<Vec<_>>().join("+")
+        };
+        paths.into_iter().map(|(prefix, paths)| (prefix, joined(paths))).collect()
     }
 
     fn routes_of_bird(&self) -> BTreeMap<String, String> {
@@ -134,9 +136,27 @@ impl Router {
             {
                 first.clone_into(&mut prefix);
             } else if let Some(med) = line.trim().strip_prefix("BGP.med: ") {
-                routes.entry(prefix.clone()).or_insert_with(|| med.to_owned());
+                // BIRD does not show the numbers of paths.
+                let paths: &mut String = routes.entry(prefix.clone()).or_default();
+                if !paths.is_empty() {
+                    paths.push('+');
+                }
+                paths.push_str(med);
             }
         }
         routes
     }
+}
+
+/// One path: MED, and LOCAL_PREF and communities if there are any.
+fn path_of_daemon(row: &Value) -> String {
+    let mut path = row["med"].as_u64().map(|med| med.to_string()).unwrap_or_default();
+    // From inside, 100 is what the neighbor says.
+    if let Some(preference) = row["local_pref"].as_u64().filter(|it| *it != 100) {
+        path = format!("{path},lp{preference}");
+    }
+    for community in row["communities"].as_array().expect("a list") {
+        path = [&path, ",", community.as_str().expect("a word")].concat();
+    }
+    path
 }
