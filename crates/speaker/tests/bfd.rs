@@ -8,56 +8,28 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anycast_bfd::{Control, Diagnostic, Exchange, Interval, State};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
-use anycast_speaker::{
-    Bfd, BfdStatus, BindError, ChangeError, Config, Handle, Here, Neighbor, Offer, Speaker,
-};
+use anycast_speaker::{Bfd, BfdStatus, BindError, ChangeError, Config, Handle, Neighbor, Speaker};
+
+use setup::{Killed, ip, run_in_namespace, until};
 
 const LEFT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RIGHT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const PORT: u16 = 1790;
 const INTERVAL: Duration = Duration::from_millis(50);
 const DETECTION_TIME: Duration = Duration::from_millis(150);
-
-/// `None`, and a word about it, where no namespace can be made.
-fn run_in_namespace(name: &str) -> Option<()> {
-    let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
-    let probe = Command::new("unshare").args(unshare).arg("true").output();
-    match probe {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            println!("skipped: unshare: {}", String::from_utf8_lossy(&output.stderr).trim());
-            return None;
-        }
-        Err(error) => {
-            println!("skipped: unshare: {error}");
-            return None;
-        }
-    }
-    let output = Command::new("unshare")
-        .args(unshare)
-        // What a failed test leaves running ends with it.
-        .arg("--kill-child")
-        .arg("--mount-proc")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", name])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
-    Some(())
-}
 
 #[test]
 fn a_frozen_neighbor_is_dropped_after_three_intervals_and_comes_back() {
@@ -92,34 +64,19 @@ fn bfd_of_one_neighbor_comes_and_goes_and_anothers_goes_on() {
     run_in_namespace("comes_and_goes");
 }
 
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
-}
-
 fn bfd() -> Bfd {
     Bfd { interval: INTERVAL, multiplier: NonZeroU8::new(3).unwrap() }
 }
 
 fn neighbor(name: &str, local: IpAddr, remote: IpAddr, asn: u32) -> Neighbor {
     Neighbor {
-        name: name.into(),
-        address: remote,
         port: PORT,
         local_address: Some(local),
-        asn: Asn(asn),
         hold_time: Duration::from_secs(30),
         connect_retry: Duration::from_millis(100),
         families: vec![if local.is_ipv4() { Family::Ipv4Unicast } else { Family::Ipv6Unicast }],
-        offer: Offer::default(),
-        next_hop_other: None,
-        passive: false,
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export: Policy::accept_all(),
-        next_hop_self: false,
         bfd: Some(bfd()),
         ..Neighbor::new(name, remote, Asn(asn))
     }
@@ -127,11 +84,7 @@ fn neighbor(name: &str, local: IpAddr, remote: IpAddr, asn: u32) -> Neighbor {
 
 async fn start(asn: u32, neighbor: Neighbor) -> Handle {
     let config = Config {
-        local_asn: Asn(asn),
-        router_id: Ipv4Addr::from(asn),
         listen: neighbor.local_address.map(|ip| SocketAddr::new(ip, PORT)).into_iter().collect(),
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: vec![neighbor],
         ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     };
@@ -139,16 +92,6 @@ async fn start(asn: u32, neighbor: Neighbor) -> Handle {
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
-}
-
-/// Polls until `wanted` holds; returns how long that took.
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) -> Duration {
-    let started = Instant::now();
-    while !wanted().await {
-        assert!(started.elapsed() < Duration::from_secs(15), "not within 15 seconds: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    started.elapsed()
 }
 
 async fn established(handle: &Handle) -> bool {
@@ -167,15 +110,6 @@ async fn is_up(handle: &Handle) -> bool {
 
 async fn last_down(handle: &Handle) -> String {
     handle.neighbors().await.remove(0).last_down.unwrap_or_default()
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn signal(child: &Killed, name: &str) {

@@ -6,7 +6,9 @@
     reason = "tests use real sockets and may panic"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+mod setup;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
@@ -14,18 +16,10 @@ use anycast_bgp::{Asn, Attributes, IpNet};
 use anycast_speaker::{Config, HandedOver, Handle, Neighbor, Speaker, SpeakerEvent};
 use tokio::sync::mpsc;
 
+use setup::{free_port, until};
+
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-
-fn free_port() -> u16 {
-    loop {
-        let left = TcpListener::bind((LEFT, 0)).unwrap();
-        let port = left.local_addr().unwrap().port();
-        if TcpListener::bind((RIGHT, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 fn config(local: Ipv4Addr, remote: Ipv4Addr, port: u16, asns: (u32, u32)) -> Config {
     let neighbor = Neighbor {
@@ -61,16 +55,6 @@ async fn start(config: Config, handed: Option<HandedOver>) -> (Handle, Reports) 
     (handle, reported)
 }
 
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    for _ in 0..500 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within five seconds: {what}");
-}
-
 fn net(number: u8) -> IpNet {
     IpNet::new(Ipv4Addr::new(10, 0, number, 0).into(), 24).unwrap()
 }
@@ -91,7 +75,7 @@ fn carried(mut handed: HandedOver) -> HandedOver {
 
 #[tokio::test]
 async fn a_session_goes_on_with_both_tables_and_what_is_no_more_is_withdrawn() {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let ((before, _), (other, mut reports)) =
         (start(left(port), None).await, start(right(port), None).await);
     for number in 1..=3 {
@@ -124,7 +108,7 @@ async fn a_session_goes_on_with_both_tables_and_what_is_no_more_is_withdrawn() {
 
 #[tokio::test]
 async fn a_session_by_other_settings_or_without_graceful_restart_begins_anew_and_says_so() {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let ((before, _), (other, _reports)) =
         (start(left(port), None).await, start(right(port), None).await);
     until("it is up", async || {

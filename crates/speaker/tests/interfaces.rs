@@ -7,44 +7,21 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 use std::time::Duration;
 
 use anycast_bgp::Asn;
 use anycast_speaker::{BindError, Config, Handle, Neighbor, Speaker};
 
-const PORT: u16 = 1790;
+use setup::{ip, run_in_namespace};
 
-fn run_in_namespace(name: &str) {
-    let unshare = ["--user", "--map-root-user", "--net"];
-    match Command::new("unshare").args(unshare).arg("true").output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return println!("skipped: unshare: {why}");
-        }
-        Err(error) => return println!("skipped: unshare: {error}"),
-    }
-    let output = Command::new("unshare")
-        .args(unshare)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", name])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
-}
+const PORT: u16 = 1790;
 
 #[test]
 fn a_neighbor_is_dialled_and_heard_over_its_interface_alone() {
     run_in_namespace("bound");
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
 }
 
 fn address(text: &str) -> IpAddr {

@@ -7,36 +7,16 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anycast_bgp::Asn;
-use anycast_speaker::{Config, Here, Igp, IgpRoute, Speaker};
+use anycast_speaker::{Config, Igp, IgpRoute, Speaker};
 
-fn run_in_namespace(name: &str) {
-    let unshare = ["--user", "--map-root-user", "--net"];
-    let probe = Command::new("unshare").args(unshare).arg("true").output();
-    match probe {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return println!("skipped: unshare: {why}");
-        }
-        Err(error) => return println!("skipped: unshare: {error}"),
-    }
-    let output = Command::new("unshare")
-        .args(unshare)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", name])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
-}
+use setup::{ip, run_in_namespace};
 
 #[test]
 fn what_an_earlier_run_left_goes_and_what_is_anothers_stays() {
@@ -51,12 +31,6 @@ fn routes_come_back_when_the_kernel_has_dropped_or_refused_them() {
 #[test]
 fn routes_that_others_remove_come_back_when_the_kernel_told_more_than_we_could_take() {
     run_in_namespace("overrun");
-}
-
-fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Our routes, of both families.
@@ -77,11 +51,8 @@ async fn until_ours_are(wanted: &[&str]) -> Duration {
 
 async fn speaker() -> Speaker {
     let config = Config {
-        local_asn: Asn(64501),
-        router_id: Ipv4Addr::LOCALHOST,
         listen: Vec::new(),
         install_routes: true,
-        place: Arc::new(Here),
         neighbors: Vec::new(),
         ..Config::new(Asn(64501), Ipv4Addr::LOCALHOST)
     };

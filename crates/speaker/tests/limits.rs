@@ -6,7 +6,9 @@
     reason = "tests use real sockets and may panic"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+mod setup;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anycast_bgp::policy::{Action, Match, Policy, PrefixPattern, Rule, Set};
@@ -17,19 +19,10 @@ use anycast_speaker::{
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use setup::{free_port, until};
+
 const ADDRESSES: [Ipv4Addr; 3] =
     [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
-
-/// A port that is free on all addresses; tests run beside each other.
-fn free_port() -> u16 {
-    loop {
-        let first = TcpListener::bind((ADDRESSES[0], 0)).unwrap();
-        let port = first.local_addr().unwrap().port();
-        if ADDRESSES[1..].iter().all(|address| TcpListener::bind((*address, port)).is_ok()) {
-            return port;
-        }
-    }
-}
 
 /// The neighbor `other`, called by its number, of which everything is taken and which is told
 /// everything.
@@ -63,16 +56,6 @@ async fn start(
     (handle, heard)
 }
 
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    for _ in 0..500 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within five seconds: {what}");
-}
-
 fn net(number: u8) -> IpNet {
     IpNet::new(Ipv4Addr::new(10, 0, number, 0).into(), 24).unwrap()
 }
@@ -89,7 +72,7 @@ async fn accepted(speaker: &Handle) -> usize {
 
 /// Two speakers; the second has a limit of ten prefixes from the first.
 async fn limited(at_limit: AtLimit) -> (Handle, Handle, UnboundedReceiver<SpeakerEvent>) {
-    let port = free_port();
+    let port = free_port(&ADDRESSES);
     let limits = Limits { warn_at: Some(8), prefixes: Some(10), as_path_length: None };
     let towards = Neighbor { limits, at_limit, ..neighbor(1, 0, port, 64501) };
     let (sender, _) = start(0, 64501, vec![neighbor(0, 1, port, 64502)]).await;
@@ -167,7 +150,7 @@ async fn a_limit_that_only_warns_ends_nothing() {
 
 #[tokio::test]
 async fn limits_and_policies_change_while_the_session_stays() {
-    let port = free_port();
+    let port = free_port(&ADDRESSES);
     let (left, _) = start(0, 64501, vec![neighbor(0, 1, port, 64502)]).await;
     let (right, _) = start(1, 64502, vec![neighbor(1, 0, port, 64501)]).await;
     tell(&left, 0..20);
@@ -214,7 +197,7 @@ async fn limits_and_policies_change_while_the_session_stays() {
 #[tokio::test]
 async fn a_reflector_tells_its_clients_what_others_say() {
     for client in [false, true] {
-        let port = free_port();
+        let port = free_port(&ADDRESSES);
         // 1 is between 0 and 2, all in one AS.
         let (first, _) = start(0, 64500, vec![neighbor(0, 1, port, 64500)]).await;
         let mut to_first = neighbor(1, 0, port, 64500);
@@ -237,7 +220,7 @@ async fn a_reflector_tells_its_clients_what_others_say() {
 
 #[tokio::test]
 async fn a_delayed_open_is_sent_after_the_delay_and_sooner_if_the_neighbor_speaks() {
-    let port = free_port();
+    let port = free_port(&ADDRESSES);
     let patient = |us, other, asn| Neighbor {
         delay_open: Duration::from_secs(60),
         ..neighbor(us, other, port, asn)
@@ -247,7 +230,7 @@ async fn a_delayed_open_is_sent_after_the_delay_and_sooner_if_the_neighbor_speak
     let (_right, _) = start(1, 64502, vec![neighbor(1, 0, port, 64501)]).await;
     until("it is Established", async || left.established().await == (1, 1)).await;
 
-    let port = free_port();
+    let port = free_port(&ADDRESSES);
     let brief = |us, other, asn| Neighbor {
         delay_open: Duration::from_millis(700),
         ..neighbor(us, other, port, asn)
@@ -268,7 +251,7 @@ fn signed(key: &str, send_id: u8, recv_id: u8) -> Option<TcpAo> {
 /// does not start, and says why.
 #[tokio::test]
 async fn tcp_ao_signs_the_session_or_there_is_none() {
-    let port = free_port();
+    let port = free_port(&ADDRESSES);
     let towards = |us, other, asn, tcp_ao| Neighbor { tcp_ao, ..neighbor(us, other, port, asn) };
     let probe = Config {
         neighbors: vec![towards(0, 1, 64502, signed("swordfish", 1, 2))],
@@ -289,7 +272,7 @@ async fn tcp_ao_signs_the_session_or_there_is_none() {
     })
     .await;
     for (tcp_ao, what) in [(signed("marlin", 2, 1), "another key"), (None, "no key")] {
-        let port = free_port();
+        let port = free_port(&ADDRESSES);
         let left = Neighbor { tcp_ao: signed("swordfish", 1, 2), ..neighbor(0, 1, port, 64502) };
         let (left, _) = start(0, 64501, vec![left]).await;
         let right = Neighbor { tcp_ao, ..neighbor(1, 0, port, 64501) };

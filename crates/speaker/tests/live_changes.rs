@@ -7,6 +7,8 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -20,19 +22,12 @@ use anycast_speaker::{
     Speaker, TcpAo,
 };
 
+use setup::{free_port, until};
+
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const QUIET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 const OUR_ASN: Asn = Asn(64501);
-
-fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind((US, 0)).unwrap().local_addr().unwrap().port();
-        if TcpListener::bind((QUIET, port)).is_ok() && TcpListener::bind((OTHER, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 fn neighbor(name: &str, address: Ipv4Addr, port: u16, asn: u32) -> Neighbor {
     Neighbor {
@@ -53,16 +48,6 @@ async fn start(address: Ipv4Addr, asn: Asn, port: u16, neighbors: Vec<Neighbor>)
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
-}
-
-async fn until(what: &str, wanted: impl AsyncFn() -> bool) {
-    for _ in 0..1000 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within ten seconds: {what}");
 }
 
 fn net(text: &str) -> IpNet {
@@ -140,7 +125,7 @@ async fn is_up(speaker: &Handle, name: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neighbors_come_change_and_go_and_another_hears_nothing_but_keepalives() {
-    let port = free_port();
+    let port = free_port(&[US, QUIET, OTHER]);
     let quiet = Scribe::play(QUIET, port, 64502);
     let us = start(US, OUR_ASN, port, vec![neighbor("quiet", QUIET, port, 64502)]).await;
     us.originate(net("192.0.2.0/24"), ours());
@@ -212,7 +197,7 @@ async fn neighbors_come_change_and_go_and_another_hears_nothing_but_keepalives()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_removed_hears_the_withdrawal_and_then_the_cease() {
-    let port = free_port();
+    let port = free_port(&[US, QUIET, OTHER]);
     let us = start(US, OUR_ASN, port, Vec::new()).await;
     us.originate(net("192.0.2.0/24"), ours());
     us.originate(net("198.51.100.0/24"), ours());
@@ -237,7 +222,7 @@ async fn who_is_removed_hears_the_withdrawal_and_then_the_cease() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_secret_of_one_who_comes_is_asked_for_and_of_one_who_goes_forgotten() {
     for ao in [false, true] {
-        let port = free_port();
+        let port = free_port(&[US, QUIET, OTHER]);
         let us = start(US, OUR_ASN, port, Vec::new()).await;
         let sign = |neighbor: Neighbor, ours: bool| {
             let key = Password::new(b"a secret".to_vec()).unwrap();
@@ -276,7 +261,7 @@ async fn the_secret_of_one_who_comes_is_asked_for_and_of_one_who_goes_forgotten(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbor_of_an_interface_gets_a_listening_socket_and_takes_it_along() {
-    let port = free_port();
+    let port = free_port(&[US, QUIET, OTHER]);
     let us = start(US, OUR_ASN, port, Vec::new()).await;
     let waits = Neighbor {
         passive: true,
@@ -305,7 +290,7 @@ async fn a_neighbor_of_an_interface_gets_a_listening_socket_and_takes_it_along()
 async fn the_routes_of_a_neighbor_that_was_killed_go_with_its_connection() {
     let mut took = Vec::new();
     for _ in 0..20 {
-        let port = free_port();
+        let port = free_port(&[US, QUIET, OTHER]);
         let listener = TcpListener::bind((QUIET, port)).unwrap();
         let route = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();

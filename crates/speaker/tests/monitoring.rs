@@ -7,8 +7,10 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,25 +19,15 @@ use anycast_bgp::bmp::{self, Message, Monitored, PeerDown, Statistic};
 use anycast_bgp::message::{Context, EXTENDED_MAX_LEN, Message as Bgp};
 use anycast_bgp::policy::{Action, Match, Policy, Rule, Set};
 use anycast_bgp::{AsPath, Asn, Attributes, Family, IpNet};
-use anycast_speaker::{
-    Config, Handle, Here, Neighbor, NeighborOrder, Offer, Speaker, Station, Tables, Updates,
-};
+use anycast_speaker::{Config, Handle, Neighbor, NeighborOrder, Speaker, Station, Tables, Updates};
 use tokio::io::AsyncReadExt;
+
+use setup::{free_port, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const ALL: Tables =
     Tables { adj_rib_in_pre: true, adj_rib_in_post: true, loc_rib: true, adj_rib_out: true };
-
-fn free_port() -> u16 {
-    loop {
-        let left = TcpListener::bind((LEFT, 0)).unwrap();
-        let port = left.local_addr().unwrap().port();
-        if TcpListener::bind((RIGHT, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
     let (ours, theirs) = if local == LEFT { (64501, 64502) } else { (64502, 64501) };
@@ -49,23 +41,12 @@ async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> 
         connect_retry: Duration::from_millis(50),
         families: Family::ALL.to_vec(),
         next_hop_other: Some(IpAddr::V6(local.to_ipv6_mapped())),
-        passive: false,
-        offer: Offer::default(),
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import,
         export: Policy::accept_all(),
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new("", remote.into(), Asn(theirs))
     };
     let config = Config {
-        local_asn: Asn(ours),
-        router_id: local,
         listen: vec![SocketAddr::new(local.into(), port)],
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: vec![neighbor],
         ..Config::new(Asn(ours), local)
     };
@@ -77,7 +58,7 @@ async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> 
 
 /// A pair of speakers; the right one prefers what it takes, and refuses what is longer than /24.
 async fn pair() -> (Handle, Handle) {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let long = Match::Prefix(vec!["0.0.0.0/0 ge 25".parse().unwrap()]);
     let import = Policy {
         rules: vec![
@@ -92,16 +73,6 @@ async fn pair() -> (Handle, Handle) {
     })
     .await;
     (left, right)
-}
-
-async fn until(what: &str, wanted: impl AsyncFn() -> bool) {
-    for _ in 0..1000 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within ten seconds: {what}");
 }
 
 fn net(text: &str) -> IpNet {

@@ -8,14 +8,17 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::{Child, Command};
-use std::sync::Arc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anycast_bgp::policy::{Action, Match, Policy, Rule, Set};
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
-use anycast_speaker::{Config, Here, Neighbor, Offer, Speaker};
+use anycast_speaker::{Config, Neighbor, Offer, Speaker};
+
+use setup::{Killed, ip, run_in_namespace};
 
 const NEAR: &str = "2001:db8:1::1";
 const FAR: &str = "2001:db8:1::9";
@@ -23,71 +26,24 @@ const PORT: u16 = 1790;
 
 #[test]
 fn ipv4_goes_over_ipv6_next_hops_and_link_local_ones_find_their_interface() {
-    let unshare = ["--user", "--map-root-user", "--net"];
-    let probe = Command::new("unshare").args(unshare).arg("true").output();
-    match probe {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return println!("skipped: unshare: {why}");
-        }
-        Err(error) => return println!("skipped: unshare: {error}"),
-    }
-    let output = Command::new("unshare")
-        .args(unshare)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "near"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
-}
-
-fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Ends with the test, however that ends.
-struct Far(Child);
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    run_in_namespace("near");
 }
 
 fn config(asn: u32, local: &str, remote: (&str, u32), export: Policy) -> Config {
     let neighbor = Neighbor {
-        name: "other".into(),
-        address: remote.0.parse().unwrap(),
         port: PORT,
         local_address: Some(local.parse().unwrap()),
-        asn: Asn(remote.1),
         hold_time: Duration::from_secs(9),
         connect_retry: Duration::from_millis(50),
         families: Family::ALL.to_vec(),
-        next_hop_other: None,
-        passive: false,
         offer: Offer { extended_next_hop: true, ..Offer::default() },
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export,
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new("other", remote.0.parse().unwrap(), Asn(remote.1))
     };
     Config {
-        local_asn: Asn(asn),
-        router_id: Ipv4Addr::from(asn),
         listen: vec![SocketAddr::new(local.parse().unwrap(), PORT)],
         install_routes: true,
-        place: Arc::new(Here),
         neighbors: vec![neighbor],
         ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     }
@@ -104,7 +60,7 @@ async fn near() {
         .args(["--exact", "--ignored", "--nocapture", "far"])
         .spawn()
         .unwrap();
-    let far = Far(far);
+    let far = Killed(far);
     // It must have left our namespace before the link can follow it.
     let theirs = format!("/proc/{}/ns/net", far.0.id());
     let ours = std::fs::read_link("/proc/self/ns/net").unwrap();

@@ -6,7 +6,9 @@
     reason = "tests use real sockets and may panic"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+mod setup;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,23 +16,14 @@ use std::time::Duration;
 use anycast_bgp::policy::{Action, Policy, Rule, Set};
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{
-    Config, Handle, Here, Neighbor, NeighborOrder, NeighborStatus, Offer, OrderError, RouteLook,
-    RouteRow, RouteSubject, RouteTable, Speaker,
+    Config, Handle, Here, Neighbor, NeighborOrder, NeighborStatus, OrderError, RouteLook, RouteRow,
+    RouteSubject, RouteTable, Speaker,
 };
+
+use setup::{free_port, resident, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
-
-/// A port that is free on both addresses; tests run beside each other.
-fn free_port() -> u16 {
-    loop {
-        let left = TcpListener::bind((LEFT, 0)).unwrap();
-        let port = left.local_addr().unwrap().port();
-        if TcpListener::bind((RIGHT, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
     let asn = |address: Ipv4Addr| Asn(64500 + u32::from(address.octets()[3]));
@@ -41,24 +34,13 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
         install_routes: false,
         place: Arc::new(Here),
         neighbors: vec![Neighbor {
-            name: name.into(),
-            address: IpAddr::V4(remote),
             port,
             local_address: Some(IpAddr::V4(local)),
-            asn: asn(remote),
             hold_time: Duration::from_secs(9),
             connect_retry: Duration::from_millis(50),
             families: vec![Family::Ipv4Unicast],
-            next_hop_other: None,
-            passive: false,
-            offer: Offer::default(),
-            multihop: None,
-            ttl_security: false,
-            password: None,
             import,
             export: Policy::accept_all(),
-            next_hop_self: false,
-            bfd: None,
             ..Neighbor::new(name, remote.into(), asn(remote))
         }],
         ..Config::new(asn(local), local)
@@ -71,7 +53,7 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
 
 /// Left knows its neighbor as `right`, and the other way round; right prefers what left says.
 async fn pair() -> (Handle, Handle) {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let prefer = Rule { matches: vec![], sets: vec![Set::LocalPref(200)], action: Action::Accept };
     let left = start("right", LEFT, RIGHT, port, Policy::accept_all()).await;
     let right = start("left", RIGHT, LEFT, port, Policy { rules: vec![prefer] }).await;
@@ -80,17 +62,6 @@ async fn pair() -> (Handle, Handle) {
     })
     .await;
     (left, right)
-}
-
-/// Polls until `wanted` holds; five seconds are far more than any of these take.
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    for _ in 0..500 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within five seconds: {what}");
 }
 
 async fn status(handle: &Handle) -> NeighborStatus {
@@ -291,13 +262,6 @@ async fn many_routes_come_in_pages_and_in_order() {
     assert!(found.is_sorted());
 }
 
-/// What this process has in memory, in MiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a million routes take a minute or more"]
 async fn a_look_at_a_million_routes_keeps_nobody_waiting_and_needs_little() {
@@ -315,7 +279,7 @@ async fn a_look_at_a_million_routes_keeps_nobody_waiting_and_needs_little() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(status(&right).await.received, 1_000_000);
-    let before = resident();
+    let before = resident() >> 20;
     let (other, over) = (right.clone(), Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&over);
     let waiting = tokio::spawn(async move {
@@ -331,11 +295,11 @@ async fn a_look_at_a_million_routes_keeps_nobody_waiting_and_needs_little() {
     let begin = std::time::Instant::now();
     let mut stream = right.look(RouteLook::default()).await.unwrap();
     let gathered = begin.elapsed();
-    let mut most = resident();
+    let mut most = resident() >> 20;
     let mut count = 0;
     while let Some(page) = stream.next_page().await.unwrap() {
         count += page.into_iter().map(RouteRow::from).count();
-        most = most.max(resident());
+        most = most.max(resident() >> 20);
     }
     let took = begin.elapsed();
     over.store(true, Ordering::Release);

@@ -8,45 +8,24 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::rib::Multipath;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{
-    Config, Handle, Here, Neighbor, Offer, RouteLook, RouteRow, RouteSubject, RouteTable, Speaker,
+    Config, Handle, Neighbor, Offer, RouteLook, RouteRow, RouteSubject, RouteTable, Speaker,
 };
 
-const PORT: u16 = 1790;
+use setup::{Killed, ip, run_in_namespace, until};
 
-fn run_in_namespace(name: &str) {
-    let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
-    let probe = Command::new("unshare").args(unshare).arg("true").output();
-    match probe {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return println!("skipped: unshare: {why}");
-        }
-        Err(error) => return println!("skipped: unshare: {error}"),
-    }
-    let output = Command::new("unshare")
-        .args(unshare)
-        // What a failed test leaves running ends with it.
-        .args(["--kill-child", "--mount-proc"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", name])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
-}
+const PORT: u16 = 1790;
 
 #[test]
 fn bird_and_we_tell_each_other_several_paths_and_the_kernel_shares_packets_among_them() {
@@ -56,62 +35,25 @@ fn bird_and_we_tell_each_other_several_paths_and_the_kernel_shares_packets_among
     run_in_namespace("bird");
 }
 
-/// Ended when it goes out of use.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    let started = Instant::now();
-    while !wanted().await {
-        assert!(started.elapsed() < Duration::from_secs(15), "not within 15 seconds: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn neighbor(name: &str, address: &str, asn: u32, offer: Offer) -> Neighbor {
     let both = vec![Family::Ipv4Unicast, Family::Ipv6Unicast];
     Neighbor {
-        name: name.into(),
-        address: address.parse().unwrap(),
         port: PORT,
-        local_address: None,
-        asn: Asn(asn),
         hold_time: Duration::from_secs(30),
         connect_retry: Duration::from_millis(100),
         families: both,
         offer,
         next_hop_other: Some("2001:db8:1::1".parse().unwrap()),
-        passive: false,
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export: Policy::accept_all(),
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new(name, address.parse().unwrap(), Asn(asn))
     }
 }
 
 async fn start(asn: u32, listen: &str, install_routes: bool, neighbors: Vec<Neighbor>) -> Handle {
     let config = Config {
-        local_asn: Asn(asn),
-        router_id: Ipv4Addr::from(asn),
         listen: vec![SocketAddr::new(listen.parse().unwrap(), PORT)],
         install_routes,
-        place: Arc::new(Here),
         neighbors,
         ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     };

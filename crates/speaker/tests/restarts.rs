@@ -19,7 +19,7 @@ use anycast_bgp::message::{
 use anycast_bgp::policy::Policy;
 use anycast_bgp::retention::Limits;
 use anycast_bgp::{AsPath, Asn, Attributes, Family, IpNet};
-use anycast_speaker::{Config, Handle, Here, Neighbor, NeighborOrder, Offer, Speaker};
+use anycast_speaker::{Config, Handle, Neighbor, NeighborOrder, Offer, Speaker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -31,32 +31,18 @@ const FAMILY: Family = Family::Ipv4Unicast;
 async fn speaker(limits: Option<Limits>) -> (Handle, TcpListener) {
     let listener = TcpListener::bind((THEM, 0)).await.unwrap();
     let neighbor = Neighbor {
-        name: "them".into(),
-        address: IpAddr::V4(THEM),
         port: listener.local_addr().unwrap().port(),
         local_address: Some(IpAddr::V4(US)),
-        asn: Asn(64502),
         hold_time: Duration::from_secs(9),
         connect_retry: Duration::from_millis(50),
         families: vec![FAMILY],
-        next_hop_other: None,
-        passive: false,
         offer: Offer { graceful_restart: limits, ..Offer::default() },
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export: Policy::accept_all(),
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new("them", THEM.into(), Asn(64502))
     };
     let config = Config {
-        local_asn: Asn(64501),
-        router_id: US,
         listen: Vec::<SocketAddr>::new(),
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: vec![neighbor],
         ..Config::new(Asn(64501), US)
     };

@@ -7,15 +7,18 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::sync::Arc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family};
-use anycast_speaker::{Config, Handle, Here, Neighbor, Offer, Speaker};
+use anycast_speaker::{Config, Handle, Neighbor, Speaker};
+
+use setup::{Killed, run_in_namespace, until};
 
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const BIRD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -26,45 +29,7 @@ fn bird_finds_its_routes_after_a_restart_and_drops_ours_at_our_death() {
     if !Path::new("/usr/sbin/bird").exists() {
         return println!("skipped: BIRD is not installed");
     }
-    let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
-    let probe = Command::new("unshare").args(unshare).arg("true").output();
-    match probe {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return println!("skipped: unshare: {why}");
-        }
-        Err(error) => return println!("skipped: unshare: {error}"),
-    }
-    let output = Command::new("unshare")
-        .args(unshare)
-        // What a failed test leaves running ends with it.
-        .args(["--kill-child", "--mount-proc"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "with_bird"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
-}
-
-/// Ended by SIGKILL when it goes out of use.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    let started = Instant::now();
-    while !wanted().await {
-        assert!(started.elapsed() < Duration::from_secs(20), "not within 20 seconds: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    run_in_namespace("with_bird");
 }
 
 fn config(routes: &[&str]) -> String {
@@ -90,32 +55,18 @@ fn config(routes: &[&str]) -> String {
 
 async fn speaker() -> Speaker {
     let neighbor = Neighbor {
-        name: "bird".into(),
-        address: IpAddr::V4(BIRD),
         port: PORT,
         local_address: Some(IpAddr::V4(US)),
-        asn: Asn(64502),
         hold_time: Duration::from_secs(30),
         connect_retry: Duration::from_millis(100),
         families: vec![Family::Ipv4Unicast],
-        next_hop_other: None,
-        passive: false,
-        offer: Offer::default(),
         multihop: Some(8),
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export: Policy::accept_all(),
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new("bird", IpAddr::V4(BIRD), Asn(64502))
     };
     let config = Config {
-        local_asn: Asn(64501),
-        router_id: US,
         listen: vec![SocketAddr::new(US.into(), PORT)],
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: vec![neighbor],
         ..Config::new(Asn(64501), US)
     };

@@ -7,6 +7,8 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +19,13 @@ use anycast_bgp::rov::{Validity, Vrp};
 use anycast_bgp::rtr::{ErrorCode, Pdu, Timing};
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{
-    Config, Handle, Here, Neighbor, Offer, Rpki, RpkiConfig, RpkiEvent, RpkiSource, Speaker,
-    SpeakerEvent,
+    Config, Handle, Here, Neighbor, Rpki, RpkiConfig, RpkiEvent, RpkiSource, Speaker, SpeakerEvent,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use setup::until;
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -145,24 +148,13 @@ fn answer(behaviour: &Behaviour, asked: u8, pdu: &Pdu) -> Vec<u8> {
 
 fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) -> Neighbor {
     Neighbor {
-        name: name.into(),
-        address: IpAddr::V4(remote),
         port,
         local_address: Some(IpAddr::V4(local)),
-        asn: Asn(asn),
         hold_time: Duration::from_secs(9),
         connect_retry: Duration::from_millis(50),
         families: vec![Family::Ipv4Unicast],
-        next_hop_other: None,
-        passive: false,
-        offer: Offer::default(),
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export: Policy::accept_all(),
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new(name, remote.into(), Asn(asn))
     }
 }
@@ -173,11 +165,7 @@ async fn start(
     neighbors: Vec<Neighbor>,
 ) -> (Handle, mpsc::UnboundedReceiver<SpeakerEvent>) {
     let config = Config {
-        local_asn: Asn(asn),
-        router_id: local,
         listen: neighbors.iter().map(|it| SocketAddr::new(local.into(), it.port)).collect(),
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors,
         ..Config::new(Asn(asn), local)
     };
@@ -209,17 +197,6 @@ fn follow(
 
 async fn sources(rpki: &Rpki) -> Vec<RpkiSource> {
     rpki.sources().await.unwrap()
-}
-
-/// Polls until `wanted` holds; ten seconds are far more than any of these take.
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    for _ in 0..1000 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within ten seconds: {what}");
 }
 
 /// The prefixes of the next set of VRPs; `None`: they have expired.

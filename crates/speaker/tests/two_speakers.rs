@@ -6,61 +6,38 @@
     reason = "tests use real sockets and may panic"
 )]
 
+mod setup;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Community, Family, IpNet, Role};
 use anycast_speaker::{
-    Config, Handle, Here, Neighbor, NeighborOrder, Offer, Password, Speaker, SpeakerEvent,
+    Config, Handle, Neighbor, NeighborOrder, Offer, Password, Speaker, SpeakerEvent,
 };
+
+use setup::{free_port, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A port that is free on both addresses; tests run beside each other.
-fn free_port() -> u16 {
-    loop {
-        let left = TcpListener::bind((LEFT, 0)).unwrap();
-        let port = left.local_addr().unwrap().port();
-        if TcpListener::bind((RIGHT, port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) -> Neighbor {
     Neighbor {
-        name: name.into(),
-        address: IpAddr::V4(remote),
         port,
         local_address: Some(IpAddr::V4(local)),
-        asn: Asn(asn),
         hold_time: Duration::from_secs(9),
         connect_retry: Duration::from_millis(50),
         families: vec![Family::Ipv4Unicast],
-        next_hop_other: None,
-        passive: false,
-        offer: Offer::default(),
-        multihop: None,
-        ttl_security: false,
-        password: None,
         import: Policy::accept_all(),
         export: Policy::accept_all(),
-        next_hop_self: false,
-        bfd: None,
         ..Neighbor::new(name, remote.into(), Asn(asn))
     }
 }
 
 async fn start(local: Ipv4Addr, asn: u32, neighbor: Neighbor) -> Handle {
     let config = Config {
-        local_asn: Asn(asn),
-        router_id: local,
         listen: vec![SocketAddr::new(local.into(), neighbor.port)],
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: vec![neighbor],
         ..Config::new(Asn(asn), local)
     };
@@ -68,17 +45,6 @@ async fn start(local: Ipv4Addr, asn: u32, neighbor: Neighbor) -> Handle {
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
-}
-
-/// Polls until `wanted` holds; five seconds are far more than any of these take.
-async fn until<F: AsyncFn() -> bool>(what: &str, wanted: F) {
-    for _ in 0..500 {
-        if wanted().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within five seconds: {what}");
 }
 
 async fn established(handle: &Handle) -> bool {
@@ -90,7 +56,7 @@ fn prefix(text: &str) -> IpNet {
 }
 
 async fn pair(change: impl Fn(&mut Neighbor)) -> (Handle, Handle) {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let mut to_right = neighbor("right", LEFT, RIGHT, port, 64502);
     let mut to_left = neighbor("left", RIGHT, LEFT, port, 64501);
     change(&mut to_right);
@@ -172,7 +138,7 @@ async fn the_same_md5_password_meets_and_another_does_not() {
 
 #[tokio::test]
 async fn a_wrong_asn_is_refused_with_bad_peer_as() {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let left = start(LEFT, 64501, neighbor("right", LEFT, RIGHT, port, 64999)).await;
     let right = start(RIGHT, 64502, neighbor("left", RIGHT, LEFT, port, 64501)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -181,13 +147,9 @@ async fn a_wrong_asn_is_refused_with_bad_peer_as() {
 
 #[tokio::test]
 async fn a_neighbor_that_cannot_be_reached_is_reported_once() {
-    let port = free_port();
+    let port = free_port(&[LEFT, RIGHT]);
     let config = Config {
-        local_asn: Asn(64501),
-        router_id: LEFT,
         listen: Vec::new(),
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: vec![neighbor("right", LEFT, RIGHT, port, 64502)],
         ..Config::new(Asn(64501), LEFT)
     };
@@ -209,11 +171,7 @@ async fn a_neighbor_that_cannot_be_reached_is_reported_once() {
 async fn a_port_in_use_is_an_error_that_says_so() {
     let taken = TcpListener::bind((LEFT, 0)).unwrap();
     let config = Config {
-        local_asn: Asn(64501),
-        router_id: LEFT,
         listen: vec![taken.local_addr().unwrap()],
-        install_routes: false,
-        place: Arc::new(Here),
         neighbors: Vec::new(),
         ..Config::new(Asn(64501), LEFT)
     };

@@ -1,0 +1,88 @@
+//! What the tests of running speakers share: ports, patience, namespaces and other programs.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// Far more than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A port that is free on all addresses; tests run beside each other.
+pub(crate) fn free_port(addresses: &[Ipv4Addr]) -> u16 {
+    let (first, others) = addresses.split_first().expect("an address");
+    loop {
+        let listener = TcpListener::bind((*first, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if others.iter().all(|address| TcpListener::bind((*address, port)).is_ok()) {
+            return port;
+        }
+    }
+}
+
+/// Waits until it is so, and says how long that took.
+pub(crate) async fn until(what: &str, wanted: impl AsyncFn() -> bool) -> Duration {
+    let started = Instant::now();
+    while !wanted().await {
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    started.elapsed()
+}
+
+/// Runs one of a test program's ignored tests as root of namespaces of its own, where it may do as
+/// it likes; whether it ran. Whatever it leaves running ends with it.
+pub(crate) fn run_in_namespace(name: &str) -> bool {
+    let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
+    match Command::new("unshare").args(unshare).arg("true").output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            println!("skipped: unshare: {}", String::from_utf8_lossy(&output.stderr).trim());
+            return false;
+        }
+        Err(error) => {
+            println!("skipped: unshare: {error}");
+            return false;
+        }
+    }
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["--kill-child", "--mount-proc"]);
+    run(command.arg(std::env::current_exe().unwrap()), name);
+    true
+}
+
+/// Runs one of a test program's ignored tests in a process of its own, in which no other test
+/// takes memory.
+pub(crate) fn run_alone(name: &str) {
+    run(&mut Command::new(std::env::current_exe().unwrap()), name);
+}
+
+fn run(program: &mut Command, name: &str) {
+    let output = program.args(["--exact", "--ignored", "--nocapture", name]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
+}
+
+/// What this process has in memory, in octets.
+pub(crate) fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// `ip` with these arguments; what it says.
+pub(crate) fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A program that ends by SIGKILL when it goes out of use.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
