@@ -138,7 +138,9 @@ impl Course<'_> {
         })();
         // A SYN-ACK's TSval has no id, so its echo may name this site by chance.
         let is_named = hint == Some(self.world.config.me) && from == From::Wire;
-        if is_named && ends.is_some_and(|(client, service)| (self.world.has_socket)(client, service)) {
+        if is_named
+            && ends.is_some_and(|(client, service)| (self.world.has_socket)(client, service))
+        {
             return self.here(Reason::OwnId);
         }
         self.owned(hint, ends, from, Reason::ForwardedHint)
