@@ -69,7 +69,7 @@ pub(crate) struct OwnOrigins {
 /// How long a site that starts waits for the first VRPs; zero: not at all, or there are none to
 /// come.
 pub(crate) fn patience(fleet: &Fleet, site: &Site) -> Duration {
-    site.rpki(fleet).filter(has_sources).map_or(Duration::ZERO, |rpki| rpki.wait)
+    site.rpki(fleet).filter(|rpki| has_sources(rpki)).map_or(Duration::ZERO, |rpki| rpki.wait)
 }
 
 struct Own {
@@ -227,14 +227,14 @@ fn start_sources(
     speaker: Handle,
 ) -> (Option<Rpki>, mpsc::UnboundedReceiver<RpkiEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
-    let sources = site.rpki(fleet).filter(has_sources).map(|rpki| {
+    let sources = site.rpki(fleet).filter(|rpki| has_sources(rpki)).map(|rpki| {
         let (caches, file) = (rpki.caches.clone(), rpki.vrp_file.clone());
         Rpki::start(RpkiConfig { caches, file, place: Arc::new(Here) }, speaker, sender)
     });
     (sources, events)
 }
 
-fn has_sources(rpki: &&anycast_fleet::Rpki) -> bool {
+fn has_sources(rpki: &anycast_fleet::Rpki) -> bool {
     !rpki.caches.is_empty() || rpki.vrp_file.is_some()
 }
 
