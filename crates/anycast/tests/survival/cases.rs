@@ -11,7 +11,9 @@ use nix::unistd::Pid;
 use tokio::task::JoinHandle;
 
 use crate::flows::{PIECE, PORT, connect, download, ping_pong, serve, short, upload};
-use crate::stand::{CLIENT, Fleet, Stand, V4, V6, site};
+use crate::quic;
+use crate::secure::{HTTP1_PORT, HTTP2_PORT, Identity, TLS_PORT, keep_alive, many_streams};
+use crate::stand::{CLIENT, Fleet, Stand, V4, V6, secret, site};
 
 pub(crate) const NAMES: &[&str] = &[
     "every_kind_of_connection_survives_flips_over_three_sites",
@@ -24,6 +26,9 @@ pub(crate) const NAMES: &[&str] = &[
     "downloads_through_a_small_link_survive",
     "transfers_at_full_speed_survive",
     "a_thousand_short_connections_survive_flips_each_tenth_of_a_second",
+    "tls_and_http_survive",
+    "quic_survives",
+    "twenty_idle_seconds_survive",
 ];
 
 pub(crate) async fn play(name: &str) {
@@ -38,6 +43,9 @@ pub(crate) async fn play(name: &str) {
         Some(7) => small_link().await,
         Some(8) => full_speed().await,
         Some(9) => thousand().await,
+        Some(10) => tls_and_http().await,
+        Some(11) => over_quic().await,
+        Some(12) => idle().await,
         _ => panic!("no case is called {name}"),
     }
 }
@@ -374,4 +382,91 @@ async fn thousand() {
     }
     assert!(made >= 1000, "{made} connections");
     println!("{made} short connections");
+}
+
+async fn tls_and_http() {
+    let stand = Stand::build(Fleet::default()).await;
+    if !stand.keeps().await {
+        return;
+    }
+    let identity = Identity::new();
+    for at in 0..stand.sites {
+        for address in [V4, V6] {
+            identity.serve(&stand.namespace(at), address);
+        }
+    }
+    let client = stand.client();
+    let (time, pace) = (Duration::from_secs(4), Duration::from_millis(20));
+    let mut flows = Vec::new();
+    for address in [V4, V6] {
+        let secure = async |port| identity.connect(&client, address, port).await.expect("TLS");
+        let octets = 200 * PIECE as u64;
+        let stream = secure(TLS_PORT).await;
+        flows.push(flow(format!("TLS download {address}"), download(stream, octets, pace)));
+        let stream = secure(TLS_PORT).await;
+        flows.push(flow(format!("TLS upload {address}"), upload(stream, octets, pace)));
+        let stream = secure(HTTP1_PORT).await;
+        flows.push(flow(format!("HTTP/1.1 {address}"), keep_alive(stream, time)));
+        let stream = secure(HTTP2_PORT).await;
+        flows.push(flow(format!("HTTP/2 {address}"), many_streams(stream, time)));
+    }
+    let started = Started::start(flows);
+    flip(&stand, 8, Duration::from_millis(400)).await;
+    started.all_survive().await;
+}
+
+async fn over_quic() {
+    let stand = Stand::build(Fleet::default()).await;
+    if !stand.keeps().await {
+        return;
+    }
+    let identity = Identity::new();
+    for at in 0..stand.sites {
+        let id = u8::try_from(at + 1).expect("a few sites");
+        for address in [V4, V6] {
+            quic::serve(&identity, &stand.namespace(at), address, id, secret(0));
+        }
+    }
+    let (time, pace) = (Duration::from_secs(4), Duration::from_millis(20));
+    let mut flows = Vec::new();
+    let mut connections = Vec::new();
+    for address in [V4, V6] {
+        let connection = quic::connect(&identity, &stand.client(), address).await.expect("QUIC");
+        let stream = async || {
+            let (send, receive) = connection.open_bi().await.expect("a stream");
+            tokio::io::join(receive, send)
+        };
+        let octets = 200 * PIECE as u64;
+        let stream_of = stream().await;
+        flows.push(flow(format!("QUIC download {address}"), download(stream_of, octets, pace)));
+        let stream_of = stream().await;
+        flows.push(flow(format!("QUIC upload {address}"), upload(stream_of, octets, pace)));
+        let stream_of = stream().await;
+        flows.push(flow(format!("QUIC ping-pong {address}"), ping_pong(stream_of, time, pace)));
+        connections.push(connection);
+    }
+    let started = Started::start(flows);
+    flip(&stand, 8, Duration::from_millis(400)).await;
+    started.all_survive().await;
+    let stray = Stand::affinity(1).await;
+    assert!(stray.packets.get("forwarded-quic") > Some(&100), "{stray:?}");
+}
+
+/// Hours in small: nothing is sent, no keepalive, while the routes change again and again.
+async fn idle() {
+    let stand = Stand::build(Fleet::default()).await;
+    if !stand.keeps().await {
+        return;
+    }
+    serve_everywhere(&stand, None);
+    let time = Duration::from_secs(20);
+    let mut flows = Vec::new();
+    for address in [V4, V6] {
+        let stream = connect(&stand.client(), address, PORT).await.expect("a connection");
+        flows.push(flow(format!("idle {address}"), ping_pong(stream, time, time)));
+    }
+    let started = Started::start(flows);
+    flip(&stand, 10, Duration::from_millis(1_500)).await;
+    stand.lead_to(2).await;
+    started.all_survive().await;
 }

@@ -95,6 +95,11 @@ pub(crate) fn site(at: usize) -> String {
     format!("site{at}")
 }
 
+/// The key of an epoch.
+pub(crate) fn secret(epoch: u8) -> [u8; 32] {
+    [epoch << 4 | 1; 32]
+}
+
 /// The lab, up, with the client at its first site.
 pub(crate) struct Stand {
     pub(crate) lab: Lab,
@@ -105,8 +110,8 @@ impl Stand {
     pub(crate) async fn build(fleet: Fleet) -> Self {
         let folder = Path::new(RUN);
         for epoch in 0..2 {
-            let secret = format!("{epoch}1").repeat(32);
-            std::fs::write(folder.join(format!("key-{epoch}")), secret).expect("a key");
+            let octets = secret(epoch).map(|octet| format!("{octet:02x}")).concat();
+            std::fs::write(folder.join(format!("key-{epoch}")), octets).expect("a key");
         }
         let fleet_file = folder.join("fleet.toml");
         let text = fleet_text(fleet);
