@@ -136,6 +136,7 @@ fn size_of(number: u64) -> u64 {
     [100, 40_000, 3_000][usize::try_from(number % 3).unwrap_or(0)]
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn http(error: hyper::Error) -> String {
     format!("HTTP: {error}")
 }
