@@ -14,6 +14,8 @@
 mod cases;
 #[path = "survival/flows.rs"]
 mod flows;
+#[path = "survival/hostile.rs"]
+mod hostile;
 #[path = "survival/quic.rs"]
 mod quic;
 #[path = "survival/secure.rs"]

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use tokio::task::JoinHandle;
 
 use crate::flows::{PIECE, PORT, connect, download, ping_pong, serve, short, upload};
+use crate::hostile::{Attacker, bad_frames, frame};
 use crate::quic;
 use crate::secure::{HTTP1_PORT, HTTP2_PORT, Identity, TLS_PORT, keep_alive, many_streams};
 use crate::stand::{CLIENT, Fleet, Stand, V4, V6, secret, site};
@@ -29,6 +30,7 @@ pub(crate) const NAMES: &[&str] = &[
     "tls_and_http_survive",
     "quic_survives",
     "twenty_idle_seconds_survive",
+    "frames_of_an_attacker_and_a_flood_harm_nobody",
 ];
 
 pub(crate) async fn play(name: &str) {
@@ -46,6 +48,7 @@ pub(crate) async fn play(name: &str) {
         Some(10) => tls_and_http().await,
         Some(11) => over_quic().await,
         Some(12) => idle().await,
+        Some(13) => hostile().await,
         _ => panic!("no case is called {name}"),
     }
 }
@@ -469,4 +472,65 @@ async fn idle() {
     flip(&stand, 10, Duration::from_millis(1_500)).await;
     stand.lead_to(2).await;
     started.all_survive().await;
+}
+
+/// Somebody sends frames as if a site had, replays a good one, and floods one site through another with
+/// segments that name it, while connections stray from that one to it.
+async fn hostile() {
+    const LIMIT: u32 = 1_000;
+    let fleet = Fleet { packets_of_a_source: Some(LIMIT), ..Fleet::default() };
+    let stand = Stand::build(fleet).await;
+    if !stand.keeps().await {
+        return;
+    }
+    serve_everywhere(&stand, None);
+    let client = stand.client();
+    let (time, pace) = (Duration::from_secs(4), Duration::from_millis(20));
+    let mut flows = Vec::new();
+    for address in [V4, V6] {
+        let stream = connect(&client, address, PORT).await.expect("a connection");
+        flows.push(flow(format!("ping-pong {address}"), ping_pong(stream, time, pace)));
+        let stream = connect(&client, address, PORT).await.expect("a connection");
+        flows.push(flow(format!("download {address}"), download(stream, 1 << 20, pace)));
+    }
+    let started = Started::start(flows);
+    stand.lead_to(1).await;
+
+    let attacker = Attacker::new(&client);
+    let before = Stand::affinity(0).await;
+    let bad = bad_frames();
+    for (reason, packet) in &bad {
+        attacker.send(packet);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        println!("{reason}");
+    }
+    let good = frame(Duration::ZERO);
+    for _ in 0..100 {
+        attacker.send(&good);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let after = Stand::affinity(0).await;
+    for reason in ["format", "source", "epoch", "mac", "age", "hops", "inner"] {
+        let sent = bad.iter().filter(|(why, _)| *why == reason).count() as u64;
+        let counted = |report: &AffinityReport| report.rejected.get(reason).copied().unwrap_or(0);
+        assert_eq!(counted(&after) - counted(&before), sent, "{reason}: {after:#?}");
+    }
+
+    // Four sources, each far over what is passed on for one.
+    let sources = [1, 2, 3, 4].map(|host| [198, 18, 0, host]);
+    let seconds = 2;
+    let flood = tokio::task::spawn_blocking(move || {
+        attacker.flood(&sources, 1, Duration::from_secs(seconds))
+    });
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let meanwhile = tokio::spawn(short(client, V4, until));
+    let sent = flood.await.expect("it ends");
+    let (made, failed) = meanwhile.await.expect("they end");
+    assert!(failed.is_empty(), "{} of {made}: {failed:?}", failed.len());
+    started.all_survive().await;
+    let stray = Stand::affinity(1).await;
+    let limited = stray.packets.get("limited-source").copied().unwrap_or(0);
+    let most = u64::from(LIMIT) * 4 * (seconds + 2);
+    println!("flood of {sent}, of which {limited} were limited; {made} connections meanwhile");
+    assert!(limited > 1_000 && sent as u64 - limited <= most, "{sent}: {stray:#?}");
 }

@@ -28,11 +28,12 @@ const CITIES: [&str; 8] =
 pub(crate) struct Fleet {
     pub(crate) sites: usize,
     pub(crate) kept: bool,
+    pub(crate) packets_of_a_source: Option<u32>,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { sites: 3, kept: true }
+        Self { sites: 3, kept: true, packets_of_a_source: None }
     }
 }
 
@@ -65,6 +66,9 @@ fn fleet_text(fleet: Fleet) -> String {
     );
     if fleet.kept {
         text.push_str("affinity = [\"tcp\", \"quic\"]\n[affinity]\n");
+        if let Some(limit) = fleet.packets_of_a_source {
+            let _ = writeln!(text, "packets-of-a-source = {limit}");
+        }
         text.push_str("[[affinity.key]]\nepoch = 0\nfile = \"/run/anycast/key-0\"\n");
     }
     text.push_str("[drain]\nwait = \"1s\"\nconnections-wait = \"30s\"\n");
