@@ -110,7 +110,8 @@ pub(crate) fn frame(age: Duration) -> Vec<u8> {
         mtu: 1500,
         budgets: Budgets::default(),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") - age;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let now = now.saturating_sub(age);
     let now = u64::try_from(now.as_nanos()).expect("before 2554");
     let packet = [&[0; 12][..], &[8, 0], &segment([198, 18, 0, 9], 50_000, 1)].concat();
     let world = World { config: &config, context: Context::Tc, has_socket: &|_, _| false, now };
