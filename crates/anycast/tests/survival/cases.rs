@@ -31,6 +31,7 @@ pub(crate) const NAMES: &[&str] = &[
     "quic_survives",
     "twenty_idle_seconds_survive",
     "frames_of_an_attacker_and_a_flood_harm_nobody",
+    "loss_costs_what_it_costs_without",
 ];
 
 pub(crate) async fn play(name: &str) {
@@ -49,6 +50,7 @@ pub(crate) async fn play(name: &str) {
         Some(11) => over_quic().await,
         Some(12) => idle().await,
         Some(13) => hostile().await,
+        Some(14) => loss().await,
         _ => panic!("no case is called {name}"),
     }
 }
@@ -533,4 +535,40 @@ async fn hostile() {
     let most = u64::from(LIMIT) * 4 * (seconds + 2);
     println!("flood of {sent}, of which {limited} were limited; {made} connections meanwhile");
     assert!(limited > 1_000 && sent as u64 - limited <= most, "{sent}: {stray:#?}");
+}
+
+/// Stamped timestamps change nothing about how TCP gets over loss: 0.3 % at 20 ms, three seeds.
+async fn loss() {
+    const OCTETS: u64 = 12 << 20;
+    let stand = Stand::build(Fleet::default()).await;
+    if !stand.keeps().await {
+        return;
+    }
+    serve_everywhere(&stand, None);
+    let transfers = async |order: &str| {
+        let report: AffinityReport = Stand::ask(0)
+            .post_for(&format!("/v1/affinity/{order}"), &())
+            .await
+            .expect("it is told");
+        assert_eq!(report.state, format!("{order}ed"), "{report:?}");
+        let mut times = Vec::new();
+        for seed in 1..=3 {
+            let latency = Duration::from_millis(10);
+            stand.lab.impair("as0--users", latency, 0.003, seed).expect("the link is there");
+            let stream = connect(&stand.client(), V4, PORT).await.expect("a connection");
+            let begin = Instant::now();
+            download(stream, OCTETS, Duration::ZERO).await.expect("it ends");
+            times.push(begin.elapsed().as_secs_f64());
+        }
+        times
+    };
+    let [mut with, mut without] = [0.0, 0.0];
+    for _ in 0..2 {
+        let (kept, plain) = (transfers("load").await, transfers("unload").await);
+        println!("seconds with {kept:.2?}, without {plain:.2?}");
+        with += kept.iter().sum::<f64>();
+        without += plain.iter().sum::<f64>();
+    }
+    println!("ratio of the times, with over without: {:.3}", with / without);
+    assert!(with < 1.25 * without, "{with} s with, {without} s without");
 }

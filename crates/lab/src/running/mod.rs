@@ -469,6 +469,24 @@ impl Lab {
         self.set_link(link, State::Up).await
     }
 
+    /// Lets a link take this long one way and lose a share of its frames (0 to 1), which ones
+    /// depends on the seed alone.
+    ///
+    /// # Errors
+    /// No such link.
+    pub fn impair(
+        &self,
+        name: &str,
+        latency: Duration,
+        loss: f64,
+        seed: u64,
+    ) -> Result<(), LabError> {
+        let link = self.links[self.link(name)?];
+        let done = self.wire.set_latency(link, latency);
+        done.and_then(|()| self.wire.set_loss(link, loss, seed))
+            .map_err(|error| LabError::Failed { node: name.to_owned(), why: error.to_string() })
+    }
+
     async fn set_link(&mut self, link: usize, state: State) -> Result<(), LabError> {
         self.wire.set(self.links[link], state).map_err(|error| LabError::Failed {
             node: self.plan.links[link].name.clone(),

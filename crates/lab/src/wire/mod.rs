@@ -300,6 +300,16 @@ impl Wire {
         known.then_some(()).ok_or(WireError::NoSuchEnd)
     }
 
+    /// Loses a share of the frames (0 to 1) that are sent from now on, in both directions. Which ones
+    /// depends on the seed alone.
+    ///
+    /// # Errors
+    /// [`WireError::NoSuchEnd`].
+    pub fn set_loss(&self, link: LinkId, share: f64, seed: u64) -> Result<(), WireError> {
+        let known = lock(&self.shared.lines).set_loss(link.0, share, seed);
+        known.then_some(()).ok_or(WireError::NoSuchEnd)
+    }
+
     /// Frames that the lab itself lost since this was last asked, because the mover did not keep
     /// up; the machine is too slow for what is sent.
     ///
