@@ -27,10 +27,10 @@ const CWR: u8 = 0x80;
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
 
-/// Where the headers of a packet inside UDP lie, in octets from the Ethernet header.
+/// Where the headers of a packet lie, in octets from the Ethernet header.
 struct Layout {
-    outer_is_v6: bool,
-    outer_udp: usize,
+    /// If it is inside UDP: whether that is over IPv6, and where its header is.
+    outer: Option<(bool, usize)>,
     inner_is_v6: bool,
     inner: usize,
     /// The inner TCP or UDP header.
@@ -45,24 +45,41 @@ struct Layout {
 pub(super) fn cut(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (virtio, packet) = frame.split_at_checked(PREAMBLE)?;
     let layout = Layout::of(virtio, packet)?;
-    let headers = &packet[..layout.payload];
-    let pieces = packet[layout.payload..].chunks(layout.segment);
-    let last = pieces.len() - 1;
-    let made = pieces.enumerate().map(|(number, piece)| {
-        let mut new = Vec::with_capacity(PREAMBLE + headers.len() + piece.len());
-        new.extend([0; PREAMBLE]);
-        new[FLAGS] = NEEDS_CSUM;
-        new[CSUM_START..PREAMBLE].copy_from_slice(&virtio[CSUM_START..PREAMBLE]);
-        new.extend(headers);
-        new.extend(piece);
-        layout.mend(&mut new[PREAMBLE..], number * layout.segment, number == 0, number == last);
-        new
-    });
-    Some(made.collect())
+    layout.outer.is_some().then(|| layout.cut(virtio, packet))
+}
+
+/// The same, also of a frame that could go as it is.
+pub(super) fn cut_any(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (virtio, packet) = frame.split_at_checked(PREAMBLE)?;
+    Some(Layout::of(virtio, packet)?.cut(virtio, packet))
+}
+
+/// Where the checksum is that a frame's sender left to be finished, in octets from the Ethernet header.
+pub(super) fn unfinished_checksum(virtio: &[u8]) -> Option<std::ops::Range<usize>> {
+    let native = |at: usize| usize::from(u16::from_ne_bytes([virtio[at], virtio[at + 1]]));
+    let at = native(CSUM_START) + native(CSUM_OFFSET);
+    (virtio[FLAGS] & NEEDS_CSUM != 0).then_some(at..at + 2)
 }
 
 impl Layout {
-    /// Of a packet for segmentation that lies inside UDP without a checksum; nothing of any other.
+    fn cut(&self, virtio: &[u8], packet: &[u8]) -> Vec<Vec<u8>> {
+        let headers = &packet[..self.payload];
+        let pieces = packet[self.payload..].chunks(self.segment);
+        let last = pieces.len() - 1;
+        let made = pieces.enumerate().map(|(number, piece)| {
+            let mut new = Vec::with_capacity(PREAMBLE + headers.len() + piece.len());
+            new.extend([0; PREAMBLE]);
+            new[FLAGS] = NEEDS_CSUM;
+            new[CSUM_START..PREAMBLE].copy_from_slice(&virtio[CSUM_START..PREAMBLE]);
+            new.extend(headers);
+            new.extend(piece);
+            self.mend(&mut new[PREAMBLE..], number * self.segment, number == 0, number == last);
+            new
+        });
+        made.collect()
+    }
+
+    /// Of a packet for segmentation, plain or inside UDP without a checksum; nothing of any other.
     fn of(virtio: &[u8], packet: &[u8]) -> Option<Self> {
         let native = |at: usize| usize::from(u16::from_ne_bytes([virtio[at], virtio[at + 1]]));
         let protocol = match virtio[GSO_TYPE] & !GSO_ECN {
@@ -73,26 +90,17 @@ impl Layout {
         let field = if protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
         let is_partial = virtio[FLAGS] & NEEDS_CSUM != 0 && native(CSUM_OFFSET) == field;
         let (l4, segment) = (native(CSUM_START), native(GSO_SIZE));
-        let (outer_is_v6, outer_protocol, outer_udp) = match packet.get(12..ETHERNET)? {
-            [0x08, 0x00] => (false, packet.get(ETHERNET + 9)?, ETHERNET + 20),
-            [0x86, 0xdd] => (true, packet.get(ETHERNET + 6)?, ETHERNET + 40),
-            _ => return None,
-        };
         let inner_is_v6 = !is_ip(packet, l4.checked_sub(20)?, false, protocol);
         let inner = l4.checked_sub(if inner_is_v6 { 40 } else { 20 })?;
         if inner_is_v6 && !is_ip(packet, inner, true, protocol) {
             return None;
         }
-        let is_inside = (outer_is_v6 || packet[ETHERNET] == 0x45)
-            && *outer_protocol == UDP
-            && inner >= outer_udp + 8
-            && packet.get(outer_udp + 6..outer_udp + 8)? == [0, 0];
+        let outer = if inner == ETHERNET { None } else { Some(outer(packet, inner)?) };
         let payload =
             if protocol == TCP { l4 + usize::from(packet.get(l4 + 12)? >> 4) * 4 } else { l4 + 8 };
         let is_whole = payload >= l4 + field + 2 && payload < packet.len();
-        (is_partial && is_inside && is_whole && segment > 0).then_some(Self {
-            outer_is_v6,
-            outer_udp,
+        (is_partial && is_whole && segment > 0).then_some(Self {
+            outer,
             inner_is_v6,
             inner,
             l4,
@@ -104,9 +112,11 @@ impl Layout {
 
     /// Makes one segment's headers right: the headers of all, and the payload from `offset` on.
     fn mend(&self, packet: &mut [u8], offset: usize, is_first: bool, is_last: bool) {
-        set_length(packet, ETHERNET, self.outer_is_v6);
-        let udp_length = length16(packet.len() - self.outer_udp);
-        packet[self.outer_udp + 4..self.outer_udp + 6].copy_from_slice(&udp_length);
+        if let Some((is_v6, udp)) = self.outer {
+            set_length(packet, ETHERNET, is_v6);
+            let length = length16(packet.len() - udp);
+            packet[udp + 4..udp + 6].copy_from_slice(&length);
+        }
         set_length(packet, self.inner, self.inner_is_v6);
 
         let length = length16(packet.len() - self.l4);
@@ -130,6 +140,18 @@ impl Layout {
         };
         header[field..field + 2].copy_from_slice(&fold(pseudo).to_be_bytes());
     }
+}
+
+/// Whether the UDP that a packet at `inner` is in goes over IPv6, and where its header is.
+fn outer(packet: &[u8], inner: usize) -> Option<(bool, usize)> {
+    let (is_v6, protocol, udp) = match packet.get(12..ETHERNET)? {
+        [0x08, 0x00] => (false, packet.get(ETHERNET + 9)?, ETHERNET + 20),
+        [0x86, 0xdd] => (true, packet.get(ETHERNET + 6)?, ETHERNET + 40),
+        _ => return None,
+    };
+    let is_udp = *protocol == UDP && (is_v6 || packet[ETHERNET] == 0x45);
+    let fits = inner >= udp + 8 && packet.get(udp + 6..udp + 8)? == [0, 0];
+    (is_udp && fits).then_some((is_v6, udp))
 }
 
 /// Whether an IP packet without options begins at `at` and goes on to the end.
@@ -313,6 +335,7 @@ mod tests {
         plain[CSUM_START..CSUM_START + 2].copy_from_slice(&54_u16.to_ne_bytes());
         plain[PREAMBLE + 12..PREAMBLE + 14].copy_from_slice(&[0x86, 0xdd]);
         assert_eq!(cut(&plain), None);
+        assert_eq!(cut_any(&plain).map(|parts| parts.len()), Some(3));
     }
 
     #[test]
