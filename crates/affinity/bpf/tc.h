@@ -89,16 +89,21 @@ static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
 		count(REASON_HOP_LIMIT);
 		return TC_ACT_SHOT;
 	}
-	/* Segments of one large packet are cut to fit when they leave. */
-	if (in.length + room > (ctx->gso_size ? 65535 : c->mtu))
+	/* TCP segments of one large packet are cut to fit when they leave; datagrams stay as long as they are. */
+	__u32 segment = ctx->gso_size, longest = in.length;
+	int datagrams = segment && p.protocol == IPPROTO_UDP;
+	if (segment)
+		longest = datagrams ? segment + (p.inner6 ? 48 : 28) : 0;
+	if (longest + room > c->mtu || in.length + room > 65535)
 		return tc_too_big(ctx, p.inner6 | p.protocol << 16, c->mtu - room);
 	__u64 now = monotonic(c);
 	if (!affordable(c, &p, in.source, now))
 		return TC_ACT_SHOT;
+	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L4_UDP | (datagrams ? BPF_F_ADJ_ROOM_FIXED_GSO : 0);
 	if (outer6 ? bpf_skb_adjust_room(ctx, OUTER6_LENGTH, BPF_ADJ_ROOM_MAC,
-					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
+					 flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
 		   : bpf_skb_adjust_room(ctx, OUTER4_LENGTH, BPF_ADJ_ROOM_MAC,
-					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)) {
+					 flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)) {
 		count(REASON_FAILED);
 		return TC_ACT_SHOT;
 	}
@@ -168,8 +173,9 @@ static __noinline __u64 tc_unwrap(struct __sk_buff *ctx, __u32 where)
 		return REFUSE;
 	}
 	int room = outer6 ? OUTER6_LENGTH : OUTER4_LENGTH;
-	if (o.inner6 ? bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, DECAP_L3_IPV6)
-		     : bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, DECAP_L3_IPV4)) {
+	__u64 flags = o.protocol == IPPROTO_UDP && ctx->gso_size ? BPF_F_ADJ_ROOM_FIXED_GSO : 0;
+	if (o.inner6 ? bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, flags | DECAP_L3_IPV6)
+		     : bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, flags | DECAP_L3_IPV4)) {
 		count(REASON_FAILED);
 		return REFUSE;
 	}

@@ -1,8 +1,8 @@
-//! Cuts large TCP packets that travel inside UDP, as a network card would on its way out.
+//! Cuts large packets that travel inside UDP, as a network card would on its way out.
 //!
-//! A node may send many TCP segments as one packet (GSO). The virtio header of a packet socket says
-//! so for TCP, but cannot say that the TCP packet was wrapped into UDP meanwhile, as
-//! sites do with what strayed: the kernel would refuse such a frame at the other end of the link.
+//! A node may send many TCP segments or UDP datagrams as one packet (GSO). The virtio header of a
+//! packet socket says so, but cannot say that the packet was wrapped into UDP meanwhile, as sites do
+//! with what strayed: the kernel would refuse such a frame at the other end of the link.
 
 use super::lines::PREAMBLE;
 
@@ -15,6 +15,7 @@ const CSUM_OFFSET: usize = 8;
 const NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
+const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
 const ETHERNET: usize = 14;
@@ -22,16 +23,19 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const FIN_AND_PUSH: u8 = 0x09;
 const CWR: u8 = 0x80;
-/// Where a TCP header has its checksum.
+/// Where the headers have their checksums.
 const TCP_CHECKSUM: usize = 16;
+const UDP_CHECKSUM: usize = 6;
 
-/// Where the headers of a packet inside UDP lie, in octets from the Ethernet header.
+/// Where the headers of a packet lie, in octets from the Ethernet header.
 struct Layout {
-    outer_is_v6: bool,
-    outer_udp: usize,
+    /// If it is inside UDP: whether that is over IPv6, and where its header is.
+    outer: Option<(bool, usize)>,
     inner_is_v6: bool,
     inner: usize,
-    tcp: usize,
+    /// The inner TCP or UDP header.
+    l4: usize,
+    protocol: u8,
     payload: usize,
     segment: usize,
 }
@@ -41,58 +45,66 @@ struct Layout {
 pub(super) fn cut(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (virtio, packet) = frame.split_at_checked(PREAMBLE)?;
     let layout = Layout::of(virtio, packet)?;
-    let headers = &packet[..layout.payload];
-    let pieces = packet[layout.payload..].chunks(layout.segment);
-    let last = pieces.len() - 1;
-    let made = pieces.enumerate().map(|(number, piece)| {
-        let mut new = Vec::with_capacity(PREAMBLE + headers.len() + piece.len());
-        new.extend([0; PREAMBLE]);
-        new[FLAGS] = NEEDS_CSUM;
-        new[CSUM_START..PREAMBLE].copy_from_slice(&virtio[CSUM_START..PREAMBLE]);
-        new.extend(headers);
-        new.extend(piece);
-        layout.mend(&mut new[PREAMBLE..], number * layout.segment, number == 0, number == last);
-        new
-    });
-    Some(made.collect())
+    layout.outer.is_some().then(|| layout.cut(virtio, packet))
+}
+
+/// The same, also of a frame that could go as it is.
+pub(super) fn cut_any(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (virtio, packet) = frame.split_at_checked(PREAMBLE)?;
+    Some(Layout::of(virtio, packet)?.cut(virtio, packet))
+}
+
+/// Where the checksum is that a frame's sender left to be finished, in octets from the Ethernet header.
+pub(super) fn unfinished_checksum(virtio: &[u8]) -> Option<std::ops::Range<usize>> {
+    let native = |at: usize| usize::from(u16::from_ne_bytes([virtio[at], virtio[at + 1]]));
+    let at = native(CSUM_START) + native(CSUM_OFFSET);
+    (virtio[FLAGS] & NEEDS_CSUM != 0).then_some(at..at + 2)
 }
 
 impl Layout {
-    /// Of a TCP packet for segmentation that lies inside UDP without a checksum; nothing of any other.
+    fn cut(&self, virtio: &[u8], packet: &[u8]) -> Vec<Vec<u8>> {
+        let headers = &packet[..self.payload];
+        let pieces = packet[self.payload..].chunks(self.segment);
+        let last = pieces.len() - 1;
+        let made = pieces.enumerate().map(|(number, piece)| {
+            let mut new = Vec::with_capacity(PREAMBLE + headers.len() + piece.len());
+            new.extend([0; PREAMBLE]);
+            new[FLAGS] = NEEDS_CSUM;
+            new[CSUM_START..PREAMBLE].copy_from_slice(&virtio[CSUM_START..PREAMBLE]);
+            new.extend(headers);
+            new.extend(piece);
+            self.mend(&mut new[PREAMBLE..], number * self.segment, number == 0, number == last);
+            new
+        });
+        made.collect()
+    }
+
+    /// Of a packet for segmentation, plain or inside UDP without a checksum; nothing of any other.
     fn of(virtio: &[u8], packet: &[u8]) -> Option<Self> {
         let native = |at: usize| usize::from(u16::from_ne_bytes([virtio[at], virtio[at + 1]]));
-        let inner_is_v6 = match virtio[GSO_TYPE] & !GSO_ECN {
-            GSO_TCPV4 => false,
-            GSO_TCPV6 => true,
+        let protocol = match virtio[GSO_TYPE] & !GSO_ECN {
+            GSO_TCPV4 | GSO_TCPV6 => TCP,
+            GSO_UDP_L4 => UDP,
             _ => return None,
         };
-        let is_partial = virtio[FLAGS] & NEEDS_CSUM != 0 && native(CSUM_OFFSET) == TCP_CHECKSUM;
-        let (tcp, segment) = (native(CSUM_START), native(GSO_SIZE));
-        let (outer_is_v6, protocol, outer_udp) = match packet.get(12..ETHERNET)? {
-            [0x08, 0x00] => (false, packet.get(ETHERNET + 9)?, ETHERNET + 20),
-            [0x86, 0xdd] => (true, packet.get(ETHERNET + 6)?, ETHERNET + 40),
-            _ => return None,
-        };
-        let inner = tcp.checked_sub(if inner_is_v6 { 40 } else { 20 })?;
-        let (first, inner_protocol) = if inner_is_v6 {
-            (0x60, packet.get(inner + 6)?)
-        } else {
-            (0x45, packet.get(inner + 9)?)
-        };
-        let fits = packet.get(inner)? & if inner_is_v6 { 0xf0 } else { 0xff } == first
-            && (outer_is_v6 || packet[ETHERNET] == 0x45)
-            && *protocol == UDP
-            && *inner_protocol == TCP
-            && inner >= outer_udp + 8
-            && packet.get(outer_udp + 6..outer_udp + 8)? == [0, 0];
-        let payload = tcp + usize::from(packet.get(tcp + 12)? >> 4) * 4;
-        let is_whole = payload >= tcp + 20 && payload < packet.len();
-        (is_partial && fits && is_whole && segment > 0).then_some(Self {
-            outer_is_v6,
-            outer_udp,
+        let field = if protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
+        let is_partial = virtio[FLAGS] & NEEDS_CSUM != 0 && native(CSUM_OFFSET) == field;
+        let (l4, segment) = (native(CSUM_START), native(GSO_SIZE));
+        let inner_is_v6 = !is_ip(packet, l4.checked_sub(20)?, false, protocol);
+        let inner = l4.checked_sub(if inner_is_v6 { 40 } else { 20 })?;
+        if inner_is_v6 && !is_ip(packet, inner, true, protocol) {
+            return None;
+        }
+        let outer = if inner == ETHERNET { None } else { Some(outer(packet, inner)?) };
+        let payload =
+            if protocol == TCP { l4 + usize::from(packet.get(l4 + 12)? >> 4) * 4 } else { l4 + 8 };
+        let is_whole = payload >= l4 + field + 2 && payload < packet.len();
+        (is_partial && is_whole && segment > 0).then_some(Self {
+            outer,
             inner_is_v6,
             inner,
-            tcp,
+            l4,
+            protocol,
             payload,
             segment,
         })
@@ -100,27 +112,60 @@ impl Layout {
 
     /// Makes one segment's headers right: the headers of all, and the payload from `offset` on.
     fn mend(&self, packet: &mut [u8], offset: usize, is_first: bool, is_last: bool) {
-        set_length(packet, ETHERNET, self.outer_is_v6);
-        let udp_length = length16(packet.len() - self.outer_udp);
-        packet[self.outer_udp + 4..self.outer_udp + 6].copy_from_slice(&udp_length);
+        if let Some((is_v6, udp)) = self.outer {
+            set_length(packet, ETHERNET, is_v6);
+            let length = length16(packet.len() - udp);
+            packet[udp + 4..udp + 6].copy_from_slice(&length);
+        }
         set_length(packet, self.inner, self.inner_is_v6);
 
-        let tcp_length = packet.len() - self.tcp;
-        let addresses =
-            if self.inner_is_v6 { self.inner + 8..self.tcp } else { self.inner + 12..self.tcp };
-        let pseudo = sum(&packet[addresses]) + u32::from(TCP);
-        let pseudo = fold(pseudo + u32::from(u16::from_be_bytes(length16(tcp_length))));
-        let tcp = &mut packet[self.tcp..];
-        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-        let ahead = u32::try_from(offset).unwrap_or(0);
-        tcp[4..8].copy_from_slice(&sequence.wrapping_add(ahead).to_be_bytes());
-        if !is_first {
-            tcp[13] &= !CWR;
+        let length = length16(packet.len() - self.l4);
+        let addresses = self.inner + if self.inner_is_v6 { 8 } else { 12 }..self.l4;
+        let pseudo = sum(&packet[addresses]) + u32::from(self.protocol) + sum(&length);
+        let header = &mut packet[self.l4..];
+        let field = if self.protocol == TCP {
+            let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+            let ahead = u32::try_from(offset).unwrap_or(0);
+            header[4..8].copy_from_slice(&sequence.wrapping_add(ahead).to_be_bytes());
+            if !is_first {
+                header[13] &= !CWR;
+            }
+            if !is_last {
+                header[13] &= !FIN_AND_PUSH;
+            }
+            TCP_CHECKSUM
+        } else {
+            header[4..6].copy_from_slice(&length);
+            UDP_CHECKSUM
+        };
+        header[field..field + 2].copy_from_slice(&fold(pseudo).to_be_bytes());
+    }
+}
+
+/// Whether the UDP that a packet at `inner` is in goes over IPv6, and where its header is.
+fn outer(packet: &[u8], inner: usize) -> Option<(bool, usize)> {
+    let (is_v6, protocol, udp) = match packet.get(12..ETHERNET)? {
+        [0x08, 0x00] => (false, packet.get(ETHERNET + 9)?, ETHERNET + 20),
+        [0x86, 0xdd] => (true, packet.get(ETHERNET + 6)?, ETHERNET + 40),
+        _ => return None,
+    };
+    let is_udp = *protocol == UDP && (is_v6 || packet[ETHERNET] == 0x45);
+    let fits = inner >= udp + 8 && packet.get(udp + 6..udp + 8)? == [0, 0];
+    (is_udp && fits).then_some((is_v6, udp))
+}
+
+/// Whether an IP packet without options begins at `at` and goes on to the end.
+fn is_ip(packet: &[u8], at: usize, is_v6: bool, protocol: u8) -> bool {
+    let Some(header) = packet.get(at..) else { return false };
+    let all = header.len();
+    match header {
+        [first, _, a, b, _, _, _, _, _, carried, ..] if !is_v6 => {
+            *first == 0x45 && *carried == protocol && length16(all) == [*a, *b]
         }
-        if !is_last {
-            tcp[13] &= !FIN_AND_PUSH;
+        [first, _, _, _, a, b, next, ..] if is_v6 && all >= 40 => {
+            first >> 4 == 6 && *next == protocol && length16(all - 40) == [*a, *b]
         }
-        tcp[TCP_CHECKSUM..TCP_CHECKSUM + 2].copy_from_slice(&pseudo.to_be_bytes());
+        _ => false,
     }
 }
 
@@ -244,6 +289,53 @@ mod tests {
             }
             assert_eq!(got, payload);
         }
+    }
+
+    /// UDP datagrams as one packet, wrapped: IPv6 in IPv4.
+    fn datagrams(payload: &[u8], segment: u16) -> Vec<u8> {
+        let length = 8 + payload.len();
+        let inner = ip(true, UDP, length);
+        let udp_length = 8 + WRAPPING + inner.len() + length;
+        let outer = ip(false, UDP, udp_length);
+        let start = ETHERNET + 20 + 8 + WRAPPING + 40;
+        let mut frame = vec![NEEDS_CSUM, GSO_UDP_L4, 0, 0];
+        frame.extend(segment.to_ne_bytes());
+        frame.extend(u16::try_from(start).expect("small").to_ne_bytes());
+        frame.extend(6_u16.to_ne_bytes());
+        frame.extend([2; 12]);
+        frame.extend([0x08, 0x00]);
+        frame.extend(outer);
+        frame.extend([0xc0, 0, 0x16, 0x37]);
+        frame.extend(length16(udp_length));
+        frame.extend([0, 0]);
+        frame.extend([7; WRAPPING]);
+        frame.extend(inner);
+        frame.extend([0x30, 0x39, 1, 187]);
+        frame.extend(length16(length));
+        frame.extend([0, 0]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn datagrams_are_cut_too() {
+        let payload: Vec<u8> = (0..2500_u32).map(|at| (at % 251) as u8).collect();
+        let parts = cut(&datagrams(&payload, 1200)).expect("they are cut");
+        assert_eq!(parts.len(), 3);
+        for (part, piece) in parts.iter().zip(payload.chunks(1200)) {
+            let mut alike = datagrams(piece, 1200);
+            alike[..GSO_SIZE + 2].copy_from_slice(&[NEEDS_CSUM, 0, 0, 0, 0, 0]);
+            let field = alike.len() - piece.len() - 2..alike.len() - piece.len();
+            alike[field.clone()].copy_from_slice(&part[field]);
+            assert_eq!(*part, alike);
+        }
+        // The same not wrapped goes as it is.
+        let mut plain = datagrams(&payload, 1200);
+        plain.drain(PREAMBLE + 14..PREAMBLE + 14 + 28 + WRAPPING);
+        plain[CSUM_START..CSUM_START + 2].copy_from_slice(&54_u16.to_ne_bytes());
+        plain[PREAMBLE + 12..PREAMBLE + 14].copy_from_slice(&[0x86, 0xdd]);
+        assert_eq!(cut(&plain), None);
+        assert_eq!(cut_any(&plain).map(|parts| parts.len()), Some(3));
     }
 
     #[test]
