@@ -216,6 +216,10 @@ impl World<'_> {
             return;
         };
         if self.store.has_permit(&prefix, &it.name) {
+            if (0..self.sites.len()).any(|other| self.floor_of(other, &prefix) != Some(&floor)) {
+                // By this floor it may go; whoever has another at the same moment cannot know.
+                self.judge.lost(site, prefix, self.now);
+            }
             return;
         }
         if !self.judge.memory(site).unreachable.contains(&prefix) {
@@ -230,7 +234,7 @@ impl World<'_> {
         }
     }
 
-    /// At the moment in which the store takes a permit in, enough others announce, or have
+    /// At the moment in which a site gets a permit, enough others announce, or have
     /// stopped so recently without a word that it could not be known.
     pub(crate) fn judge_permit(&mut self, site: usize, prefix: IpNet) {
         let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == prefix);
@@ -244,6 +248,11 @@ impl World<'_> {
         } else if self.below(site, &prefix, &floor, false).is_some() {
             self.report.unknown_below += 1;
         }
+    }
+
+    fn floor_of(&self, site: usize, prefix: &IpNet) -> Option<&FloorSpec> {
+        let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == *prefix);
+        rules.and_then(|it| it.floor.as_ref())
     }
 
     /// If too few sites besides this one announce: how many do, and how many must.
@@ -261,7 +270,11 @@ impl World<'_> {
         let stands = |other: usize| {
             let it = &self.sites[other];
             let lost = self.judge.lost.get(&(other, *prefix));
-            it.tells(prefix) && it.is_heard() && !self.store.has_permit(prefix, &it.name)
+            // It has asked by another file, with another floor.
+            let differs = self.floor_of(other, prefix) != Some(floor)
+                || self.judge.sites.get(&other).is_some_and(|it| self.now < it.since + unknown);
+            let permitted = self.store.has_permit(prefix, &it.name) && !(count_lost && differs);
+            it.tells(prefix) && it.is_heard() && !permitted
                 || count_lost && lost.is_some_and(|at| self.now < *at + unknown)
         };
         let bounds: [(Option<Bound>, bool); 2] =
