@@ -10,9 +10,11 @@
 //! more than two ends a link is a LAN: all others hear each frame. This needs no netem in the
 //! kernel and no privilege, and one socket for all links closes in no time.
 //!
-//! Frames keep their virtio header, so checksum and segmentation offload work as on any veth.
+//! Frames keep their virtio header, so checksum and segmentation offload work as on any veth. What it
+//! cannot say is cut into segments here.
 
 mod lines;
+mod segment;
 
 use std::io;
 use std::net::IpAddr;
@@ -391,7 +393,12 @@ impl Shared {
                 let now = Instant::now();
                 let mut lines = lock(&self.lines);
                 for (ifindex, frame) in inbox.frames() {
-                    lines.handle_frame(now, ifindex, frame);
+                    match segment::cut(frame) {
+                        None => lines.handle_frame(now, ifindex, frame),
+                        Some(segments) => segments
+                            .iter()
+                            .for_each(|segment| lines.handle_frame(now, ifindex, segment)),
+                    }
                 }
                 lines.poll_frames(now, &mut out);
                 drop(lines);
