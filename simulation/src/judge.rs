@@ -8,8 +8,8 @@ use anycast_steer::manner::GRACEFUL_SHUTDOWN;
 use anycast_steer::{Action, Answer, Bound, Change, FloorSpec, Manner, ReasonKind, Stage, Target};
 use ipnet::IpNet;
 
-use crate::store::REQUEST_TIMEOUT;
-use crate::wire::CONVERGED;
+use crate::store::PATIENCE;
+use crate::wire::{CONVERGED, HOLD_TIME};
 use crate::world::World;
 
 /// After the last change from outside, everything has come to rest within this time: the longest
@@ -78,6 +78,17 @@ impl Judge {
         memory.held.clear();
     }
 
+    /// What neighbors were told is now at other places.
+    pub(crate) fn neighbors_move(
+        &mut self,
+        site: usize,
+        moved: impl Fn(&[Option<Manner>]) -> Vec<Option<Manner>>,
+    ) {
+        for told in self.memory(site).told.values_mut() {
+            *told = moved(told);
+        }
+    }
+
     /// It announced the prefix, and does so no more without having asked.
     pub(crate) fn lost(&mut self, site: usize, prefix: IpNet, now: Duration) {
         self.lost.insert((site, prefix), now);
@@ -98,12 +109,13 @@ impl Judge {
 }
 
 impl Memory {
-    /// What is wrong with an action after those before it.
-    fn take(&mut self, action: &Action, now: Duration) -> Result<(), String> {
+    /// What is wrong with an action after those before it. `idle`: a cause may be without effect,
+    /// since what it changes is told to a neighbor that the site does not have.
+    fn take(&mut self, action: &Action, now: Duration, idle: bool) -> Result<(), String> {
         let first = |new: bool, what: &str| new.then_some(()).ok_or_else(|| what.to_owned());
         match action {
             Action::Tell { prefix, told, change, why } => {
-                self.take_tell(*prefix, told, *change, why)
+                self.take_tell(*prefix, told, *change, (why, idle))
             }
             Action::ServiceUp { service } => first(self.up.insert(*service), "up twice"),
             Action::ServiceDown { service, why } => {
@@ -139,14 +151,14 @@ impl Memory {
         prefix: IpNet,
         told: &[Option<Manner>],
         change: Change,
-        why: &str,
+        (why, idle): (&str, bool),
     ) -> Result<(), String> {
         let before = self.told.insert(prefix, told.to_vec()).unwrap_or(vec![None; told.len()]);
         if before == told {
             return Err(format!("{prefix} is told twice in the same way"));
         }
         let plain = told.iter().all(|it| it.as_ref().is_some_and(Manner::is_plain));
-        if why.is_empty() != plain {
+        if why.is_empty() != plain && !(plain && idle) {
             return Err(format!("{prefix} is told {told:?} because {why:?}"));
         }
         let any = |told: &[Option<Manner>]| told.iter().any(Option::is_some);
@@ -171,7 +183,8 @@ impl World<'_> {
     }
 
     pub(crate) fn judge_action(&mut self, site: usize, action: &Action) {
-        if let Err(what) = self.judge.memory(site).take(action, self.now) {
+        let idle = self.sites[site].first_link() > 0;
+        if let Err(what) = self.judge.memory(site).take(action, self.now, idle) {
             self.fail(site, what);
         }
         let Action::Tell { prefix, change, why, .. } = action else { return };
@@ -203,6 +216,10 @@ impl World<'_> {
             return;
         };
         if self.store.has_permit(&prefix, &it.name) {
+            if (0..self.sites.len()).any(|other| self.floor_of(other, &prefix) != Some(&floor)) {
+                // By this floor it may go; whoever has another at the same moment cannot know.
+                self.judge.lost(site, prefix, self.now);
+            }
             return;
         }
         if !self.judge.memory(site).unreachable.contains(&prefix) {
@@ -217,7 +234,7 @@ impl World<'_> {
         }
     }
 
-    /// At the moment in which the store takes a permit in, enough others announce, or have
+    /// At the moment in which a site gets a permit, enough others announce, or have
     /// stopped so recently without a word that it could not be known.
     pub(crate) fn judge_permit(&mut self, site: usize, prefix: IpNet) {
         let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == prefix);
@@ -233,6 +250,11 @@ impl World<'_> {
         }
     }
 
+    fn floor_of(&self, site: usize, prefix: &IpNet) -> Option<&FloorSpec> {
+        let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == *prefix);
+        rules.and_then(|it| it.floor.as_ref())
+    }
+
     /// If too few sites besides this one announce: how many do, and how many must.
     fn below(
         &self,
@@ -244,11 +266,15 @@ impl World<'_> {
         let spec = &self.sites[site].spec;
         let region = spec.members[site].region.as_ref();
         let lease = spec.lease.unwrap_or_default();
-        let unknown = lease + lease / 20 + REQUEST_TIMEOUT * 2;
+        let unknown = lease + lease / 20 + PATIENCE * 2;
         let stands = |other: usize| {
             let it = &self.sites[other];
             let lost = self.judge.lost.get(&(other, *prefix));
-            it.tells(prefix) && !self.store.has_permit(prefix, &it.name)
+            // It has asked by another file, with another floor.
+            let differs = self.floor_of(other, prefix) != Some(floor)
+                || self.judge.sites.get(&other).is_some_and(|it| self.now < it.since + unknown);
+            let permitted = self.store.has_permit(prefix, &it.name) && !(count_lost && differs);
+            it.tells(prefix) && it.is_heard() && !permitted
                 || count_lost && lost.is_some_and(|at| self.now < *at + unknown)
         };
         let bounds: [(Option<Bound>, bool); 2] =
@@ -280,7 +306,15 @@ impl World<'_> {
             return left
                 .map(|it| format!("a neighbor holds {} of a daemon that is dead", it.prefix));
         }
-        let stuck = memory.asking.iter().find(|(_, at)| self.now > **at + REQUEST_TIMEOUT * 20);
+        if let Some(since) = it.frozen {
+            let holds = |prefix: &IpNet| it.links.iter().any(|link| link.holds(prefix).is_some());
+            let gone = self.now > since + HOLD_TIME + CONVERGED * 4;
+            let left = self.plan.specs[0].prefixes.iter().find(|it| gone && holds(&it.prefix));
+            return left
+                .map(|it| format!("a neighbor holds {} of a daemon long frozen", it.prefix));
+        }
+        let asked_for = |at: Duration| self.now.saturating_sub(at.max(it.thawed_at));
+        let stuck = memory.asking.iter().find(|(_, at)| asked_for(**at) > PATIENCE * 20);
         if let Some((prefix, _)) = stuck {
             return Some(format!("asks about {prefix} and is not answered"));
         }
@@ -308,13 +342,15 @@ impl World<'_> {
     /// Neighbors hold what they were told, once it has had the time to arrive.
     fn unlike_told(&self, site: usize, prefix: &IpNet, memory: &Memory) -> Option<String> {
         let told_at = memory.told_at.get(prefix).copied().unwrap_or_default();
-        if self.now < told_at + CONVERGED {
+        if self.now < told_at.max(self.sites[site].thawed_at) + CONVERGED {
             return None;
         }
+        let first = self.sites[site].first_link();
         let told = self.sites[site].announced.get(prefix);
         self.sites[site].links.iter().enumerate().find_map(|(index, link)| {
             let settled = link.up_since.is_some_and(|at| self.now >= at + CONVERGED);
-            let told = told.and_then(|it| it[index].clone());
+            let place = index.checked_sub(first);
+            let told = place.and_then(|place| told.and_then(|it| it[place].clone()));
             let holds = link.holds(prefix);
             (settled && holds != told).then(|| {
                 format!("neighbor n{index} holds {prefix} {holds:?} and was told {told:?}")
@@ -329,7 +365,8 @@ impl World<'_> {
             return false;
         };
         let Some(since) = self.sites[site].services[index].unable_since else { return true };
-        self.now < since.max(memory.since) + self.latest_fall(site, index) + CONVERGED
+        let since = since.max(memory.since).max(self.sites[site].thawed_at);
+        self.now < since + self.latest_fall(site, index) + CONVERGED
     }
 
     /// It stands for too few services that could be up, for longer than that takes to be seen.

@@ -12,6 +12,10 @@ use crate::random::Dice;
 
 const PREFIXES: [&str; 4] =
     ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8:ac::/48"];
+/// How many files a fleet has had.
+const VARIANTS: usize = 4;
+/// In this one the sites with several neighbors are without their first.
+const WITHOUT_A_NEIGHBOR: usize = 3;
 const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 
 /// What may be chosen of a run besides its seed.
@@ -136,6 +140,16 @@ pub enum Fault {
         site: usize,
         back_after: Duration,
     },
+    /// SIGSTOP, and SIGCONT later.
+    Freeze {
+        site: usize,
+        lasts: Duration,
+    },
+    /// The clock that tells the time of day jumps; not the one that steering goes by.
+    WallClock {
+        site: usize,
+        by_seconds: i64,
+    },
     Link {
         site: usize,
         neighbor: usize,
@@ -175,6 +189,22 @@ pub enum Fault {
         site: usize,
         reading: f64,
     },
+}
+
+impl Fault {
+    /// The site whose daemon must run to take it in.
+    pub(crate) const fn order_to(&self) -> Option<usize> {
+        match self {
+            Self::Stop { site, .. }
+            | Self::Drain { site, .. }
+            | Self::Undrain { site, .. }
+            | Self::TrafficGone { site, .. }
+            | Self::ClearDamping { site }
+            | Self::Reload { site, .. }
+            | Self::Load { site, .. } => Some(*site),
+            _ => None,
+        }
+    }
 }
 
 impl Plan {
@@ -220,7 +250,7 @@ impl Plan {
             sites,
             checks,
             watched,
-            specs: (0..3).map(|variant| specs.spec(variant, &members)).collect(),
+            specs: (0..VARIANTS).map(|variant| specs.spec(variant, &members)).collect(),
         };
         plan.roll_faults(&mut dice, pace);
         plan
@@ -243,7 +273,9 @@ impl Plan {
         let mut spec = self.specs[variant].clone();
         let plan = &self.sites[site];
         spec.site.clone_from(&plan.name);
-        spec.neighbors = (0..plan.neighbors.len()).map(|it| format!("n{it}")).collect();
+        let all = plan.neighbors.len();
+        let first = usize::from(variant == WITHOUT_A_NEIGHBOR && all > 1);
+        spec.neighbors = (first..all).map(|it| format!("n{it}")).collect();
         spec
     }
 
@@ -279,7 +311,7 @@ impl Plan {
         };
         let soon = Duration::ZERO;
         let well = Health::Well;
-        match dice.below(24) {
+        match dice.below(27) {
             0..5 => {
                 let back = Fault::Service { site, service, health: well };
                 vec![(soon, Fault::Service { site, service, health }), (long(dice), back)]
@@ -302,6 +334,15 @@ impl Plan {
             16 => vec![(soon, Fault::StoreGone { back_after: long(dice) })],
             17..20 => self.roll_drains(dice),
             20 => vec![(soon, Fault::ClearDamping { site })],
+            24..26 => vec![(soon, Fault::Freeze { site, lasts: long(dice) })],
+            26 => {
+                let by_seconds = *dice.pick(&[-86_400, -3_600, -30, 30, 3_600, 86_400]);
+                let mut faults = vec![(soon, Fault::WallClock { site, by_seconds })];
+                if dice.chance(50) {
+                    faults.push((long(dice), Fault::Kill { site, back_after: long(dice) }));
+                }
+                faults
+            }
             21 => {
                 let spec = dice.below(self.specs.len());
                 let all = dice.chance(40);

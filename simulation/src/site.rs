@@ -13,7 +13,7 @@ use crate::plan::{Plan, Sabotage};
 use crate::random::Dice;
 use crate::store::Path;
 use crate::wire::{self, Link};
-use crate::world::{Event, Order, World};
+use crate::world::{Event, Order, World, millis};
 
 /// How long a daemon that stops goes on serving after it has withdrawn.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -36,6 +36,14 @@ pub(crate) struct Site {
     /// When the daemon was to be back, if it is down for a while.
     pub(crate) back_by: Option<Duration>,
     rate: f64,
+    /// How far the clock that tells the time of day is ahead, in milliseconds.
+    pub(crate) wall_ahead: i64,
+    /// Since when the daemon is frozen; which time it is; and until when it was.
+    pub(crate) frozen: Option<Duration>,
+    pub(crate) freezes: u64,
+    pub(crate) thawed_at: Duration,
+    /// What is for the daemon once it goes on, and for which life of it.
+    pub(crate) waiting: Vec<(u64, Event)>,
     timer: Option<Duration>,
     pub(crate) services: Vec<Service>,
     pub(crate) drains: Vec<Order>,
@@ -65,6 +73,11 @@ impl Site {
             stopping: false,
             back_by: None,
             rate: site.rate,
+            wall_ahead: 0,
+            frozen: None,
+            freezes: 0,
+            thawed_at: Duration::ZERO,
+            waiting: Vec::new(),
             timer: None,
             services: plan.checks.iter().map(|checks| Service::new(checks.len())).collect(),
             drains: Vec::new(),
@@ -80,7 +93,27 @@ impl Site {
 
     /// What the site's clock shows.
     pub(crate) fn clock(&self, now: Duration) -> Instant {
-        Instant(now.saturating_sub(self.booted).mul_f64(self.rate))
+        self.local(now.saturating_sub(self.booted))
+    }
+
+    /// So long after it began, by a right clock.
+    pub(crate) fn local(&self, passed: Duration) -> Instant {
+        Instant(passed.mul_f64(self.rate))
+    }
+
+    /// What the clock shows that tells the time of day, in milliseconds.
+    pub(crate) fn wall(&self, now: Duration) -> i64 {
+        millis(now) + self.wall_ahead
+    }
+
+    /// Whether any neighbor hears it.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.links.iter().any(|it| it.up_since.is_some())
+    }
+
+    /// The link of the first neighbor in the site's file; the file has all after it.
+    pub(crate) const fn first_link(&self) -> usize {
+        self.links.len() - self.spec.neighbors.len()
     }
 
     /// When the site's clock will show it.
@@ -102,6 +135,7 @@ impl Site {
 impl World<'_> {
     pub(crate) fn boot(&mut self, site: usize) {
         let now = self.now;
+        self.stir();
         let it = &mut self.sites[site];
         if it.steer.is_some() || it.back_by.is_some_and(|at| at > now) {
             return;
@@ -117,7 +151,8 @@ impl World<'_> {
         self.connect_store(site);
         self.connect_neighbors(site);
         // Drains are on disk; those whose time is over meanwhile are not taken up again.
-        self.sites[site].drains.retain(|it| it.until.is_none_or(|until| until > now));
+        let wall = self.sites[site].wall(now);
+        self.sites[site].drains.retain(|it| it.until.is_none_or(|until| until > wall));
         for order in self.sites[site].drains.clone() {
             self.give_order(site, &order);
         }
@@ -145,6 +180,8 @@ impl World<'_> {
         let it = &mut self.sites[site];
         it.steer = None;
         it.life += 1;
+        it.frozen = None;
+        it.waiting.clear();
         it.announced.clear();
         it.rib = anycast_bgp::rib::Rib::new(Asn(64500), wire::router_id(site));
         for service in &mut it.services {
@@ -153,7 +190,7 @@ impl World<'_> {
         self.judge.site_ends(site, self.now);
     }
 
-    fn lose_announcements(&mut self, site: usize) {
+    pub(crate) fn lose_announcements(&mut self, site: usize) {
         let prefixes: Vec<IpNet> = self.sites[site].announced.keys().copied().collect();
         for prefix in prefixes {
             self.judge.lost(site, prefix, self.now);
@@ -200,7 +237,7 @@ impl World<'_> {
         &mut self,
         site: usize,
         target: &Target,
-        until: Option<Duration>,
+        until: Option<i64>,
         now: bool,
         force: bool,
     ) {
@@ -220,7 +257,9 @@ impl World<'_> {
     /// Whether it was taken.
     fn give_order(&mut self, site: usize, order: &Order) -> bool {
         let clock = self.sites[site].clock(self.now);
-        let until = order.until.map(|at| self.sites[site].clock(at));
+        let wall = self.sites[site].wall(self.now);
+        let left = |until: i64| Duration::from_millis(u64::try_from(until - wall).unwrap_or(0));
+        let until = order.until.map(|at| self.sites[site].clock(self.now + left(at)));
         let Some(steer) = &mut self.sites[site].steer else { return false };
         steer.handle_drain(clock, Drain { until, ..order.drain.clone() }).is_ok()
     }
@@ -255,11 +294,14 @@ impl World<'_> {
         let spec = self.plan.spec(site, variant);
         let clock = self.sites[site].clock(self.now);
         let it = &mut self.sites[site];
+        let before = it.first_link();
         it.variant = variant;
         it.spec.clone_from(&spec);
         let Some(steer) = &mut it.steer else { return };
         steer.replace(clock, spec).expect("the plan's specifications are sound");
         self.judge.site_reloads(site, self.now);
+        self.replace_clerk(site);
+        self.other_neighbors(site, before);
         self.restart_checks(site);
     }
 
@@ -320,11 +362,14 @@ impl World<'_> {
         if !news.is_empty() {
             self.announce(site, news);
         }
-        if acted {
+        if std::mem::take(&mut self.sites[site].path.to_publish) || acted {
             self.publish(site);
+        }
+        if acted {
             self.judge_site(site);
         }
         self.flush_neighbors(site);
+        self.run_clerk(site);
         self.wake_for_steer(site);
     }
 

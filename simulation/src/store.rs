@@ -1,188 +1,192 @@
-//! The fleet's shared state: a store with compare-and-set, watched by all sites, and each site's
-//! way to it.
+//! The fleet's shared state: a table with revisions, of whose changes all who watch are told in
+//! order, and each site's way to it. A site's side is `steer`'s clerk, driven as the daemon does.
 //!
-//! Beats, by which a site shows that it is there, are not events: when the last one came through
-//! follows from when the way was cut.
+//! The table, the ways and the clerks have a time of their own. Each site shows several times a
+//! lease that it is there, and all are told of it; in quiet hours nothing else happens here. So
+//! once nothing else has happened for some leases, this time stands still, for all of them at the
+//! same moment, until something does. To the clerks it is as if no time had passed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anycast_steer::{Answer, FleetView, Ledger, Record};
+use anycast_steer::clerk::{Entry, Output, Revision, Write, WriteError};
+use anycast_steer::{Answer, Clerk, Instant, Record};
 use ipnet::IpNet;
 
 use crate::plan::{Sabotage, Way};
-use crate::world::{Event, World};
+use crate::world::{ANY_LIFE, Event, World};
 
-/// How long a site waits for the store's answer.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest that the store's answer to a question is on its way, with what precedes it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest that a site waits after a partition before it is connected again.
+/// The longest that a site waits before it tries to connect again, in milliseconds.
 const RECONNECT: u64 = 2_000;
+
+/// Leases in which nothing but signs of life must have come before time stands still here.
+const QUIET_LEASES: u32 = 2;
 
 /// What all share.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// By site, and when it was last put.
-    records: BTreeMap<usize, (Record, Duration)>,
-    /// With how often it was written.
-    ledgers: BTreeMap<IpNet, (u64, Ledger)>,
+    revision: Revision,
+    entries: BTreeMap<Key, (Revision, Entry)>,
 }
 
-/// A change, as watchers are told.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Key {
+    Record(String),
+    Ledger(IpNet),
+}
+
+/// What is on its way between a site and the store.
 #[derive(Clone, Debug)]
-pub(crate) enum Change {
-    Record { of: usize, record: Record, put: Duration },
-    Ledger { prefix: IpNet, ledger: Ledger },
+pub(crate) enum Message {
+    /// To the store: whatever is there, and all changes from now on.
+    Connect,
+    /// To the store.
+    Write(Write),
+    /// To the site: whatever is there.
+    Snapshot(Vec<(Revision, Entry)>),
+    /// To the site: a change.
+    Changed(Revision, Entry),
+    /// To the site: what became of a write.
+    Written(u64, Result<Revision, WriteError>),
 }
 
-/// The store's answer to a request.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Done,
-    Read {
-        revision: u64,
-        ledger: Ledger,
-    },
-    /// Somebody else has written in between.
-    Conflict,
-}
-
-/// A site's way to the store, and what is under way on it.
+/// A site's way to the store, and its clerk.
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     pub(crate) partition: u64,
     there_lost: bool,
     back_lost: bool,
-    /// Since when beats do not come through; `None`: they do.
-    silent_since: Option<Duration>,
-    /// Since when they are not acknowledged.
-    unheard_since: Option<Duration>,
-    connected: Option<Duration>,
-    /// Others' records, and when they were put.
-    known: BTreeMap<usize, (Record, Duration)>,
-    ledgers: BTreeMap<IpNet, Ledger>,
-    published: Option<Record>,
-    queue: VecDeque<Wish>,
-    under_way: Option<(u64, Wish, Stage)>,
-    requests: u64,
-    /// Watched changes come in order.
-    last_change: Duration,
     mended_at: Duration,
-    /// Permits of which the steering knows.
-    granted: BTreeSet<IpNet>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Wish {
-    Put(Record),
-    Ask(IpNet),
-    Release(IpNet),
-}
-
-#[derive(Clone, Debug)]
-enum Stage {
-    Read,
-    Write { revision: u64, ledger: Ledger },
+    clerk: Option<Clerk>,
+    /// When the clerk's clock began, by the store's time.
+    begun: Duration,
+    /// Which of its connections is in use; messages of others are not for it.
+    connection: u64,
+    connected: bool,
+    /// The connection by which the store tells of changes.
+    watching: Option<u64>,
+    /// When what was sent last arrives, by the store's time, to the store and from it: the order
+    /// is kept.
+    last: [Duration; 2],
+    /// What was sent and cannot get through: it comes once it can, however late.
+    stuck: Vec<(bool, u64, Event)>,
+    timer: Option<Duration>,
+    published: Option<Record>,
+    /// Whether the site's record may be another than was published.
+    pub(crate) to_publish: bool,
+    /// Since when others count on the site, by the store's time.
+    counted: Duration,
 }
 
 impl Store {
     /// Whether the site's name is in the prefix's ledger.
     pub(crate) fn has_permit(&self, prefix: &IpNet, site: &str) -> bool {
-        self.ledgers.get(prefix).is_some_and(|(_, ledger)| ledger.withdrawn.contains(site))
+        match self.entries.get(&Key::Ledger(*prefix)) {
+            Some((_, Entry::Ledger { ledger, .. })) => ledger.withdrawn.contains(site),
+            _ => false,
+        }
+    }
+
+    /// Writes if the entry is still what it was thought to be.
+    fn write(&mut self, write: &Write) -> Result<Revision, WriteError> {
+        let key = match &write.entry {
+            Entry::Record { site, .. } => Key::Record(site.clone()),
+            Entry::Ledger { prefix, .. } => Key::Ledger(*prefix),
+        };
+        let current = self.entries.get(&key).map_or(0, |(revision, _)| *revision);
+        if write.expected.is_some_and(|expected| expected != current) {
+            return Err(WriteError::Conflict);
+        }
+        self.revision += 1;
+        self.entries.insert(key, (self.revision, write.entry.clone()));
+        Ok(self.revision)
     }
 }
 
 impl World<'_> {
-    fn shares(&self, site: usize) -> bool {
-        self.sites[site].spec.lease.is_some()
+    /// The store's time.
+    pub(crate) fn store_now(&self) -> Duration {
+        self.paused_at.unwrap_or(self.now) - self.skipped
     }
 
-    fn beat(&self, site: usize) -> Duration {
-        let lease = self.sites[site].spec.lease.unwrap_or_default();
-        self.sites[site].lasts(lease / 3)
+    /// What the clerk's clock shows.
+    fn clerk_clock(&self, site: usize) -> Instant {
+        let it = &self.sites[site];
+        it.local(self.store_now().saturating_sub(it.path.begun))
     }
 
-    /// The last beat up to `at`.
-    fn beat_before(&self, site: usize, at: Duration) -> Option<Duration> {
-        let connected = self.sites[site].path.connected?;
-        let beat = self.beat(site);
-        let gone = at.checked_sub(connected)?;
-        let beats = u32::try_from(gone.as_nanos() / beat.as_nanos().max(1)).unwrap_or(u32::MAX);
-        Some(connected + beat * beats)
-    }
-
-    /// When the store last heard of a site.
-    fn last_heard(&self, site: usize) -> Option<Duration> {
-        let put = self.store.records.get(&site).map(|(_, at)| *at)?;
-        let path = &self.sites[site].path;
-        let until = path.silent_since.unwrap_or(self.now).min(self.now);
-        // Each beat is the record as it is: before the first after a silence there is none.
-        let beat =
-            self.beat_before(site, until).filter(|_| path.connected.is_some_and(|at| put >= at));
-        Some(beat.map_or(put, |beat| beat.max(put)))
-    }
-
-    pub(crate) fn connect_store(&mut self, site: usize) {
-        if !self.shares(site) {
-            return;
+    /// Something happens that is not a sign of life: the store's time goes on.
+    pub(crate) fn stir(&mut self) {
+        self.stirred_at = self.now;
+        let Some(at) = self.paused_at.take() else { return };
+        self.skipped += self.now - at;
+        let store_now = self.store_now();
+        for it in &mut self.sites {
+            if it.path.clerk.as_ref().is_some_and(Clerk::reaches) {
+                // As if signs of life had gone on meanwhile.
+                let since = store_now.saturating_sub(it.path.counted);
+                let clock = it.clock(self.now.saturating_sub(since));
+                if let Some(steer) = &mut it.steer {
+                    steer.handle_fleet_alive(clock);
+                }
+            }
         }
-        let path = &mut self.sites[site].path;
+    }
+
+    /// If it has been quiet for long, the store's time stands still.
+    pub(crate) fn pause_if_quiet(&mut self) {
+        let lease = self.plan.specs[0].lease.unwrap_or_default();
+        if self.paused_at.is_none() && self.now > self.stirred_at + lease * QUIET_LEASES {
+            self.paused_at = Some(self.now);
+        }
+    }
+
+    /// The daemon begins.
+    pub(crate) fn connect_store(&mut self, site: usize) {
+        self.stir();
+        let begun = self.store_now();
+        let it = &mut self.sites[site];
+        let path = &mut it.path;
         *path = Path {
             partition: path.partition,
             there_lost: path.there_lost,
             back_lost: path.back_lost,
-            silent_since: path.there_lost.then_some(self.now),
-            unheard_since: (path.there_lost || path.back_lost).then_some(self.now),
-            requests: path.requests,
             mended_at: path.mended_at,
-            last_change: path.last_change,
+            clerk: Clerk::new(&it.spec),
+            begun,
+            connection: path.connection + 1,
+            last: path.last,
+            stuck: std::mem::take(&mut path.stuck),
             ..Path::default()
         };
-        if path.unheard_since.is_none() {
-            path.connected = Some(self.now);
-            self.take_snapshot(site);
-            self.publish(site);
+        let connection = path.connection;
+        if path.clerk.is_some() {
+            self.dial_store(site, connection);
         }
     }
 
+    /// The daemon has ended, and the kernel closes its connection.
     pub(crate) fn disconnect_store(&mut self, site: usize) {
+        self.stir();
         let path = &mut self.sites[site].path;
-        path.silent_since = Some(path.silent_since.unwrap_or(self.now));
-        path.unheard_since = Some(path.unheard_since.unwrap_or(self.now));
-        path.queue.clear();
-        path.under_way = None;
-        self.expire_later(site);
+        path.clerk = None;
+        path.connection += 1;
+        path.watching = None;
     }
 
     /// The way is lost.
     pub(crate) fn part(&mut self, site: usize, way: Way, back_after: Duration) {
-        if !self.shares(site) {
-            return;
-        }
-        let now = self.now;
+        self.stir();
         let path = &mut self.sites[site].path;
         path.there_lost |= way != Way::Back;
         path.back_lost |= way != Way::There;
         path.partition += 1;
-        path.mended_at = path.mended_at.max(now + back_after);
-        if path.there_lost {
-            path.silent_since = Some(path.silent_since.unwrap_or(now));
-        }
-        path.unheard_since = Some(path.unheard_since.unwrap_or(now));
+        path.mended_at = path.mended_at.max(self.now + back_after);
         let (partition, at) = (path.partition, path.mended_at);
-        let at = at + self.dice.millis(0, RECONNECT);
         self.lasting(at, site, Event::PathBack { partition });
-        self.expire_later(site);
-    }
-
-    /// All who watch look again when what was heard of the site will be too old.
-    fn expire_later(&mut self, of: usize) {
-        let Some(heard) = self.last_heard(of) else { return };
-        for watcher in 0..self.sites.len() {
-            let Some(lease) = self.sites[watcher].spec.lease else { continue };
-            let at = heard + self.sites[watcher].lasts(lease) + Duration::from_millis(1);
-            self.schedule(at, watcher, Event::Expiry { of });
-        }
     }
 
     pub(crate) fn path_back(&mut self, site: usize, partition: u64) {
@@ -192,130 +196,215 @@ impl World<'_> {
         }
         path.there_lost = false;
         path.back_lost = false;
-        if self.sites[site].steer.is_none() {
-            return;
+        let stuck = std::mem::take(&mut path.stuck);
+        self.tell(site, || "has its way to the store back".to_owned());
+        self.stir();
+        for (to_store, life, event) in stuck {
+            let at = self.arrival_at_store(site, to_store);
+            self.push_store(at, site, life, event);
         }
-        self.tell(site, || "reaches the store again".to_owned());
         let path = &mut self.sites[site].path;
-        path.silent_since = None;
-        path.unheard_since = None;
-        path.connected = Some(self.now);
-        self.take_snapshot(site);
-        for prefix in self.strays(site) {
-            self.enqueue(site, Wish::Release(prefix));
+        if path.clerk.is_some() && !path.connected {
+            path.connection += 1;
+            self.dial_later(site);
         }
-        self.sites[site].path.published = None;
-        self.publish(site);
     }
 
-    /// Where the site's name stands although it announces and has no use for it: a release was
-    /// lost, or the answer to a question.
-    fn strays(&self, site: usize) -> Vec<IpNet> {
-        let it = &self.sites[site];
-        let asks = |wish: &Wish, prefix: &IpNet| *wish == Wish::Ask(*prefix);
-        let wanted = |prefix: &IpNet| {
-            let under_way = it.path.under_way.iter().map(|(_, wish, _)| wish);
-            it.path.granted.contains(prefix)
-                || it.path.queue.iter().chain(under_way).any(|wish| asks(wish, prefix))
-        };
-        let ledgers = it.path.ledgers.iter();
-        let named = ledgers.filter(|(_, ledger)| ledger.withdrawn.contains(&it.name));
-        named
-            .map(|(prefix, _)| *prefix)
-            .filter(|it| self.sites[site].tells(it) && !wanted(it))
-            .collect()
+    fn dial_later(&mut self, site: usize) {
+        let connection = self.sites[site].path.connection;
+        let at = self.store_now() + self.dice.millis(100, RECONNECT);
+        let life = self.sites[site].life;
+        self.push_store(at, site, life, Event::DialStore { connection });
     }
 
-    /// All that the store has, in one piece.
-    fn take_snapshot(&mut self, site: usize) {
-        let known = self.store.records.clone();
-        let ledgers = self.store.ledgers.iter();
-        let ledgers = ledgers.map(|(prefix, (_, ledger))| (*prefix, ledger.clone())).collect();
-        let path = &mut self.sites[site].path;
-        path.known = known;
-        path.ledgers = ledgers;
-        self.show_fleet(site);
-    }
-
-    /// What the site knows of the fleet: those of whom it has heard within the lease.
-    fn view(&self, site: usize) -> FleetView {
+    pub(crate) fn dial_store(&mut self, site: usize, connection: u64) {
         let path = &self.sites[site].path;
-        let lease = self.sites[site].spec.lease.unwrap_or_default();
-        let lease = self.sites[site].lasts(lease);
-        let fresh = |of: usize, put: Duration| {
-            // Beats are of the record that was put last, which may not be known here yet.
-            let newest = self.store.records.get(&of).is_some_and(|(_, at)| *at == put);
-            let heard = if newest { self.last_heard(of) } else { Some(put) };
-            heard.is_some_and(|at| at + lease > self.now)
+        // Once the way is back it dials again.
+        if path.connection == connection && !path.there_lost && !path.back_lost {
+            self.send(site, true, connection, Message::Connect);
+        }
+    }
+
+    /// When what is sent now arrives: now and then later, always in order.
+    fn arrival_at_store(&mut self, site: usize, to_store: bool) -> Duration {
+        let slow = if self.dice.chance(1) { self.dice.millis(0, 1_500) } else { Duration::ZERO };
+        let spread = self.dice.millis(0, 5);
+        let at = self.store_now() + self.plan.sites[site].to_store + spread + slow;
+        let last = &mut self.sites[site].path.last[usize::from(to_store)];
+        *last = at.max(*last);
+        *last
+    }
+
+    fn send(&mut self, site: usize, to_store: bool, connection: u64, message: Message) {
+        let message = Box::new(message);
+        let it = &mut self.sites[site];
+        // What was sent arrives, even if the sender has died.
+        let (life, event, lost) = if to_store {
+            (ANY_LIFE, Event::AtStore { connection, message }, it.path.there_lost)
+        } else {
+            (it.life, Event::FromStore { connection, message }, it.path.back_lost)
         };
-        let sites = path.known.iter().filter(|(of, (_, put))| fresh(**of, *put));
-        FleetView {
-            sites: sites.map(|(of, it)| (self.sites[*of].name.clone(), it.0.clone())).collect(),
-            ledgers: path.ledgers.clone(),
-        }
-    }
-
-    fn show_fleet(&mut self, site: usize) {
-        if self.sites[site].path.back_lost || !self.shares(site) {
+        if lost {
+            if to_store || it.path.connection == connection {
+                it.path.stuck.push((to_store, life, event));
+            }
             return;
         }
-        let view = self.view(site);
-        let clock = self.sites[site].clock(self.now);
-        if let Some(steer) = &mut self.sites[site].steer {
-            steer.handle_fleet(clock, view);
-        }
+        let at = self.arrival_at_store(site, to_store);
+        self.push_store(at, site, life, event);
     }
 
-    pub(crate) fn expiry(&mut self, site: usize, of: usize) {
-        let lease = self.sites[site].spec.lease.unwrap_or_default();
-        let lease = self.sites[site].lasts(lease);
-        if self.last_heard(of).is_some_and(|at| at + lease <= self.now) {
-            self.show_fleet(site);
+    pub(crate) fn at_store(&mut self, site: usize, connection: u64, message: Message) {
+        match message {
+            Message::Connect if self.sites[site].path.connection == connection => {
+                self.sites[site].path.watching = Some(connection);
+                let entries = self.store.entries.values().cloned().collect();
+                self.send(site, false, connection, Message::Snapshot(entries));
+            }
+            Message::Write(write) => {
+                let number = write.number;
+                let result = self.store.write(&write);
+                match &result {
+                    Ok(revision) => self.spread(*revision, &write.entry),
+                    Err(_) => self.report.conflicts += 1,
+                }
+                self.send(site, false, connection, Message::Written(number, result));
+            }
+            _ => {}
         }
-    }
-
-    pub(crate) fn watched(&mut self, site: usize, change: Change) {
-        if self.sites[site].path.back_lost {
-            // The snapshot after the partition will have it.
-            return;
-        }
-        let path = &mut self.sites[site].path;
-        match change {
-            Change::Record { of, record, put } => drop(path.known.insert(of, (record, put))),
-            Change::Ledger { prefix, ledger } => drop(path.ledgers.insert(prefix, ledger)),
-        }
-        self.show_fleet(site);
     }
 
     /// All who watch are told.
-    fn spread(&mut self, change: &Change) {
+    fn spread(&mut self, revision: Revision, entry: &Entry) {
         for site in 0..self.sites.len() {
-            if self.sites[site].steer.is_none() || self.sites[site].path.back_lost {
-                continue;
+            if let Some(connection) = self.sites[site].path.watching {
+                let message = Message::Changed(revision, entry.clone());
+                self.send(site, false, connection, message);
             }
-            let slow =
-                if self.dice.chance(3) { self.dice.millis(0, 1_500) } else { Duration::ZERO };
-            let at = self.now + self.plan.sites[site].to_store + slow;
-            let path = &mut self.sites[site].path;
-            path.last_change = at.max(path.last_change);
-            let at = path.last_change;
-            self.schedule(at, site, Event::Watch { change: change.clone() });
         }
     }
 
-    /// Puts the site's record in the store if it is another than before.
+    pub(crate) fn from_store(&mut self, site: usize, connection: u64, message: Message) {
+        let clock = self.clerk_clock(site);
+        let path = &mut self.sites[site].path;
+        let Some(clerk) = path.clerk.as_mut().filter(|_| path.connection == connection) else {
+            return;
+        };
+        match message {
+            Message::Snapshot(entries) => {
+                clerk.handle_connecting();
+                for (revision, entry) in entries {
+                    clerk.handle_entry(clock, revision, entry);
+                }
+                clerk.handle_connected(clock);
+                path.connected = true;
+            }
+            Message::Changed(revision, entry) => clerk.handle_entry(clock, revision, entry),
+            Message::Written(number, result) => clerk.handle_written(clock, number, result),
+            Message::Connect | Message::Write(_) => {}
+        }
+        self.run_clerk(site);
+    }
+
+    pub(crate) fn clerk_timer(&mut self, site: usize) {
+        let clock = self.clerk_clock(site);
+        let path = &mut self.sites[site].path;
+        path.timer = None;
+        let Some(clerk) = &mut path.clerk else { return };
+        if clerk.poll_timeout().is_some_and(|at| at <= clock) {
+            clerk.handle_timeout(clock);
+        }
+        self.run_clerk(site);
+    }
+
+    /// Does what the clerk wants, and comes back when it has something to do by time alone.
+    pub(crate) fn run_clerk(&mut self, site: usize) {
+        while let Some(output) = self.sites[site].path.clerk.as_mut().and_then(Clerk::poll_output) {
+            self.perform_output(site, output);
+        }
+        let it = &mut self.sites[site];
+        let Some(due) = it.path.clerk.as_ref().and_then(Clerk::poll_timeout) else { return };
+        let at = it.path.begun + it.lasts(due.0) + Duration::from_nanos(100);
+        if it.path.timer.is_none_or(|timer| timer > at) {
+            it.path.timer = Some(at);
+            let life = it.life;
+            self.push_store(at, site, life, Event::ClerkTimer);
+        }
+    }
+
+    fn perform_output(&mut self, site: usize, output: Output) {
+        match output {
+            Output::Compose => self.compose(site),
+            Output::Write(write) => {
+                let connection = self.sites[site].path.connection;
+                self.send(site, true, connection, Message::Write(write));
+            }
+            Output::Answer { prefix, answer } => {
+                if answer == Answer::Granted {
+                    self.judge_permit(site, prefix);
+                }
+                self.answer(site, prefix, answer);
+                self.settle(site);
+            }
+            Output::View(view) => {
+                self.stir();
+                let clock = self.sites[site].clock(self.now);
+                if let Some(steer) = &mut self.sites[site].steer {
+                    steer.handle_fleet(clock, view);
+                }
+                self.settle(site);
+            }
+            Output::Reached => {
+                self.stir();
+                self.tell(site, || "reaches the store".to_owned());
+            }
+            Output::Lost(why) => {
+                self.stir();
+                self.tell(site, || format!("reaches the store no more: {why}"));
+                let path = &mut self.sites[site].path;
+                path.connection += 1;
+                path.connected = false;
+                self.dial_later(site);
+            }
+        }
+    }
+
+    fn compose(&mut self, site: usize) {
+        let (clock, store_now) = (self.clerk_clock(site), self.store_now());
+        let Some(record) = self.record(site) else { return };
+        let path = &mut self.sites[site].path;
+        if path.clerk.as_mut().is_some_and(|clerk| clerk.compose(clock, record)) {
+            path.counted = store_now;
+            let clock = self.sites[site].clock(self.now);
+            if let Some(steer) = &mut self.sites[site].steer {
+                steer.handle_fleet_alive(clock);
+            }
+        }
+    }
+
+    /// What the site tells the others of itself.
+    fn record(&self, site: usize) -> Option<Record> {
+        let it = &self.sites[site];
+        let mut record = it.steer.as_ref()?.record();
+        if !it.is_heard() {
+            record.announces.clear();
+        }
+        Some(record)
+    }
+
+    /// Lets others know if the site's record is another than before.
     pub(crate) fn publish(&mut self, site: usize) {
-        if !self.shares(site) {
+        let Some(record) = self.record(site) else { return };
+        if self.sites[site].path.published.as_ref() == Some(&record) {
             return;
         }
-        let Some(steer) = &self.sites[site].steer else { return };
-        let record = steer.record();
+        self.stir();
+        let clock = self.clerk_clock(site);
         let path = &mut self.sites[site].path;
-        if path.published.as_ref() != Some(&record) {
-            path.published = Some(record.clone());
-            path.queue.retain(|it| !matches!(it, Wish::Put(_)));
-            self.enqueue(site, Wish::Put(record));
+        if let Some(clerk) = &mut path.clerk {
+            clerk.handle_record(clock, &record);
         }
+        path.published = Some(record);
     }
 
     pub(crate) fn ask(&mut self, site: usize, prefix: IpNet) {
@@ -323,193 +412,40 @@ impl World<'_> {
             self.answer(site, prefix, Answer::Granted);
             return;
         }
-        self.sites[site].path.granted.remove(&prefix);
-        self.enqueue(site, Wish::Ask(prefix));
+        self.stir();
+        let clock = self.clerk_clock(site);
+        if let Some(clerk) = &mut self.sites[site].path.clerk {
+            clerk.ask(clock, prefix);
+        }
     }
 
     pub(crate) fn release(&mut self, site: usize, prefix: IpNet) {
-        if self.plan.sabotage != Some(Sabotage::KeepsPermits) {
-            self.sites[site].path.granted.remove(&prefix);
-            self.enqueue(site, Wish::Release(prefix));
-        }
-    }
-
-    /// One thing at a time, in the order in which the steering wants them.
-    fn enqueue(&mut self, site: usize, wish: Wish) {
-        self.sites[site].path.queue.push_back(wish);
-        self.send_next(site);
-    }
-
-    fn send_next(&mut self, site: usize) {
-        let path = &mut self.sites[site].path;
-        if path.under_way.is_none()
-            && let Some(wish) = path.queue.pop_front()
-        {
-            path.requests += 1;
-            path.under_way = Some((path.requests, wish, Stage::Read));
-            self.send(site);
-        }
-    }
-
-    fn send(&mut self, site: usize) {
-        let path = &self.sites[site].path;
-        let Some((request, ..)) = path.under_way else { return };
-        if !path.there_lost {
-            let at = self.now + self.plan.sites[site].to_store + self.dice.millis(0, 5);
-            // What was sent arrives, even if the sender has died.
-            self.schedule(at, site, Event::AtStore { request });
-        }
-        let timeout = self.sites[site].lasts(REQUEST_TIMEOUT);
-        self.schedule(self.now + timeout, site, Event::RequestTimesOut { request });
-    }
-
-    pub(crate) fn at_store(&mut self, site: usize, request: u64) {
-        let Some((of, wish, stage)) = self.sites[site].path.under_way.clone() else { return };
-        if of != request {
+        if self.plan.sabotage == Some(Sabotage::KeepsPermits) {
             return;
         }
-        let reply = match (wish, stage) {
-            (Wish::Put(record), _) => {
-                self.store.records.insert(site, (record.clone(), self.now));
-                self.spread(&Change::Record { of: site, record, put: self.now });
-                Reply::Done
-            }
-            (Wish::Ask(prefix) | Wish::Release(prefix), Stage::Read) => {
-                let (revision, ledger) = self.store.ledgers.entry(prefix).or_default().clone();
-                Reply::Read { revision, ledger }
-            }
-            (
-                wish @ (Wish::Ask(prefix) | Wish::Release(prefix)),
-                Stage::Write { revision, ledger },
-            ) => {
-                let kept = self.store.ledgers.entry(prefix).or_default();
-                if kept.0 == revision {
-                    *kept = (revision + 1, ledger.clone());
-                    if matches!(wish, Wish::Ask(_)) {
-                        self.judge_permit(site, prefix);
-                    }
-                    self.spread(&Change::Ledger { prefix, ledger });
-                    Reply::Done
-                } else {
-                    Reply::Conflict
-                }
-            }
-        };
-        if !self.sites[site].path.back_lost {
-            let at = self.now + self.plan.sites[site].to_store + self.dice.millis(0, 5);
-            self.schedule(at, site, Event::Reply { request, reply });
+        self.stir();
+        let clock = self.clerk_clock(site);
+        if let Some(clerk) = &mut self.sites[site].path.clerk {
+            clerk.release(clock, prefix);
         }
     }
 
-    pub(crate) fn reply(&mut self, site: usize, request: u64, reply: Reply) {
-        let Some((of, wish, stage)) = self.sites[site].path.under_way.clone() else { return };
-        if of != request {
-            return;
-        }
-        match (wish, stage, reply) {
-            (Wish::Ask(prefix), Stage::Read, Reply::Read { revision, ledger }) => {
-                match self.grant(site, prefix, &ledger) {
-                    Ok(Some(ledger)) => self.write(site, revision, ledger),
-                    Ok(None) => self.answer(site, prefix, Answer::Granted),
-                    Err(why) => self.answer(site, prefix, Answer::Refused(why)),
-                }
-            }
-            (Wish::Release(_), Stage::Read, Reply::Read { revision, mut ledger }) => {
-                if ledger.withdrawn.remove(&self.sites[site].name) {
-                    self.write(site, revision, ledger);
-                } else {
-                    self.done(site);
-                }
-            }
-            (Wish::Ask(prefix), Stage::Write { .. }, Reply::Done) => {
-                self.answer(site, prefix, Answer::Granted);
-            }
-            (Wish::Ask(_) | Wish::Release(_), _, Reply::Conflict) => {
-                self.report.conflicts += 1;
-                self.send_again(site, Stage::Read);
-            }
-            _ => self.done(site),
-        }
-    }
-
-    fn write(&mut self, site: usize, revision: u64, ledger: Ledger) {
-        self.send_again(site, Stage::Write { revision, ledger });
-    }
-
-    fn send_again(&mut self, site: usize, stage: Stage) {
-        let path = &mut self.sites[site].path;
-        path.requests += 1;
-        let request = path.requests;
-        if let Some((of, _, at)) = &mut path.under_way {
-            (*of, *at) = (request, stage);
-        }
-        self.send(site);
-    }
-
-    /// The ledger with the site in it, if it may withdraw; `None`: it is in it already.
-    fn grant(&self, site: usize, prefix: IpNet, ledger: &Ledger) -> Result<Option<Ledger>, String> {
-        let it = &self.sites[site];
-        if ledger.withdrawn.contains(&it.name) {
-            return Ok(None);
-        }
-        let rules = it.spec.prefixes.iter().find(|it| it.prefix == prefix);
-        if let Some(floor) = rules.and_then(|it| it.floor.as_ref()) {
-            let mut view = self.view(site);
-            view.ledgers.insert(prefix, ledger.clone());
-            floor.may_withdraw(&it.spec.members, &it.name, &prefix, &view)?;
-        }
-        let mut ledger = ledger.clone();
-        ledger.withdrawn.insert(it.name.clone());
-        Ok(Some(ledger))
-    }
-
-    pub(crate) fn request_times_out(&mut self, site: usize, request: u64) {
-        let Some((of, wish, _)) = self.sites[site].path.under_way.clone() else { return };
-        if of != request {
-            return;
-        }
-        match wish {
-            Wish::Ask(prefix) => {
-                self.note_last_contact(site);
-                self.answer(site, prefix, Answer::Unreachable);
-            }
-            Wish::Release(prefix) => {
-                let path = &mut self.sites[site].path;
-                let asked = path.queue.contains(&Wish::Ask(prefix));
-                if !path.there_lost && !path.back_lost && !asked {
-                    path.queue.push_back(Wish::Release(prefix));
-                }
-                self.done(site);
-            }
-            Wish::Put(_) => self.done(site),
-        }
-    }
-
-    /// Beats that came back until the way was cut.
-    fn note_last_contact(&mut self, site: usize) {
-        let until = self.sites[site].path.unheard_since.unwrap_or(self.now);
-        let Some(beat) = self.beat_before(site, until) else { return };
-        let clock = self.sites[site].clock(beat);
-        if let Some(steer) = &mut self.sites[site].steer {
-            steer.handle_fleet_alive(clock);
+    /// Judges by the site's other file from now on.
+    pub(crate) fn replace_clerk(&mut self, site: usize) {
+        self.stir();
+        let it = &mut self.sites[site];
+        if let Some(clerk) = &mut it.path.clerk {
+            clerk.replace(&it.spec);
         }
     }
 
     fn answer(&mut self, site: usize, prefix: IpNet, answer: Answer) {
+        self.stir();
         self.tell(site, || format!("is answered about {prefix}: {answer:?}"));
         self.judge.answered(site, prefix, &answer);
-        if answer == Answer::Granted {
-            self.sites[site].path.granted.insert(prefix);
-        }
         let clock = self.sites[site].clock(self.now);
         if let Some(steer) = &mut self.sites[site].steer {
             steer.handle_permit(clock, &prefix, answer);
         }
-        self.done(site);
-    }
-
-    fn done(&mut self, site: usize) {
-        self.sites[site].path.under_way = None;
-        self.send_next(site);
     }
 }

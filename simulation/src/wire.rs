@@ -21,6 +21,9 @@ use crate::world::{Event, World};
 /// A neighbor has heard within this time: latency, its spread, and a message behind another.
 pub(crate) const CONVERGED: Duration = Duration::from_millis(250);
 
+/// Without a word for so long, a neighbor takes the site for dead.
+pub(crate) const HOLD_TIME: Duration = Duration::from_secs(90);
+
 const OURS: Asn = Asn(64500);
 const THEIRS: Asn = Asn(64510);
 const NEXT_HOP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -105,7 +108,7 @@ impl End {
             local_asn: if ours { OURS } else { THEIRS },
             peer_asn: if ours { THEIRS } else { OURS },
             router_id: if ours { router_id(site) } else { far_id(neighbor) },
-            hold_time: Duration::from_secs(90),
+            hold_time: HOLD_TIME,
             families: Family::ALL.to_vec(),
             connect_retry: Duration::from_secs(5),
             delay_open: Duration::ZERO,
@@ -179,8 +182,9 @@ fn export_policy(told: &BTreeMap<IpNet, Option<Manner>>) -> Policy {
 impl World<'_> {
     pub(crate) fn set_export(&mut self, site: usize, neighbor: usize) {
         let it = &mut self.sites[site];
+        let Some(place) = neighbor.checked_sub(it.first_link()) else { return };
         let told = it.announced.iter();
-        let told = told.map(|(prefix, told)| (*prefix, told.get(neighbor).cloned().flatten()));
+        let told = told.map(|(prefix, told)| (*prefix, told.get(place).cloned().flatten()));
         let told: BTreeMap<_, _> =
             told.filter(|(_, manner)| manner.as_ref().is_none_or(|it| !it.is_plain())).collect();
         if it.links[neighbor].exported != told {
@@ -191,27 +195,101 @@ impl World<'_> {
 
     /// The daemon begins.
     pub(crate) fn connect_neighbors(&mut self, site: usize) {
-        for neighbor in 0..self.sites[site].links.len() {
+        for neighbor in self.sites[site].first_link()..self.sites[site].links.len() {
+            self.connect_neighbor(site, neighbor);
+        }
+    }
+
+    fn connect_neighbor(&mut self, site: usize, neighbor: usize) {
+        let it = &mut self.sites[site];
+        let export = export_policy(&BTreeMap::new());
+        let config = peer_config(THEIRS, far_id(neighbor), Policy::reject_all(), export);
+        it.rib.add_peer(peer(neighbor), config);
+        let link = &mut it.links[neighbor];
+        link.exported.clear();
+        let cut = link.cut;
+        if let Some([near, _]) = &mut link.ends {
+            *near = End::new(site, neighbor, true, self.dice.roll());
+            let start = |far| Event::Bgp { neighbor, far, what: Arrival::Start };
+            self.schedule(self.now, site, start(false));
+            self.lasting(self.now, site, start(true));
+        } else if !link.broken {
+            let at = self.now + link.latency * 4;
+            self.schedule(at, site, Event::TablesUp { neighbor, cut });
+        }
+    }
+
+    /// A reload has taken neighbors out of the file, or put them into it; `before` is the first
+    /// that it had.
+    pub(crate) fn other_neighbors(&mut self, site: usize, before: usize) {
+        let first = self.sites[site].first_link();
+        for neighbor in before..first {
+            self.lose_link(site, neighbor, false);
             let it = &mut self.sites[site];
-            let export = export_policy(&BTreeMap::new());
-            let config = peer_config(THEIRS, far_id(neighbor), Policy::reject_all(), export);
-            it.rib.add_peer(peer(neighbor), config);
+            it.rib.peer_down(peer(neighbor));
+            it.rib.remove_peer(peer(neighbor));
             let link = &mut it.links[neighbor];
-            link.exported.clear();
-            let cut = link.cut;
             if let Some([near, _]) = &mut link.ends {
                 *near = End::new(site, neighbor, true, self.dice.roll());
-                self.schedule(
-                    self.now,
-                    site,
-                    Event::Bgp { neighbor, far: false, what: Arrival::Start },
-                );
-                let start = Event::Bgp { neighbor, far: true, what: Arrival::Start };
-                self.lasting(self.now, site, start);
-            } else if !link.broken {
-                let at = self.now + link.latency * 4;
+            }
+        }
+        if first == before {
+            return;
+        }
+        // What is told keeps its neighbor, though that has another place now.
+        let places: Vec<Option<usize>> =
+            (first..self.sites[site].links.len()).map(|it| it.checked_sub(before)).collect();
+        let moved = |told: &[Option<Manner>]| -> Vec<Option<Manner>> {
+            places.iter().map(|it| it.and_then(|it| told.get(it).cloned().flatten())).collect()
+        };
+        self.judge.neighbors_move(site, moved);
+        let announced: Vec<IpNet> = self.sites[site].announced.keys().copied().collect();
+        for prefix in announced {
+            let it = &mut self.sites[site];
+            let told = moved(&it.announced[&prefix]);
+            if told.iter().any(Option::is_some) {
+                it.announced.insert(prefix, told);
+            } else {
+                // Nobody is left who was told.
+                it.announced.remove(&prefix);
+                it.rib.withdraw_local(&prefix);
+                it.to_flush = true;
+                self.judge.lost(site, prefix, self.now);
+            }
+        }
+        for neighbor in first..before {
+            self.connect_neighbor(site, neighbor);
+        }
+        for neighbor in first..self.sites[site].links.len() {
+            self.set_export(site, neighbor);
+        }
+    }
+
+    /// Nothing was heard of the daemon for too long: every neighbor has taken out what it said.
+    pub(crate) fn hold_times_out(&mut self, site: usize) {
+        for neighbor in self.sites[site].first_link()..self.sites[site].links.len() {
+            if self.sites[site].links[neighbor].up_since.is_some() {
+                self.lose_link(site, neighbor, true);
+            }
+        }
+    }
+
+    /// A daemon that goes on connects to those neighbors who have given it up.
+    pub(crate) fn link_again(&mut self, site: usize) {
+        for neighbor in self.sites[site].first_link()..self.sites[site].links.len() {
+            let link = &self.sites[site].links[neighbor];
+            if link.ends.is_none() && link.up_since.is_none() && !link.broken {
+                let (cut, at) = (link.cut, self.now + link.latency * 4);
                 self.schedule(at, site, Event::TablesUp { neighbor, cut });
             }
+        }
+    }
+
+    /// After links have changed: whether anybody hears the site.
+    fn note_links(&mut self, site: usize) {
+        self.sites[site].path.to_publish = true;
+        if !self.sites[site].is_heard() {
+            self.lose_announcements(site);
         }
     }
 
@@ -254,6 +332,7 @@ impl World<'_> {
                 self.sites[site].rib.peer_down(peer(neighbor));
             }
         }
+        self.note_links(site);
     }
 
     pub(crate) fn link_back(&mut self, site: usize, neighbor: usize, cut: u64) {
@@ -264,7 +343,8 @@ impl World<'_> {
             return;
         }
         link.broken = false;
-        if link.ends.is_none() && alive {
+        if link.ends.is_none() && alive && neighbor >= self.sites[site].first_link() {
+            let link = &self.sites[site].links[neighbor];
             let (cut, at) = (link.cut, self.now + link.latency * 4);
             self.schedule(at, site, Event::TablesUp { neighbor, cut });
         }
@@ -280,6 +360,7 @@ impl World<'_> {
         link.far.peer_up(PeerId(0), peer_up(router_id(site), far_id(neighbor)));
         it.rib.peer_up(peer(neighbor), peer_up(far_id(neighbor), router_id(site)));
         it.to_flush = true;
+        it.path.to_publish = true;
         self.schedule(self.now + CONVERGED, site, Event::Judge);
     }
 
@@ -482,6 +563,7 @@ impl World<'_> {
             link.up_since = Some(now);
             it.rib.peer_up(peer(neighbor), peer_up(far_id(neighbor), router_id(site)));
             it.to_flush = true;
+            it.path.to_publish = true;
             self.report.sessions += 1;
             self.schedule(now + CONVERGED, site, Event::Judge);
         }
@@ -495,6 +577,7 @@ impl World<'_> {
         } else {
             link.up_since = None;
             it.rib.peer_down(peer(neighbor));
+            self.note_links(site);
         }
     }
 

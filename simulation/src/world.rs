@@ -25,6 +25,13 @@ pub(crate) struct World<'a> {
     pub(crate) judge: Judge,
     pub(crate) report: Report,
     heap: BinaryHeap<Reverse<Timed>>,
+    /// What happens by the store's time.
+    store_heap: BinaryHeap<Reverse<Timed>>,
+    /// Since when the store's time stands still, if it does; for how long it did before; and when
+    /// it last had a reason to go on.
+    pub(crate) paused_at: Option<Duration>,
+    pub(crate) skipped: Duration,
+    pub(crate) stirred_at: Duration,
     next: u64,
     /// What happened, if it is to be told.
     story: Option<Vec<String>>,
@@ -58,25 +65,27 @@ pub(crate) enum Event {
     Reading {
         load: u64,
     },
-    /// A request of the site reaches the store.
+    /// The site's word reaches the store.
     AtStore {
-        request: u64,
+        connection: u64,
+        message: Box<crate::store::Message>,
     },
     /// The store's word reaches the site.
-    Reply {
-        request: u64,
-        reply: crate::store::Reply,
+    FromStore {
+        connection: u64,
+        message: Box<crate::store::Message>,
     },
-    RequestTimesOut {
-        request: u64,
+    DialStore {
+        connection: u64,
     },
-    /// The store tells what has changed.
-    Watch {
-        change: crate::store::Change,
+    ClerkTimer,
+    /// The daemon goes on.
+    Thaw {
+        freeze: u64,
     },
-    /// The record of another site may be too old by now.
-    Expiry {
-        of: usize,
+    /// Neighbors have not heard of the daemon for as long as they agreed on.
+    HoldTimesOut {
+        freeze: u64,
     },
     /// What neighbors hold is to be as was told by now.
     Judge,
@@ -105,6 +114,26 @@ pub(crate) enum Event {
     },
 }
 
+impl Event {
+    /// Whether a daemon that is frozen does not see it until it goes on.
+    const fn is_the_daemons(&self) -> bool {
+        matches!(
+            self,
+            Self::StopEnds
+                | Self::CheckStarts { .. }
+                | Self::CheckEnds { .. }
+                | Self::SteerTimer
+                | Self::Reading { .. }
+                | Self::FromStore { .. }
+                | Self::DialStore { .. }
+                | Self::ClerkTimer
+                | Self::Bgp { far: false, .. }
+                | Self::BgpTimer { far: false, .. }
+                | Self::TablesUp { .. }
+        )
+    }
+}
+
 struct Timed {
     at: Duration,
     order: u64,
@@ -131,7 +160,7 @@ impl Ord for Timed {
 }
 
 /// An event that outlives the daemon.
-const ANY_LIFE: u64 = u64::MAX;
+pub(crate) const ANY_LIFE: u64 = u64::MAX;
 
 impl<'a> World<'a> {
     pub(crate) fn new(plan: &'a Plan, tell: bool) -> Self {
@@ -146,6 +175,10 @@ impl<'a> World<'a> {
             judge: Judge::default(),
             report: Report::default(),
             heap: BinaryHeap::new(),
+            store_heap: BinaryHeap::new(),
+            paused_at: None,
+            skipped: Duration::ZERO,
+            stirred_at: Duration::ZERO,
             next: 0,
             story: tell.then(Vec::new),
         }
@@ -161,16 +194,13 @@ impl<'a> World<'a> {
             self.lasting(*at, 0, Event::Fault(index));
         }
         self.lasting(self.plan.heal_at, 0, Event::Heal);
-        while let Some(Reverse(timed)) = self.heap.pop() {
-            if timed.at > self.plan.end_at || self.judge.failure.is_some() {
+        while let Some((at, timed)) = self.next_event() {
+            if at > self.plan.end_at || self.judge.failure.is_some() {
                 break;
             }
-            self.now = timed.at;
-            if timed.life == ANY_LIFE || timed.life == self.sites[timed.site].life {
-                self.report.events += 1;
-                self.handle(timed.site, timed.event);
-                self.settle(timed.site);
-            }
+            self.now = at;
+            self.happen(timed.site, timed.life, timed.event);
+            self.pause_if_quiet();
         }
         if self.judge.failure.is_none() {
             self.now = self.plan.end_at;
@@ -181,6 +211,77 @@ impl<'a> World<'a> {
         self.report.site_minutes += minutes * u64::try_from(self.sites.len()).unwrap_or_default();
         let failure = self.judge.failure.take();
         (self.report, failure, self.story.unwrap_or_default())
+    }
+
+    /// The next event, and when it is to happen by a right clock.
+    fn next_event(&mut self) -> Option<(Duration, Timed)> {
+        let at = self.heap.peek().map(|Reverse(it)| it.at);
+        let by_store = self.store_heap.peek().filter(|_| self.paused_at.is_none());
+        let by_store = by_store.map(|Reverse(it)| it.at + self.skipped);
+        let at_store = by_store.filter(|by_store| at.is_none_or(|at| *by_store < at));
+        let heap = if at_store.is_some() { &mut self.store_heap } else { &mut self.heap };
+        let at = at_store.or(at)?;
+        heap.pop().map(|Reverse(timed)| (at, timed))
+    }
+
+    /// An event happens, unless the daemon that it is for is no more; if that is frozen, later.
+    fn happen(&mut self, site: usize, life: u64, event: Event) {
+        let it = &mut self.sites[site];
+        if life != ANY_LIFE && life != it.life {
+            return;
+        }
+        if it.frozen.is_some() && event.is_the_daemons() {
+            it.waiting.push((life, event));
+            return;
+        }
+        self.report.events += 1;
+        self.handle(site, event);
+        self.settle(site);
+    }
+
+    /// SIGSTOP: the daemon does nothing, and what is for it waits.
+    fn freeze(&mut self, site: usize, lasts: Duration) {
+        let it = &mut self.sites[site];
+        if it.steer.is_none() || it.frozen.is_some() {
+            return;
+        }
+        it.frozen = Some(self.now);
+        it.freezes += 1;
+        let freeze = it.freezes;
+        self.stir();
+        self.lasting(self.now + lasts, site, Event::Thaw { freeze });
+        if !self.plan.sessions {
+            let at = self.now + wire::HOLD_TIME;
+            self.lasting(at, site, Event::HoldTimesOut { freeze });
+        }
+        self.lasting(self.now + wire::HOLD_TIME + wire::CONVERGED * 8, site, Event::Judge);
+    }
+
+    /// SIGCONT: all that has waited happens at once, in the order in which it came.
+    fn thaw(&mut self, site: usize) {
+        let it = &mut self.sites[site];
+        if it.frozen.take().is_none() {
+            return;
+        }
+        it.thawed_at = self.now;
+        let waiting = std::mem::take(&mut it.waiting);
+        self.tell(site, || "goes on".to_owned());
+        self.stir();
+        for (life, event) in waiting {
+            self.happen(site, life, event);
+        }
+        self.link_again(site);
+        for service in 0..self.sites[site].spec.services.len() {
+            let latest = self.latest_fall(site, service);
+            self.lasting(self.now + latest + wire::CONVERGED * 2, site, Event::Judge);
+        }
+    }
+
+    /// At `at` of the store's time.
+    pub(crate) fn push_store(&mut self, at: Duration, site: usize, life: u64, event: Event) {
+        self.next += 1;
+        let at = at.max(self.store_now());
+        self.store_heap.push(Reverse(Timed { at, order: self.next, site, life, event }));
     }
 
     /// At `at`, if the site's daemon lives so long.
@@ -210,9 +311,12 @@ impl<'a> World<'a> {
 
     fn handle(&mut self, site: usize, event: Event) {
         match event {
-            Event::Fault(index) => {
+            event @ Event::Fault(index) => {
                 let fault = self.plan.faults[index].1.clone();
-                self.befall(&fault);
+                match fault.order_to().filter(|site| self.sites[*site].frozen.is_some()) {
+                    Some(site) => self.sites[site].waiting.push((ANY_LIFE, event)),
+                    None => self.befall(&fault),
+                }
             }
             Event::Heal => self.heal(),
             Event::Boot => self.boot(site),
@@ -225,11 +329,22 @@ impl<'a> World<'a> {
             Event::LinkBack { neighbor, cut } => self.link_back(site, neighbor, cut),
             Event::PathBack { partition } => self.path_back(site, partition),
             Event::Reading { load } => self.reading(site, load),
-            Event::AtStore { request } => self.at_store(site, request),
-            Event::Reply { request, reply } => self.reply(site, request, reply),
-            Event::RequestTimesOut { request } => self.request_times_out(site, request),
-            Event::Watch { change } => self.watched(site, change),
-            Event::Expiry { of } => self.expiry(site, of),
+            Event::AtStore { connection, message } => self.at_store(site, connection, *message),
+            Event::FromStore { connection, message } => {
+                self.from_store(site, connection, *message);
+            }
+            Event::DialStore { connection } => self.dial_store(site, connection),
+            Event::ClerkTimer => self.clerk_timer(site),
+            Event::Thaw { freeze } => {
+                if self.sites[site].freezes == freeze {
+                    self.thaw(site);
+                }
+            }
+            Event::HoldTimesOut { freeze } => {
+                if self.sites[site].freezes == freeze && self.sites[site].frozen.is_some() {
+                    self.hold_times_out(site);
+                }
+            }
             Event::Judge => self.judge_site(site),
             Event::Bgp { neighbor, far, what } => self.arrives(site, neighbor, far, what),
             Event::BgpTimer { neighbor, far } => self.bgp_timer(site, neighbor, far),
@@ -241,11 +356,14 @@ impl<'a> World<'a> {
 
     fn befall(&mut self, fault: &Fault) {
         self.report.faults += 1;
+        self.stir();
         let site = match fault {
             Fault::Shared { .. } | Fault::StoreGone { .. } => 0,
             Fault::Service { site, .. }
             | Fault::Kill { site, .. }
             | Fault::Stop { site, .. }
+            | Fault::Freeze { site, .. }
+            | Fault::WallClock { site, .. }
             | Fault::Link { site, .. }
             | Fault::Partition { site, .. }
             | Fault::Drain { site, .. }
@@ -265,6 +383,10 @@ impl<'a> World<'a> {
                 }
             }
             Fault::Kill { back_after, .. } => self.kill(site, *back_after),
+            Fault::Freeze { lasts, .. } => self.freeze(site, *lasts),
+            Fault::WallClock { by_seconds, .. } => {
+                self.sites[site].wall_ahead += by_seconds * 1_000;
+            }
             Fault::Stop { back_after, .. } => self.stop(site, *back_after),
             Fault::Link { neighbor, back_after, .. } => self.cut(site, *neighbor, *back_after),
             Fault::Partition { way, back_after, .. } => self.part(site, *way, *back_after),
@@ -274,7 +396,8 @@ impl<'a> World<'a> {
                 }
             }
             Fault::Drain { target, lasts, now, force, .. } => {
-                let until = lasts.map(|it| self.now + it);
+                let wall = self.sites[site].wall(self.now);
+                let until = lasts.map(|it| wall + millis(it));
                 self.drain(site, target, until, *now, *force);
             }
             Fault::Undrain { target, .. } => self.undrain(site, target),
@@ -290,6 +413,7 @@ impl<'a> World<'a> {
     fn heal(&mut self) {
         self.tell(0, || "HEAL    everything".to_owned());
         for site in 0..self.sites.len() {
+            self.thaw(site);
             for service in 0..self.plan.checks.len() {
                 self.set_health(site, service, Health::Well);
             }
@@ -319,6 +443,11 @@ impl<'a> World<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) drain: Drain,
-    /// By a right clock.
-    pub(crate) until: Option<Duration>,
+    /// In milliseconds of the site's wall clock.
+    pub(crate) until: Option<i64>,
+}
+
+/// In whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

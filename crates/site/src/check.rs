@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use anycast_dns::probe::Query;
 use anycast_dns::{Rcode, Transport};
-use tokio::net::TcpStream;
 
 mod command;
 mod dns;
@@ -26,6 +25,7 @@ mod inotify;
 pub mod process;
 mod runner;
 pub(crate) mod sys;
+mod tcp;
 pub mod tls;
 mod udp;
 pub mod unit;
@@ -206,7 +206,7 @@ async fn read(check: &Check) -> Result<Option<f64>, Failure> {
     let outcome = async {
         let passed = match kind {
             Kind::Command { argv, env } => return command::check(argv, env, *target).await,
-            Kind::Tcp => TcpStream::connect(target).await.map(drop).map_err(Failure::from),
+            Kind::Tcp => tcp::check(*target).await,
             Kind::Udp { send, expect } => udp::check(*target, send, expect.as_deref()).await,
             Kind::Icmp => icmp::check(target.ip()).await,
             Kind::Http(asked) => http::check(*target, asked).await,

@@ -566,10 +566,11 @@ impl Clerk {
             *site == self.site || proof.is_some_and(|proof| record.seen >= proof)
         };
         let fresh = self.records.iter().filter(|(site, (_, record))| is_fresh(site, record));
-        let fresh: BTreeSet<String> = fresh.map(|(site, _)| site.clone()).collect();
-        if !self.stale && fresh == self.fresh {
+        let fresh = fresh.map(|(site, _)| site);
+        if !self.stale && fresh.clone().eq(&self.fresh) {
             return;
         }
+        let fresh: BTreeSet<String> = fresh.cloned().collect();
         let plain = |record: &Record| Record { seen: 0, ..record.clone() };
         let others = fresh.iter().filter(|site| **site != self.site);
         let mut sites: BTreeMap<String, Record> =

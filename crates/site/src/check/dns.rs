@@ -17,7 +17,7 @@ pub(super) async fn ask(
     let octets = query.emit();
     match transport {
         Transport::Udp => {
-            let socket = udp::socket(target).await?;
+            let socket = udp::socket(target)?;
             socket.send(&octets).await?;
             let mut answer = [0; 4096];
             loop {

@@ -4,12 +4,13 @@
 //!   fresh daemon announces within milliseconds. After a failure the pause begins at 50 ms and
 //!   doubles up to the interval.
 //! - From then on checks start at the interval, some percent of it more or less, so that the
-//!   checks of many sites do not fall into step.
+//!   checks of many sites do not fall into step. Within one daemon those that are due within a
+//!   hundredth of their interval do: see [`in_step`].
 //! - Poked, because something happened to the service, it checks at once, and after a failure
 //!   again every millisecond until `fall` failures have confirmed it or one check has passed.
 //!   Whoever holds the handle pokes; so does the host, when a process that is checked ends, say.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -23,6 +24,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The pause between the checks that confirm a failure.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest time that checks are drawn together over.
+const LONGEST_STEP: Duration = Duration::from_millis(10);
 
 /// A check to repeat.
 #[derive(Clone, Debug)]
@@ -117,7 +121,9 @@ impl Runner {
             }
             let next = match pace.next(passed) {
                 Next::AfterEnd(pause) => ended + pause,
-                Next::AfterStart(interval) => started + jitter(interval, self.jitter, random()),
+                Next::AfterStart(interval) => {
+                    in_step(started + jitter(interval, self.jitter, random()), interval)
+                }
             };
             tokio::select! {
                 biased;
@@ -152,6 +158,17 @@ fn jitter(interval: Duration, percent: u8, random: u64) -> Duration {
     let most = 10 * u32::from(percent.min(50));
     let random = u32::try_from(random % u64::from(2 * most + 1)).unwrap_or_default();
     interval * (1000 - most + random) / 1000
+}
+
+/// The latest moment up to `at` that is a step; there are a hundred steps in an interval, but at
+/// least one each [`LONGEST_STEP`]. Who starts at a step starts together with others, so that the
+/// daemon wakes up once for all of them: waking up costs about as much as a check.
+fn in_step(at: Instant, interval: Duration) -> Instant {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let step = (interval / 100).min(LONGEST_STEP).as_nanos();
+    // A remainder of no step at all cannot be had: such an interval is below 100 ns.
+    let late = at.saturating_duration_since(*FIRST).as_nanos().checked_rem(step).unwrap_or(0);
+    at - Duration::from_nanos(u64::try_from(late).unwrap_or(0))
 }
 
 /// When to check next: the part that needs no clock.

@@ -1,4 +1,4 @@
-//! Descriptors of the kernel as the runtime's: the only `unsafe` of this crate.
+//! Descriptors of the kernel as the runtime's.
 #![expect(unsafe_code, reason = "the runtime cannot know that a descriptor stays open")]
 
 use std::io;

@@ -1,7 +1,8 @@
 //! A datagram that a service answers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::Failure;
@@ -13,15 +14,13 @@ const LONGEST: usize = 65_535;
 const LONGEST_SHOWN: usize = 64;
 
 /// A socket that sends to `target` and hears from it alone: a closed port comes back as an error
-/// at once (ICMP port unreachable).
-pub(super) async fn socket(target: SocketAddr) -> Result<UdpSocket, Failure> {
-    let any = match target.ip() {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
-    socket.connect(target).await?;
-    Ok(socket)
+/// at once (ICMP port unreachable). Connecting gives it a port of its own; to bind it first would
+/// take a call more.
+pub(super) fn socket(target: SocketAddr) -> Result<UdpSocket, Failure> {
+    let kind = Type::DGRAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::UDP))?;
+    socket.connect(&target.into())?;
+    Ok(UdpSocket::from_std(socket.into())?)
 }
 
 /// Judges the first answer.
@@ -30,7 +29,7 @@ pub(super) async fn check(
     send: &[u8],
     expect: Option<&[u8]>,
 ) -> Result<(), Failure> {
-    let socket = socket(target).await?;
+    let socket = socket(target)?;
     socket.send(send).await?;
     let mut answer = vec![0; LONGEST];
     let len = socket.recv(&mut answer).await?;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anycast_steer::{Action, Instant, Outcome, Steer};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::{FleetState, Settled};
 use crate::events::EventLog;
@@ -299,8 +300,64 @@ async fn who_has_no_right_is_told_why_and_comes_in_with_the_password() {
     .await;
     let secret = nats.folder.join("secret");
     std::fs::write(&secret, "not told\n").unwrap();
-    let with = format!("servers =\nuser = \"anycast\"\npassword-file = {secret:?}\nservers =");
-    let with = file(nats.port).replacen("servers =", &with.replacen("servers =\n", "", 1), 1);
-    let mut nodes = [Node::start("a", &with)];
+    let keys = format!("user = \"anycast\"\npassword-file = {secret:?}");
+    let mut nodes = [Node::start("a", &file_with(nats.port, "nats", &keys))];
     until(&mut nodes, "let in", |nodes| nodes[0].sees_all(1)).await;
+}
+
+/// The file with more keys of the fleet's state, and servers reached by `scheme`.
+fn file_with(port: u16, scheme: &str, keys: &str) -> String {
+    let file = file(port).replace("nats://", &format!("{scheme}://"));
+    file.replacen("[fleet-state]\n", &format!("[fleet-state]\n{keys}\n"), 1)
+}
+
+/// A certificate for 127.0.0.1, its key and that of who signed it, as files in `folder`.
+fn write_certificates(folder: &Path) -> [String; 3] {
+    std::fs::create_dir_all(folder).unwrap();
+    let mut signer = CertificateParams::new(Vec::new()).unwrap();
+    signer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let signer_key = KeyPair::generate().unwrap();
+    let signer_file = signer.self_signed(&signer_key).unwrap().pem();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let issuer = Issuer::from_params(&signer, &signer_key);
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    [("server.pem", certificate), ("server.key", key.serialize_pem()), ("ca.pem", signer_file)].map(
+        |(name, text)| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        },
+    )
+}
+
+#[tokio::test]
+async fn over_tls_who_is_not_trusted_is_not_talked_to_and_a_token_lets_in() {
+    let folder = std::env::temp_dir().join(format!("anycast-nats-tls-{}", std::process::id()));
+    let [certificate, key, ca] = write_certificates(&folder);
+    let tls = ["--tls", "--tlscert", &certificate, "--tlskey", &key, "--auth", "not told"];
+    let Some(nats) = Nats::start(&tls) else { return };
+    for (name, text) in [("right", "not told\n"), ("wrong", "guessed\n")] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let token = |name: &str| format!("token-file = {:?}", folder.join(name));
+    let trusting = format!("ca-file = {ca:?}");
+    let why = |nodes: &[Node]| {
+        let look = nodes[0].state.look(nodes[0].now());
+        look.and_then(|look| look.why).unwrap_or_default().to_lowercase()
+    };
+    let table = [
+        ("its signer is not known", "tls", token("right"), "certificate"),
+        ("the token is wrong", "tls", format!("{}\n{trusting}", token("wrong")), "authorization"),
+    ];
+    for (name, scheme, keys, words) in table {
+        let mut nodes = [Node::start("a", &file_with(nats.port, scheme, &keys))];
+        until(&mut nodes, name, |nodes| why(nodes).contains(words)).await;
+    }
+    let keys = format!("{}\n{trusting}", token("right"));
+    for (scheme, keys) in [("tls", keys.clone()), ("nats", format!("{keys}\ntls = true"))] {
+        let mut nodes = [Node::start("a", &file_with(nats.port, scheme, &keys))];
+        until(&mut nodes, scheme, |nodes| nodes[0].sees_all(1)).await;
+    }
+    let _ = std::fs::remove_dir_all(&folder);
 }

@@ -195,3 +195,21 @@ async fn pokes_without_end_do_not_keep_the_outcome_away() {
     };
     assert_eq!(first.outcome, Err(Failure::Timeout(MILLIS(100))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn checks_that_are_due_at_about_the_same_time_start_together() {
+    // Settles where steps begin, if no other test has.
+    in_step(Instant::now(), SECOND);
+    let now = Instant::now() + SECOND;
+    for (interval, step) in
+        [(SECOND, MILLIS(10)), (MILLIS(100), MILLIS(1)), (60 * SECOND, MILLIS(10))]
+    {
+        let first = in_step(now + step, interval);
+        assert!(first > now && first <= now + step, "{interval:?}");
+        assert_eq!(in_step(first, interval), first, "{interval:?}: a step itself");
+        let least = Duration::from_nanos(1);
+        assert_eq!(in_step(first + step - least, interval), first, "{interval:?}: never later");
+        assert_eq!(in_step(first + step, interval), first + step, "{interval:?}: the next");
+    }
+    assert_eq!(in_step(now, Duration::from_nanos(50)), now, "an interval too short for steps");
+}
