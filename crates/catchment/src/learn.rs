@@ -2,8 +2,10 @@
 //! relations, by stated rules; nothing is picked by hand. docs/plan-learning.md has the reasons.
 //!
 //! [`learn`] makes a [`Model`] of the paths that were seen while each site announced alone; it is
-//! never shown an outcome of several sites. [`Model::expect`] says where each AS would land:
+//! never shown an outcome of several sites. What was measured in other announcements of several
+//! sites, [`orders`] turns into orders of pairs. [`Model::expect`] says where each AS would land:
 //!
+//! 0. **Of two sites in a known order** the worse one is out of the question.
 //! 1. **Seen on paths to several sites.** The AS compares them as BGP does: the side from which
 //!    it took each (customer, peer, provider), then the length of the path. Equal ones share.
 //! 2. **A monitor that saw some sites only** lands at one of those.
@@ -14,6 +16,7 @@
 //! with its neighbors' roles.
 
 mod model;
+mod orders;
 mod paths;
 #[cfg(test)]
 mod tests;
@@ -25,8 +28,10 @@ use anycast_bgp::Asn;
 use crate::graph::Graph;
 use crate::observed::SeenSite;
 pub use model::{
-    LearntNeighbor, LearntPrepend, MODEL_VERSION, Model, ModelError, Role, SeenRoute, Side,
+    LearntNeighbor, LearntOrder, LearntPrepend, MODEL_VERSION, Model, ModelError, Role, SeenRoute,
+    Side,
 };
+pub use orders::orders;
 use paths::{Hops, hops, most};
 
 /// Learns from the paths that were seen while each of `sites` announced alone. `origins` are the
@@ -201,7 +206,7 @@ impl Model {
         mix
     }
 
-    /// Each AS about which the paths to these sites say enough.
+    /// Each AS about which orders of these sites, or the paths to them, say enough.
     fn compare(&self, sites: &[&str]) -> BTreeMap<Asn, Compared> {
         let mut seen: BTreeMap<Asn, Vec<(usize, &SeenRoute)>> = BTreeMap::new();
         for route in &self.routes {
@@ -210,26 +215,47 @@ impl Model {
             }
         }
         let mut compared = BTreeMap::new();
-        for (asn, routes) in seen {
+        let beaten = self.beaten(sites);
+        for (asn, worse) in &beaten {
+            if worse.len() + 1 == sites.len() {
+                let shares =
+                    (0..sites.len()).map(|site| float(1 - usize::from(worse.contains(&site))));
+                let monitor = seen
+                    .get(asn)
+                    .is_some_and(|routes| routes.iter().any(|(_, route)| route.monitor));
+                compared.insert(*asn, Compared { shares: shares.collect(), monitor });
+            }
+        }
+        let none = BTreeSet::new();
+        for (asn, mut routes) in seen {
             let monitor = routes.iter().any(|(_, route)| route.monitor);
-            if routes.len() < sites.len() && !monitor {
+            if (routes.len() < sites.len() && !monitor) || compared.contains_key(&asn) {
                 continue;
             }
-            let rank = |route: &SeenRoute| (route.from, route.length);
-            let Some(best) = routes.iter().map(|(_, route)| rank(route)).min() else { continue };
-            let winners: Vec<usize> = routes
-                .iter()
-                .filter(|(_, route)| rank(route) == best)
-                .map(|(site, _)| *site)
-                .collect();
-            let mut shares = vec![0.0; sites.len()];
-            for site in &winners {
-                shares[*site] = 1.0 / float(winners.len());
+            let worse = beaten.get(&asn).unwrap_or(&none);
+            if routes.iter().any(|(site, _)| !worse.contains(site)) {
+                routes.retain(|(site, _)| !worse.contains(site));
             }
-            compared.insert(asn, Compared { shares, monitor });
+            compared.insert(asn, Compared { shares: best_of(&routes, sites.len()), monitor });
         }
         compared
     }
+}
+
+/// The sites of the best of these routes, in equal parts.
+fn best_of(routes: &[(usize, &SeenRoute)], sites: usize) -> Vec<f64> {
+    let rank = |route: &SeenRoute| (route.from, route.length);
+    let best = routes.iter().map(|(_, route)| rank(route)).min();
+    let winners: Vec<usize> = routes
+        .iter()
+        .filter(|(_, route)| Some(rank(route)) == best)
+        .map(|(site, _)| *site)
+        .collect();
+    let mut shares = vec![0.0; sites];
+    for site in &winners {
+        shares[*site] = 1.0 / float(winners.len());
+    }
+    shares
 }
 
 struct Compared {
