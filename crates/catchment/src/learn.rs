@@ -12,9 +12,11 @@
 //! 3. **The mix** is the mean over all monitors, with one more that is evenly divided.
 //! 4. **Every other AS** has the mean of its providers and of one more voice, the mix.
 //!
-//! For the planner, [`Model::overrides`] gives the pins and prepends, and [`Model::site`] a site
-//! with its neighbors' roles.
+//! [`Model::land`] says the same under a configuration: sites that are down, other prepends,
+//! neighbors that are told nothing any more. For propagation, [`Model::overrides`] gives the pins
+//! and prepends, and [`Model::site`] a site with its neighbors' roles.
 
+mod land;
 mod model;
 mod orders;
 mod paths;
@@ -159,111 +161,4 @@ fn neighbors(
         });
     }
     learnt
-}
-
-impl Model {
-    /// The share of each of `sites` at every AS of the graph, one row for each AS in the order of
-    /// its ids; a row adds up to 1.
-    #[must_use]
-    pub fn expect(&self, graph: &Graph, sites: &[&str]) -> Vec<Vec<f64>> {
-        let compared = self.compare(sites);
-        let mix = Self::mix(&compared, sites.len());
-        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
-        // Providers stand before their customers.
-        for id in graph.ids() {
-            if let Some(Compared { shares, .. }) = compared.get(&graph.asn(id)) {
-                rows.push(shares.clone());
-                continue;
-            }
-            let mut row = mix.clone();
-            for provider in graph.providers(id) {
-                for (sum, share) in row.iter_mut().zip(&rows[provider.index()]) {
-                    *sum += share;
-                }
-            }
-            let total: f64 = row.iter().sum();
-            for share in &mut row {
-                *share /= total;
-            }
-            rows.push(row);
-        }
-        rows
-    }
-
-    /// The mix of sites that monitors say; each share is above 0.
-    fn mix(compared: &BTreeMap<Asn, Compared>, sites: usize) -> Vec<f64> {
-        let even = 1.0 / float(sites);
-        let mut mix = vec![even; sites];
-        for seen in compared.values().filter(|seen| seen.monitor) {
-            for (sum, share) in mix.iter_mut().zip(&seen.shares) {
-                *sum += share;
-            }
-        }
-        let total: f64 = mix.iter().sum();
-        for share in &mut mix {
-            *share /= total;
-        }
-        mix
-    }
-
-    /// Each AS about which orders of these sites, or the paths to them, say enough.
-    fn compare(&self, sites: &[&str]) -> BTreeMap<Asn, Compared> {
-        let mut seen: BTreeMap<Asn, Vec<(usize, &SeenRoute)>> = BTreeMap::new();
-        for route in &self.routes {
-            if let Some(site) = sites.iter().position(|site| *site == route.site) {
-                seen.entry(Asn(route.asn)).or_default().push((site, route));
-            }
-        }
-        let mut compared = BTreeMap::new();
-        let beaten = self.beaten(sites);
-        for (asn, worse) in &beaten {
-            if worse.len() + 1 == sites.len() {
-                let shares =
-                    (0..sites.len()).map(|site| float(1 - usize::from(worse.contains(&site))));
-                let monitor = seen
-                    .get(asn)
-                    .is_some_and(|routes| routes.iter().any(|(_, route)| route.monitor));
-                compared.insert(*asn, Compared { shares: shares.collect(), monitor });
-            }
-        }
-        let none = BTreeSet::new();
-        for (asn, mut routes) in seen {
-            let monitor = routes.iter().any(|(_, route)| route.monitor);
-            if (routes.len() < sites.len() && !monitor) || compared.contains_key(&asn) {
-                continue;
-            }
-            let worse = beaten.get(&asn).unwrap_or(&none);
-            if routes.iter().any(|(site, _)| !worse.contains(site)) {
-                routes.retain(|(site, _)| !worse.contains(site));
-            }
-            compared.insert(asn, Compared { shares: best_of(&routes, sites.len()), monitor });
-        }
-        compared
-    }
-}
-
-/// The sites of the best of these routes, in equal parts.
-fn best_of(routes: &[(usize, &SeenRoute)], sites: usize) -> Vec<f64> {
-    let rank = |route: &SeenRoute| (route.from, route.length);
-    let best = routes.iter().map(|(_, route)| rank(route)).min();
-    let winners: Vec<usize> = routes
-        .iter()
-        .filter(|(_, route)| Some(rank(route)) == best)
-        .map(|(site, _)| *site)
-        .collect();
-    let mut shares = vec![0.0; sites];
-    for site in &winners {
-        shares[*site] = 1.0 / float(winners.len());
-    }
-    shares
-}
-
-struct Compared {
-    shares: Vec<f64>,
-    monitor: bool,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "small counts")]
-fn float(count: usize) -> f64 {
-    count as f64
 }

@@ -1,6 +1,7 @@
 use anycast_bgp::Asn;
 
 use super::*;
+use crate::configuration::Configuration;
 use crate::observed::{Experiment, Landing, SeenPath};
 use crate::topology::Relationships;
 
@@ -131,4 +132,63 @@ fn an_order_excludes_the_worse_of_more_than_two_sites_and_paths_decide_the_rest(
     assert_eq!(model.expect(&graph, &names)[id], [1.0, 0.0, 0.0]);
     model.orders = orders(&[&measured("a", ["ams", "gru"], &[(64511, "gru")])]);
     assert_eq!(model.expect(&graph, &names)[id], [0.0, 0.5, 0.5]);
+}
+
+/// The sites of the model as they were seen.
+fn as_seen(model: &Model) -> Configuration {
+    Configuration { sites: ["ams", "nrt"].map(|name| model.site(name, Asn(64500))).into() }
+}
+
+fn landing(model: &Model, configuration: &Configuration, asn: u32) -> Vec<f64> {
+    let graph = graph();
+    model.land(&graph, configuration)[graph.index_of(Asn(asn)).unwrap().index()].clone()
+}
+
+#[test]
+fn as_seen_the_model_says_the_same_with_and_without_a_configuration() {
+    let (graph, sites) = (graph(), both());
+    let model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
+    let configuration = as_seen(&model);
+    assert!(model.knows(&configuration));
+    assert_eq!(model.land(&graph, &configuration), model.expect(&graph, &["ams", "nrt"]));
+    let mut other = configuration;
+    other.sites[1].name = "gru".to_owned();
+    assert!(!model.knows(&other));
+}
+
+#[test]
+fn prepends_and_what_is_down_change_what_was_seen() {
+    let graph = graph();
+    let sites =
+        [site("ams", &[&[64511, 64501, 64500]]), site("nrt", &[&[64511, 64501, 64502, 64500]])];
+    let mut model = learn(&sites.each_ref(), &[Asn(64500)], &graph);
+    model.orders = orders(&[&measured("a", ["ams", "nrt"], &[(64512, "ams")])]);
+    let usual = as_seen(&model);
+    assert_eq!(landing(&model, &usual, 64511), [1.0, 0.0]);
+    assert_eq!(landing(&model, &usual, 64512), [1.0, 0.0], "its order");
+    // Once more in front: both are as long. Twice: nrt is nearer, and the order is not known to hold.
+    let mut changed = usual.clone();
+    changed.sites[0].announcements[0].prepend += 1;
+    assert_eq!(landing(&model, &changed, 64511), [0.5, 0.5]);
+    changed.sites[0].announcements[0].prepend += 1;
+    assert_eq!(landing(&model, &changed, 64511), [0.0, 1.0]);
+    assert!(landing(&model, &changed, 64512)[1] > 0.0);
+    let mut drained = usual.clone();
+    drained.sites[0].announcements[0].graceful_shutdown = true;
+    assert_eq!(landing(&model, &drained, 64511), [0.0, 1.0]);
+    let mut down = usual.clone();
+    down.sites[0].up = false;
+    for id in graph.ids() {
+        assert_eq!(model.land(&graph, &down)[id.index()], [0.0, 1.0]);
+    }
+    // The worse one gone, the better one stays; the better one gone, nothing is sure.
+    let mut gone = usual.clone();
+    gone.sites[1].announcements[0].no_export = true;
+    assert_eq!(landing(&model, &gone, 64511), [1.0, 0.0]);
+    let mut gone = usual;
+    gone.sites[0].announcements[0].no_export = true;
+    let unsure = landing(&model, &gone, 64511);
+    assert!(unsure[0] > 0.0 && unsure[1] > 0.0, "{unsure:?}");
+    down.sites[1].up = false;
+    assert!(model.land(&graph, &down).iter().flatten().all(|share| *share == 0.0));
 }
