@@ -49,7 +49,7 @@ clippy:
 
 .PHONY: unit
 unit:
-	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --locked
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --locked
 	$(CARGO) test --workspace --locked --doc -q
 	$(CARGO) nextest run --workspace --locked
 

@@ -73,8 +73,60 @@ static __noinline int complete_checksum(struct xdp_md *ctx, __u32 l3, __u32 inne
 	return 0;
 }
 
-/* Answers a packet that does not fit into a frame with "fragmentation needed" or "packet too big"
- * (RFC 792, RFC 4443), from the service address, to where it came from. */
+/* Whether the sender of a packet that does not fit into a frame is told: no error about an error,
+ * and never more errors than the budgets allow. */
+INLINE int may_answer(const struct config *c, __u32 protocol, __u64 source)
+{
+	struct plan p = { .hops = 1, .site = c->me };
+	return protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6 &&
+	       affordable(c, &p, source, monotonic(c));
+}
+
+/* "Fragmentation needed" or "packet too big" (RFC 792, RFC 4443) from the service address to
+ * where the packet came from. `ip` is the room before the start of that packet, which is quoted. */
+INLINE int write_too_big(void *ip, void *end, int inner6, __u32 mtu)
+{
+	__u32 *w = ip;
+	__u64 sum;
+	if (inner6) {
+		if (ip + 108 > end)
+			return 0;
+		const __u32 *was = ip + 48;
+		w[0] = bpf_htonl(0x60000000);
+		w[1] = bpf_htonl(68 << 16 | IPPROTO_ICMPV6 << 8 | 64);
+		for (int i = 0; i < 4; i++) {
+			w[2 + i] = was[6 + i];
+			w[6 + i] = was[2 + i];
+		}
+		w[10] = bpf_htonl(2 << 24);
+		w[11] = bpf_htonl(mtu);
+		sum = bpf_htonl(68) + (__u64)bpf_htonl(IPPROTO_ICMPV6);
+		for (int i = 2; i < 27; i++)
+			sum += w[i];
+		((__u16 *)ip)[21] = ~fold64(sum);
+		return 1;
+	}
+	if (ip + 68 > end)
+		return 0;
+	const __u32 *was = ip + 28;
+	w[0] = bpf_htonl(0x45000000 | 68);
+	w[1] = 0;
+	w[2] = bpf_htonl(64 << 24 | IPPROTO_ICMP << 16);
+	w[3] = was[4];
+	w[4] = was[3];
+	sum = 0;
+	for (int i = 0; i < 5; i++)
+		sum += w[i];
+	((__u16 *)ip)[5] = ~fold64(sum);
+	w[5] = bpf_htonl(3 << 24 | 4 << 16);
+	w[6] = bpf_htonl(mtu & 0xffff);
+	sum = 0;
+	for (int i = 5; i < 17; i++)
+		sum += w[i];
+	((__u16 *)ip)[11] = ~fold64(sum);
+	return 1;
+}
+
 static __noinline int too_big(struct xdp_md *ctx, __u32 where, __u32 mtu)
 {
 	const struct config *c = the_config();
@@ -85,12 +137,7 @@ static __noinline int too_big(struct xdp_md *ctx, __u32 where, __u32 mtu)
 	if (!c || (l3 != 14 && l3 != 18 && l3 != 22) || !read_inner(&in, data + l3, end, inner6))
 		return XDP_DROP;
 	count(REASON_TOO_BIG);
-	/* No error about an error. */
-	__u32 protocol = where >> 16;
-	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
-		return XDP_DROP;
-	struct plan p = { .hops = 1, .site = c->me };
-	if (!affordable(c, &p, in.source, monotonic(c)))
+	if (!may_answer(c, where >> 16, in.source))
 		return XDP_DROP;
 	__u16 link[11];
 	if (data + 22 > end)
@@ -121,44 +168,5 @@ static __noinline int too_big(struct xdp_md *ctx, __u32 where, __u32 mtu)
 		to[9] = link[9];
 		to[10] = link[10];
 	}
-	void *ip = data + l3;
-	if (inner6) {
-		if (ip + 108 > end)
-			return XDP_DROP;
-		__u32 *w = ip;
-		const __u32 *was = ip + 48;
-		w[0] = bpf_htonl(0x60000000);
-		w[1] = bpf_htonl(68 << 16 | IPPROTO_ICMPV6 << 8 | 64);
-		for (int i = 0; i < 4; i++) {
-			w[2 + i] = was[6 + i];
-			w[6 + i] = was[2 + i];
-		}
-		w[10] = bpf_htonl(2 << 24);
-		w[11] = bpf_htonl(mtu);
-		__u64 sum = bpf_htonl(68) + (__u64)bpf_htonl(IPPROTO_ICMPV6);
-		for (int i = 2; i < 27; i++)
-			sum += w[i];
-		((__u16 *)ip)[21] = ~fold64(sum);
-	} else {
-		if (ip + 68 > end)
-			return XDP_DROP;
-		__u32 *w = ip;
-		const __u32 *was = ip + 28;
-		w[0] = bpf_htonl(0x45000000 | 68);
-		w[1] = 0;
-		w[2] = bpf_htonl(64 << 24 | IPPROTO_ICMP << 16);
-		w[3] = was[4];
-		w[4] = was[3];
-		__u64 sum = 0;
-		for (int i = 0; i < 5; i++)
-			sum += w[i];
-		((__u16 *)ip)[5] = ~fold64(sum);
-		w[5] = bpf_htonl(3 << 24 | 4 << 16);
-		w[6] = bpf_htonl(mtu & 0xffff);
-		sum = 0;
-		for (int i = 5; i < 17; i++)
-			sum += w[i];
-		((__u16 *)ip)[11] = ~fold64(sum);
-	}
-	return XDP_TX;
+	return write_too_big(data + l3, end, inner6, mtu) ? XDP_TX : XDP_DROP;
 }

@@ -238,14 +238,30 @@ INLINE void write_outer6(const struct config *c, const struct peer *peer, struct
 	write_udp(c, &o->udp, in, in->length + OUTER6_LENGTH - 40);
 }
 
-/* The most frequent case of all, without a call: a segment whose timestamp lies where all systems put
- * it, and names this site. */
-INLINE int names_me(const struct config *c, const void *l4, const void *end)
+/* The mark of a connection by its packet's headers, of which there are four octets behind IP's. */
+INLINE struct mark mark_packet(const struct config *c, const void *l3, int is6)
 {
+	if (is6) {
+		const __u64 *a = l3 + 8;
+		return mark_of(c, a[0] ^ a[1] * 0xff51afd7ed558ccdULL, a[3], PORTS_OF(l3 + 40));
+	}
+	const __u32 *a = l3 + 12;
+	return mark_of(c, a[0], a[1], PORTS_OF(l3 + 20));
+}
+
+/* The most frequent case of all, without a call: a segment whose timestamp lies where all systems put
+ * it, and names this site, of a connection whose socket was found before. */
+INLINE int is_mine(const struct config *c, const void *l3, const void *end, int is6)
+{
+	const void *l4 = l3 + (is6 ? 40 : 20);
 	const struct tcphdr *th = l4;
 	const __u32 *word = l4;
-	return l4 + 32 <= end && th->ack && !th->syn && th->doff >= 8 && word[5] == bpf_htonl(0x0101080a) &&
-	       word[7] && (bpf_ntohl(word[7]) & c->id_mask) == c->me;
+	if (l4 + 32 > end || !th->ack || th->syn || th->doff < 8 || word[5] != bpf_htonl(0x0101080a) ||
+	    !word[7] || (bpf_ntohl(word[7]) & c->id_mask) != c->me)
+		return 0;
+	struct mark m = mark_packet(c, l3, is6);
+	__u32 *tag = bpf_map_lookup_elem(&SEEN, &m.slot);
+	return tag && *tag == m.tag;
 }
 
 /* What is known of a frame once it is found good. */

@@ -97,11 +97,6 @@ INLINE __u64 NAME(tcp)(CTX *ctx, const struct config *c, __u32 l3, int is6, __u3
 			echoed = NAME(timestamp)(ctx, l4 + 20, options, 1);
 	}
 	__u32 hint = echoed ? echoed & c->id_mask : 0;
-	if (hint == c->me && !from) {
-		/* Room for a later step: which backend of this site. */
-		count(REASON_OWN_ID);
-		return HERE;
-	}
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	void *ip = data + l3;
@@ -123,9 +118,19 @@ INLINE __u64 NAME(tcp)(CTX *ctx, const struct config *c, __u32 l3, int is6, __u3
 		tuple.ipv4.dport = th->dest;
 	}
 	if (NAME(known)(ctx, &tuple, is6, ip, th)) {
-		count(REASON_OWN_SOCKET);
+		/* Room for a later step: which backend of this site. */
+		if (hint != c->me || from) {
+			count(REASON_OWN_SOCKET);
+			return HERE;
+		}
+		count(REASON_OWN_ID);
+		struct mark m = mark_packet(c, ip, is6);
+		__u32 *tag = bpf_map_lookup_elem(&SEEN, &m.slot);
+		if (tag)
+			*tag = m.tag;
 		return HERE;
 	}
+	/* That it names this site is chance, then: it echoes a SYN-ACK, whose TSval has no id. */
 	return NAME(elsewhere)(c, from, hint, REASON_FORWARDED_HINT);
 }
 
@@ -301,7 +306,7 @@ INLINE int NAME(ingress)(CTX *ctx)
 			count(REASON_FRAGMENT);
 			return PASS;
 		}
-		if (ip->protocol == IPPROTO_TCP && flags & SERVICE_TCP && names_me(c, ip + 1, end)) {
+		if (ip->protocol == IPPROTO_TCP && flags & SERVICE_TCP && is_mine(c, ip, end, 0)) {
 			count(REASON_OWN_ID);
 			return PASS;
 		}
@@ -333,7 +338,7 @@ INLINE int NAME(ingress)(CTX *ctx)
 			count(REASON_OPTIONS);
 			return PASS;
 		}
-		if (ip->nexthdr == IPPROTO_TCP && flags & SERVICE_TCP && names_me(c, ip + 1, end)) {
+		if (ip->nexthdr == IPPROTO_TCP && flags & SERVICE_TCP && is_mine(c, ip, end, 1)) {
 			count(REASON_OWN_ID);
 			return PASS;
 		}

@@ -20,6 +20,9 @@ MANY(SITE_BUDGET, BPF_MAP_TYPE_ARRAY, MAX_SITES, __u64);
 MANY(RING_BUDGET, BPF_MAP_TYPE_ARRAY, MAX_SITES, __u64);
 MANY(PEER_BUDGET, BPF_MAP_TYPE_ARRAY, MAX_SITES, __u64);
 MANY(SOURCE_BUDGET, BPF_MAP_TYPE_ARRAY, SOURCE_BUCKETS, __u64);
+/* Connections that were found to have a socket here, by a part of their hash: so that it need not be
+ * looked for with each packet. Not pinned; whatever is missing is looked for again. */
+MANY(SEEN, BPF_MAP_TYPE_ARRAY, SEEN_SLOTS, __u32);
 
 INLINE const struct config *the_config(void)
 {
@@ -64,6 +67,19 @@ INLINE const struct service *service_at(const struct config *c, __u64 hi, __u64 
 INLINE __u64 mapped4(__u32 address_be)
 {
 	return (__u64)address_be << 32 | 0xffff0000;
+}
+
+/* The place of a connection in SEEN, and what is noted there. */
+struct mark { __u32 slot, tag; };
+
+INLINE struct mark mark_of(const struct config *c, __u64 source, __u64 destination, __u32 ports)
+{
+	__u64 h = (source ^ c->seed) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ h >> 29 ^ destination ^ (__u64)ports << 16) * 0xbf58476d1ce4e5b9ULL;
+	h ^= h >> 32;
+	h *= 0x94d049bb133111ebULL;
+	struct mark m = { .slot = h >> 48 & (SEEN_SLOTS - 1), .tag = (__u32)h | 1 };
+	return m;
 }
 
 /* Takes `cost` from a bucket shared by all CPUs. A lost race lets one packet through uncounted:

@@ -23,6 +23,46 @@ INLINE __u32 tc_way(struct __sk_buff *ctx, const struct config *c, const struct 
 		       ? fib.ifindex : arrived;
 }
 
+/* The answer to a packet that does not fit into a frame. A packet of this machine may have left its
+ * TCP checksum to the card, which then fills it in wherever the packet goes, here in a quote that
+ * our own checksum covers: so the field gets the one value that filling in leaves as it is. */
+static __noinline int tc_too_big(struct __sk_buff *ctx, __u32 where, __u32 mtu)
+{
+	const struct config *c = the_config();
+	int inner6 = where & 1;
+	__u32 protocol = where >> 16, header = 14 + (inner6 ? 40 : 20);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct inner in;
+	count(REASON_TOO_BIG);
+	if (!c || !read_inner(&in, data + 14, end, inner6) || !may_answer(c, protocol, in.source))
+		return TC_ACT_SHOT;
+	if (bpf_skb_change_tail(ctx, header + 20, 0) ||
+	    bpf_skb_adjust_room(ctx, inner6 ? 48 : 28, BPF_ADJ_ROOM_MAC, 0) ||
+	    bpf_skb_pull_data(ctx, 0))
+		return TC_ACT_SHOT;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	void *ip = data + 14;
+	__u32 *tcp = ip + (inner6 ? 88 : 48);
+	if (data + 82 > end || (void *)(tcp + 5) > end)
+		return TC_ACT_SHOT;
+	if (protocol == IPPROTO_TCP) {
+		__u64 sum = (__u64)tcp[0] + tcp[1] + tcp[2] + tcp[3] + (tcp[4] >> 16 << 16);
+		__u16 twice = ~fold64(sum);
+		((__u16 *)tcp)[8] = twice >> 1 | twice << 15;
+	}
+	__u16 *link = data;
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u16 swap = link[i];
+		link[i] = link[i + 3];
+		link[i + 3] = swap;
+	}
+	if (!write_too_big(ip, end, inner6, mtu))
+		return TC_ACT_SHOT;
+	return bpf_redirect(*(volatile __u32 *)&ctx->ingress_ifindex, 0);
+}
+
 static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
 {
 	const struct config *c = the_config();
@@ -49,18 +89,21 @@ static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
 		count(REASON_HOP_LIMIT);
 		return TC_ACT_SHOT;
 	}
-	/* Segments of one large packet are cut to fit when they leave. */
-	if (in.length + room > (ctx->gso_size ? 65535 : c->mtu)) {
-		count(REASON_TOO_BIG);
-		return TC_ACT_SHOT;
-	}
+	/* TCP segments of one large packet are cut to fit when they leave; datagrams stay as long as they are. */
+	__u32 segment = ctx->gso_size, longest = in.length;
+	int datagrams = segment && p.protocol == IPPROTO_UDP;
+	if (segment)
+		longest = datagrams ? segment + (p.inner6 ? 48 : 28) : 0;
+	if (longest + room > c->mtu || in.length + room > 65535)
+		return tc_too_big(ctx, p.inner6 | p.protocol << 16, c->mtu - room);
 	__u64 now = monotonic(c);
 	if (!affordable(c, &p, in.source, now))
 		return TC_ACT_SHOT;
+	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L4_UDP | (datagrams ? BPF_F_ADJ_ROOM_FIXED_GSO : 0);
 	if (outer6 ? bpf_skb_adjust_room(ctx, OUTER6_LENGTH, BPF_ADJ_ROOM_MAC,
-					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
+					 flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
 		   : bpf_skb_adjust_room(ctx, OUTER4_LENGTH, BPF_ADJ_ROOM_MAC,
-					 BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)) {
+					 flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)) {
 		count(REASON_FAILED);
 		return TC_ACT_SHOT;
 	}
@@ -130,8 +173,9 @@ static __noinline __u64 tc_unwrap(struct __sk_buff *ctx, __u32 where)
 		return REFUSE;
 	}
 	int room = outer6 ? OUTER6_LENGTH : OUTER4_LENGTH;
-	if (o.inner6 ? bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, DECAP_L3_IPV6)
-		     : bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, DECAP_L3_IPV4)) {
+	__u64 flags = o.protocol == IPPROTO_UDP && ctx->gso_size ? BPF_F_ADJ_ROOM_FIXED_GSO : 0;
+	if (o.inner6 ? bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, flags | DECAP_L3_IPV6)
+		     : bpf_skb_adjust_room(ctx, -room, BPF_ADJ_ROOM_MAC, flags | DECAP_L3_IPV4)) {
 		count(REASON_FAILED);
 		return REFUSE;
 	}

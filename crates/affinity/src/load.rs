@@ -161,7 +161,11 @@ impl Affinity {
         affinity.fill(config)?;
         affinity.set("AES", 0, *crate::aes_tables::tables())?;
         affinity.load_programs()?;
-        affinity.attach()?;
+        let before = affinity.pinned_links()?;
+        if let Err(error) = affinity.attach() {
+            affinity.detach_all_but(&before)?;
+            return Err(error);
+        }
         Ok(affinity)
     }
 
@@ -334,12 +338,21 @@ impl Affinity {
             hooks.push(Hook { interface: interface.clone(), mode });
         }
         self.hooks = hooks;
-        let links = self.directory.join("links");
-        let listed =
-            fs::read_dir(&links).map_err(|error| of_io("reading what is pinned", &error))?;
-        for entry in listed.flatten() {
-            if !wanted.iter().any(|name| entry.file_name() == name.as_str()) {
-                fs::remove_file(entry.path()).map_err(|error| of_io("detaching", &error))?;
+        self.detach_all_but(&wanted)
+    }
+
+    /// The names of the links that are pinned.
+    fn pinned_links(&self) -> Result<Vec<String>, LoadError> {
+        let listed = fs::read_dir(self.directory.join("links"))
+            .map_err(|error| of_io("reading what is pinned", &error))?;
+        Ok(listed.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
+    fn detach_all_but(&self, wanted: &[String]) -> Result<(), LoadError> {
+        for name in self.pinned_links()? {
+            if !wanted.contains(&name) {
+                fs::remove_file(self.directory.join("links").join(name))
+                    .map_err(|error| of_io("detaching", &error))?;
             }
         }
         Ok(())
@@ -354,6 +367,7 @@ impl Affinity {
         self.attach_tc(interface, "anycast_egress", "egress", TcAttachType::Egress)
             .map_err(|why| refused(Mode::Tc, why))?;
         let mode = match self.config.mode {
+            Mode::Auto if !is_device(interface) => Mode::Tc,
             Mode::Auto => match self.attach_xdp(interface, Mode::XdpNative) {
                 Ok(()) => return Ok(Mode::XdpNative),
                 Err(_) => Mode::Tc,
@@ -439,6 +453,12 @@ pub fn pass_program(interface: &str) -> Result<Ebpf, LoadError> {
         why: chain(&error),
     })?;
     Ok(ebpf)
+}
+
+/// Whether there is a device behind an interface, of the machine or of a virtual one. Others may take
+/// native programs and yet lose what these send: a veth does unless its other end has one too.
+fn is_device(interface: &str) -> bool {
+    Path::new("/sys/class/net").join(interface).join("device").exists()
 }
 
 fn hook_name(mode: Mode) -> &'static str {

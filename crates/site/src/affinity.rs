@@ -20,6 +20,7 @@ use anycast_affinity::{Affinity, Hook, Mode};
 use anycast_fleet::{Fleet, Site};
 use tokio::task::JoinHandle;
 
+pub use config::decisions;
 pub use report::{AffinityReport, InterfaceRow, PeerRow};
 
 /// Where links and maps are pinned, a folder for each site, unless `ANYCAST_BPF_DIR` says

@@ -136,6 +136,13 @@ impl Course<'_> {
                 SocketAddr::new(to, be16(packet, l4 + 2)?),
             ))
         })();
+        // A SYN-ACK's TSval has no id, so its echo may name this site by chance.
+        let is_named = hint == Some(self.world.config.me) && from == From::Wire;
+        if is_named
+            && ends.is_some_and(|(client, service)| (self.world.has_socket)(client, service))
+        {
+            return self.here(Reason::OwnId);
+        }
         self.owned(hint, ends, from, Reason::ForwardedHint)
     }
 
@@ -153,9 +160,6 @@ impl Course<'_> {
         reason: Reason,
     ) -> Verdict {
         let config = self.world.config;
-        if hint == Some(config.me) && from == From::Wire {
-            return self.here(Reason::OwnId);
-        }
         if ends.is_some_and(|(client, service)| (self.world.has_socket)(client, service)) {
             return self.here(Reason::OwnSocket);
         }
@@ -277,6 +281,10 @@ impl Course<'_> {
             .and_then(|offset| timestamp(packet.get(quoted_l4 + 20..quoted_l4 + offset)?))
             .map_or(0, |words| words[0]);
         let ends = (SocketAddr::new(receiver, client), SocketAddr::new(sender, service));
-        Some(self.owned(self.hint(sent), Some(ends), from, Reason::ForwardedIcmp))
+        let hint = self.hint(sent);
+        if hint == Some(self.world.config.me) && from == From::Wire {
+            return Some(self.here(Reason::OwnId));
+        }
+        Some(self.owned(hint, Some(ends), from, Reason::ForwardedIcmp))
     }
 }

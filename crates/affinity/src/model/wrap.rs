@@ -42,11 +42,7 @@ impl Course<'_> {
         let room = if outer6 { 68 } else { 48 };
         if length + room > usize::from(config.mtu) {
             self.reasons.push(Reason::TooBig);
-            return if xdp {
-                self.too_big(place, usize::from(config.mtu) - room)
-            } else {
-                Action::Drop
-            };
+            return self.too_big(place, usize::from(config.mtu) - room);
         }
         if xdp {
             self.complete_checksum(place, length);
@@ -172,7 +168,14 @@ impl Course<'_> {
             return Action::Drop;
         }
         let (l3, v6) = (place.l3, place.v6);
-        let quoted = self.octets[l3..l3 + if v6 { 60 } else { 40 }].to_vec();
+        let mut quoted = self.octets[l3..l3 + if v6 { 60 } else { 40 }].to_vec();
+        if self.world.context == Context::Tc && place.protocol == 6 {
+            // A card that fills the checksum in leaves this value as it is: c = !(sum + c).
+            let tcp = quoted.len() - 20;
+            quoted[tcp + 16..tcp + 18].fill(0);
+            let fixed = (!sum(&[&quoted[tcp..]])).rotate_right(1);
+            quoted[tcp + 16..tcp + 18].copy_from_slice(&fixed.to_be_bytes());
+        }
         let mut icmp = if v6 { vec![2, 0, 0, 0] } else { vec![3, 4, 0, 0] };
         icmp.extend_from_slice(&u32::try_from(mtu).expect("an MTU").to_be_bytes());
         icmp.extend_from_slice(&quoted);

@@ -158,7 +158,7 @@ fn make_key(path: &Path) -> std::io::Result<()> {
 }
 
 /// Builds the lab and shows how far it is.
-async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
+async fn boot(mut ground: Ground, started: Instant) -> Result<Lab, String> {
     for note in &ground.plan.notes {
         eprintln!("note: {note}");
     }
@@ -168,9 +168,10 @@ async fn boot(ground: Ground, started: Instant) -> Result<Lab, String> {
         let file = Path::new(RUN_DIR).join("fleet.toml");
         std::fs::write(&file, ground.built_in)
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-        for key in ground.fleet.affinity.iter().flat_map(|it| &it.keys) {
-            let path = Path::new(RUN_DIR).join(&key.file);
-            make_key(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        for key in ground.fleet.affinity.iter_mut().flat_map(|it| &mut it.keys) {
+            key.file = Path::new(RUN_DIR).join(&key.file);
+            let failed = |error| format!("cannot make {}: {error}", key.file.display());
+            make_key(&key.file).map_err(failed)?;
         }
         file
     };

@@ -15,13 +15,13 @@ pub(crate) const PORT: u16 = 49_152;
 /// What is written at a time.
 pub(crate) const PIECE: usize = 8 * 1024;
 /// What a connection may take for one answer, or to be made: retransmissions fit in.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the end of an upload may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// What is sent from a place in a stream on.
-fn octets(from: u64, count: usize) -> Vec<u8> {
+pub(crate) fn octets(from: u64, count: usize) -> Vec<u8> {
     (from..).take(count).map(|at| (at % 251) as u8).collect()
 }
 
@@ -31,7 +31,10 @@ fn broken(what: &str) -> impl Fn(io::Error) -> String {
     move |error| format!("{what}: {error}")
 }
 
-async fn in_time<T>(what: &str, doing: impl Future<Output = io::Result<T>>) -> Result<T, String> {
+pub(crate) async fn in_time<T>(
+    what: &str,
+    doing: impl Future<Output = io::Result<T>>,
+) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, doing).await {
         Ok(done) => done.map_err(broken(what)),
         Err(_) => Err(format!("{what}: nothing for {PATIENCE:?}")),
@@ -40,6 +43,21 @@ async fn in_time<T>(what: &str, doing: impl Future<Output = io::Result<T>>) -> R
 
 /// Listens at a site for all the flows below, with a congestion control if one is named.
 pub(crate) fn serve(site: &NetNs, address: &str, port: u16, control: Option<&str>) {
+    listen(site, address, port, control, |stream| async {
+        serve_one(stream).await.ok();
+    });
+}
+
+/// Listens at a site, and does the same with each connection.
+pub(crate) fn listen<F>(
+    site: &NetNs,
+    address: &str,
+    port: u16,
+    control: Option<&str>,
+    each: impl Fn(TcpStream) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let address: IpAddr = address.parse().expect("an address");
     let listener = site.run(|| {
         let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
@@ -57,7 +75,7 @@ pub(crate) fn serve(site: &NetNs, address: &str, port: u16, control: Option<&str
     let listener = TcpListener::from_std(listener.into()).expect("a listener");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve_one(stream));
+            tokio::spawn(each(stream));
         }
     });
 }

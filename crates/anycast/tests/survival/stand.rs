@@ -28,11 +28,12 @@ const CITIES: [&str; 8] =
 pub(crate) struct Fleet {
     pub(crate) sites: usize,
     pub(crate) kept: bool,
+    pub(crate) packets_of_a_source: Option<u32>,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { sites: 3, kept: true }
+        Self { sites: 3, kept: true, packets_of_a_source: None }
     }
 }
 
@@ -65,6 +66,9 @@ fn fleet_text(fleet: Fleet) -> String {
     );
     if fleet.kept {
         text.push_str("affinity = [\"tcp\", \"quic\"]\n[affinity]\n");
+        if let Some(limit) = fleet.packets_of_a_source {
+            let _ = writeln!(text, "packets-of-a-source = {limit}");
+        }
         text.push_str("[[affinity.key]]\nepoch = 0\nfile = \"/run/anycast/key-0\"\n");
     }
     text.push_str("[drain]\nwait = \"1s\"\nconnections-wait = \"30s\"\n");
@@ -95,6 +99,11 @@ pub(crate) fn site(at: usize) -> String {
     format!("site{at}")
 }
 
+/// The key of an epoch.
+pub(crate) fn secret(epoch: u8) -> [u8; 32] {
+    [epoch << 4 | 1; 32]
+}
+
 /// The lab, up, with the client at its first site.
 pub(crate) struct Stand {
     pub(crate) lab: Lab,
@@ -105,8 +114,8 @@ impl Stand {
     pub(crate) async fn build(fleet: Fleet) -> Self {
         let folder = Path::new(RUN);
         for epoch in 0..2 {
-            let secret = format!("{epoch}1").repeat(32);
-            std::fs::write(folder.join(format!("key-{epoch}")), secret).expect("a key");
+            let octets = secret(epoch).map(|octet| format!("{octet:02x}")).concat();
+            std::fs::write(folder.join(format!("key-{epoch}")), octets).expect("a key");
         }
         let fleet_file = folder.join("fleet.toml");
         let text = fleet_text(fleet);

@@ -458,5 +458,8 @@ fn the_tour_holds(user: User) {
     }
     assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
     assert!(output.out.contains("6. The weakness"), "{}", output.out);
+    // By the kernel's programs or by the stand-in, and never skipped.
+    assert!(output.out.contains("✓ the connection survived"), "{}", output.out);
+    assert!(!output.out.contains("skipped"), "{}", output.out);
     assert!(output.out.contains(" 0 steps failed"), "{}", output.out);
 }

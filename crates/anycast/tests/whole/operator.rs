@@ -65,8 +65,9 @@ fn a_neighbor_is_disabled_and_enabled(user: User) {
     daemon.process.wait();
     let daemon = Daemon::start(&lab, "fleet.toml");
     until("right is told", SETTLED, || {
-        let right = neighbor(&daemon, "right");
-        if right["advertised"] == 2 { Ok(()) } else { Err(right) }
+        let seen = daemon.show(&["neighbors", "right", "--json"]);
+        let is_told = seen.code == Some(0) && seen.json()["advertised"] == 2;
+        if is_told { Ok(()) } else { Err(seen) }
     });
     let left = neighbor(&daemon, "left");
     assert_eq!((&left["state"], &left["enabled"]), (&"Idle".into(), &false.into()));

@@ -302,12 +302,12 @@ impl Lab {
         running.prefer(via, &prefixes).await.map_err(|error| failed(error.to_string()))
     }
 
-    /// Has the packet programs loaded or taken out at every site; in words how they run then, or
-    /// (the inner error) why the kernel does not have them.
+    /// Has the packet programs loaded or taken out at every site; in words how they run then. Where
+    /// the kernel does not have them, the lab's links stand in for them.
     ///
     /// # Errors
-    /// A site does not answer, or its fleet file asks for no affinity.
-    pub async fn keep_connections(&self, keep: bool) -> Result<Result<String, String>, LabError> {
+    /// A site does not answer, its fleet file asks for no affinity, or a key cannot be read.
+    pub async fn keep_connections(&self, keep: bool) -> Result<String, LabError> {
         let mut at = Vec::new();
         for (_, _, site) in self.plan.sites() {
             let client = Self::site_client(&site.site);
@@ -320,7 +320,7 @@ impl Lab {
             }
             let report = match (now.state.as_str(), keep) {
                 ("off", _) => return Err(failed("its fleet file asks for no affinity".to_owned())),
-                ("unavailable", _) => return Ok(Err(now.why.unwrap_or_default())),
+                ("unavailable", _) => return self.stand_in(keep, &now.why.unwrap_or_default()),
                 ("loaded", true) | ("unloaded", false) => now,
                 (_, keep) => {
                     let order = if keep { "/v1/affinity/load" } else { "/v1/affinity/unload" };
@@ -335,7 +335,27 @@ impl Lab {
         } else {
             String::new()
         };
-        Ok(Ok(words))
+        Ok(words)
+    }
+
+    fn stand_in(&self, keep: bool, why: &str) -> Result<String, LabError> {
+        let mut sites = Vec::new();
+        if keep {
+            for (node, _, plan) in self.plan.sites() {
+                let failed = |why| LabError::Site { site: plan.site.clone(), why };
+                let site = self.fleet.sites.iter().find(|it| it.name == plan.site);
+                let site = site.ok_or_else(|| failed("the fleet has no such site".to_owned()))?;
+                let config =
+                    anycast_site::affinity::decisions(&self.fleet, site).map_err(failed)?;
+                sites.push((self.namespace(node).clone(), config));
+            }
+        }
+        self.wire.stand_in(&sites);
+        Ok(if keep {
+            format!("a stand-in: the lab's links decide, as the programs cannot be loaded ({why})")
+        } else {
+            String::new()
+        })
     }
 
     fn site_client(site: &str) -> SiteClient {
@@ -467,6 +487,24 @@ impl Lab {
         let link = self.link(name)?;
         self.cut.remove(&link);
         self.set_link(link, State::Up).await
+    }
+
+    /// Lets a link take this long one way and lose a share of its frames (0 to 1), which ones
+    /// depends on the seed alone.
+    ///
+    /// # Errors
+    /// No such link.
+    pub fn impair(
+        &self,
+        name: &str,
+        latency: Duration,
+        loss: f64,
+        seed: u64,
+    ) -> Result<(), LabError> {
+        let link = self.links[self.link(name)?];
+        let done = self.wire.set_latency(link, latency);
+        done.and_then(|()| self.wire.set_loss(link, loss, seed))
+            .map_err(|error| LabError::Failed { node: name.to_owned(), why: error.to_string() })
     }
 
     async fn set_link(&mut self, link: usize, state: State) -> Result<(), LabError> {

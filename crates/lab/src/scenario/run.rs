@@ -79,8 +79,6 @@ struct Stage {
     download: Option<Transfer>,
     /// The client that downloads, and the site that answered it then.
     downloads_at: Option<(usize, String)>,
-    /// Why no connection can be kept here, if `affinity` found that.
-    unkept: Option<String>,
 }
 
 type StepResult = Result<Option<Outcome>, String>;
@@ -174,11 +172,7 @@ impl Stage {
             }
             Step::Affinity(switch) => {
                 let kept = lab.keep_connections(*switch == Switch::On).await.map_err(words)?;
-                self.unkept = kept.clone().err();
-                return done(match kept {
-                    Ok(words) => words,
-                    Err(why) => format!("skipped: connections cannot be kept here: {why}"),
-                });
+                return done(kept);
             }
             Step::Drain(site) => {
                 lab.drain(site).await.map_err(words)?;
@@ -292,9 +286,6 @@ impl Stage {
         outcome: DownloadOutcome,
         within: Duration,
     ) -> StepResult {
-        if let (DownloadOutcome::Survived, Some(why)) = (outcome, &self.unkept) {
-            return done(format!("skipped: connections cannot be kept here: {why}"));
-        }
         let transfer = self.download.as_mut().ok_or("no download: `download` comes first")?;
         let standing = transfer.watch(within).await;
         let so_far = format!(

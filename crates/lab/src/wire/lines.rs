@@ -30,6 +30,9 @@ pub(super) struct Lines {
 struct Line {
     latency: Duration,
     state: State,
+    /// Of 2^32 frames so many are lost.
+    loss: u32,
+    chance: Chance,
     ends: Vec<End>,
     /// Counts the cuts: a frame that was under way during one is lost.
     cuts: u32,
@@ -52,6 +55,19 @@ struct Flight {
     from: usize,
     cuts: u32,
     frame: Arc<[u8]>,
+}
+
+/// Which frames a lossy line loses: xorshift64* (Vigna 2016), the same for each seed.
+#[derive(Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+    }
 }
 
 /// Octets before each frame: the virtio header.
@@ -83,6 +99,8 @@ impl Lines {
         self.links.push(Line {
             latency,
             state: State::Up,
+            loss: 0,
+            chance: Chance(1),
             ends: ifindexes.iter().map(end).collect(),
             cuts: 0,
             counters: Counters::default(),
@@ -101,7 +119,8 @@ impl Lines {
         let line = &mut self.links[number];
         let end = &mut line.ends[from];
         let full = end.octets_under_way + frame.len() > QUEUE_LIMIT;
-        if line.state != State::Up || end.frozen || full {
+        let lost = line.loss > 0 && line.chance.next() < line.loss;
+        if line.state != State::Up || end.frozen || full || lost {
             line.counters.drops += 1;
             return;
         }
@@ -162,6 +181,19 @@ impl Lines {
     /// Changes the latency for frames yet to be sent; false if there is no such link.
     pub(super) fn set_latency(&mut self, line: usize, latency: Duration) -> bool {
         self.links.get_mut(line).map(|line| line.latency = latency).is_some()
+    }
+
+    /// Loses a share of the frames that are sent from now on; false if there is no such link.
+    pub(super) fn set_loss(&mut self, line: usize, share: f64, seed: u64) -> bool {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 2^32 - 1"
+        )]
+        let loss = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        let chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let line = self.links.get_mut(line);
+        line.map(|line| (line.loss, line.chance) = (loss, chance)).is_some()
     }
 
     /// What went over a link.
@@ -280,6 +312,24 @@ mod tests {
         assert!(lines.freeze_end(1, 0, false));
         lines.handle_frame(now, 1002, &frame(3));
         assert_eq!(arrivals(&mut lines, now), [(1003, 3), (1004, 3)]);
+    }
+
+    #[test]
+    fn a_lossy_line_loses_its_share_and_the_same_frames_for_a_seed() {
+        let lost = |share, seed| {
+            let (mut lines, now) = lines();
+            assert!(lines.set_loss(0, share, seed));
+            for _ in 0..10_000 {
+                lines.handle_frame(now, 1000, &frame(1));
+            }
+            lines.counters(0).map_or(0, |counters| counters.drops)
+        };
+        assert_eq!((lost(0.0, 1), lost(1.0, 1)), (0, 10_000));
+        assert_eq!(lost(0.003, 7), lost(0.003, 7));
+        for seed in 1..=3 {
+            let lost = lost(0.03, seed);
+            assert!((250..350).contains(&lost), "{lost} for {seed}");
+        }
     }
 
     #[test]

@@ -10,17 +10,21 @@
 //! more than two ends a link is a LAN: all others hear each frame. This needs no netem in the
 //! kernel and no privilege, and one socket for all links closes in no time.
 //!
-//! Frames keep their virtio header, so checksum and segmentation offload work as on any veth.
+//! Frames keep their virtio header, so checksum and segmentation offload work as on any veth. What it
+//! cannot say is cut into segments here.
 
 mod lines;
+mod segment;
+mod stand_in;
 
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use anycast_affinity::Config;
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -29,6 +33,7 @@ use nix::sys::prctl;
 use nix::sys::time::TimeSpec;
 
 use self::lines::Lines;
+use self::stand_in::StandIn;
 use crate::netlink::{self, Mac, NetlinkError, Request, VethEnd};
 use crate::netns::{FIRST_HUB_IFINDEX, NetNs};
 use crate::sys::{Inbox, PacketSocket};
@@ -141,6 +146,7 @@ struct Shared {
     hub: NetNs,
     socket: PacketSocket,
     lines: Mutex<Lines>,
+    stand_in: Mutex<Option<StandIn>>,
     stop: EventFd,
 }
 
@@ -155,7 +161,8 @@ impl Wire {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
         let lines = Mutex::new(Lines::new(FIRST_HUB_IFINDEX));
-        let shared = Arc::new(Shared { hub, socket, lines, stop });
+        let stand_in = Mutex::new(None);
+        let shared = Arc::new(Shared { hub, socket, lines, stand_in, stop });
         let mover = std::thread::Builder::new().name("wire".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.carry()
@@ -298,6 +305,29 @@ impl Wire {
         known.then_some(()).ok_or(WireError::NoSuchEnd)
     }
 
+    /// Loses a share of the frames (0 to 1) that are sent from now on, in both directions. Which ones
+    /// depends on the seed alone.
+    ///
+    /// # Errors
+    /// [`WireError::NoSuchEnd`].
+    pub fn set_loss(&self, link: LinkId, share: f64, seed: u64) -> Result<(), WireError> {
+        let known = lock(&self.shared.lines).set_loss(link.0, share, seed);
+        known.then_some(()).ok_or(WireError::NoSuchEnd)
+    }
+
+    /// Has the links decide for the packet programs of these nodes from now on, or (without any) no
+    /// longer: see [`stand_in`].
+    pub fn stand_in(&self, sites: &[(NetNs, Config)]) {
+        let places = lock(&self.places);
+        let lines = lock(&self.shared.lines);
+        let ports = sites.iter().flat_map(|(ns, config)| {
+            let ends = places.iter().filter(move |place| place.ns.is(ns));
+            ends.map(|place| (lines.ifindexes(place.link.0)[place.end], config.clone()))
+        });
+        let new = (!sites.is_empty()).then(|| StandIn::new(ports));
+        *lock(&self.shared.stand_in) = new;
+    }
+
     /// Frames that the lab itself lost since this was last asked, because the mover did not keep
     /// up; the machine is too slow for what is sent.
     ///
@@ -390,11 +420,23 @@ impl Shared {
                 let got = self.socket.receive(&mut inbox).unwrap_or(0);
                 let now = Instant::now();
                 let mut lines = lock(&self.lines);
+                let mut stand_in = lock(&self.stand_in);
                 for (ifindex, frame) in inbox.frames() {
-                    lines.handle_frame(now, ifindex, frame);
+                    let stamped =
+                        stand_in.as_mut().and_then(|it| it.leaving(wall(), ifindex, frame));
+                    let frame = stamped.as_deref().unwrap_or(frame);
+                    match segment::cut(frame) {
+                        None => lines.handle_frame(now, ifindex, frame),
+                        Some(segments) => segments
+                            .iter()
+                            .for_each(|segment| lines.handle_frame(now, ifindex, segment)),
+                    }
                 }
                 lines.poll_frames(now, &mut out);
-                drop(lines);
+                if let Some(stand_in) = &*stand_in {
+                    decide(stand_in, now, &mut lines, &mut out);
+                }
+                drop((lines, stand_in));
                 if !out.is_empty() {
                     let lost = self.socket.send(&out);
                     if lost > 0 {
@@ -408,6 +450,27 @@ impl Shared {
             }
         }
     }
+}
+
+/// Has the stand-in decide about what arrives at sites.
+fn decide(stand_in: &StandIn, now: Instant, lines: &mut Lines, out: &mut Vec<(u32, Arc<[u8]>)>) {
+    let arrived = std::mem::take(out);
+    for (ifindex, frame) in arrived {
+        let Some(fate) = stand_in.arriving(wall(), ifindex, &frame) else {
+            out.push((ifindex, frame));
+            continue;
+        };
+        out.extend(fate.in_.into_iter().map(|frame| (ifindex, frame.into())));
+        for frame in fate.out {
+            lines.handle_frame(now, ifindex, &frame);
+        }
+    }
+}
+
+/// The wall clock in ns, as frames between sites carry it.
+fn wall() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(0)
 }
 
 /// No panic happens while the lock is held, and the bookkeeping is whole between frames anyway.

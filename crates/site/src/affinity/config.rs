@@ -20,6 +20,19 @@ const BURST: u32 = 10;
 /// # Errors
 /// In words: a key that cannot be read, or no interface.
 pub(super) fn of(fleet: &Fleet, site: &Site) -> Result<Config, String> {
+    let mut config = decisions(fleet, site)?;
+    config.interfaces = match &site.affinity {
+        Some(own) if !own.interfaces.is_empty() => own.interfaces.clone(),
+        _ => interfaces_of(site)?,
+    };
+    Ok(config)
+}
+
+/// The same without interfaces: all that decides about packets.
+///
+/// # Errors
+/// In words: no affinity, or a key that cannot be read.
+pub fn decisions(fleet: &Fleet, site: &Site) -> Result<Config, String> {
     let (Some(common), Some(own)) = (&fleet.affinity, &site.affinity) else {
         return Err("the fleet file does not ask for it".to_owned());
     };
@@ -32,10 +45,6 @@ pub(super) fn of(fleet: &Fleet, site: &Site) -> Result<Config, String> {
         let (name, alive) = (it.name.clone(), true);
         Ok(Peer { id: id(its.id)?, name, v4: its.v4, v6: its.v6, alive })
     });
-    let interfaces = match own.interfaces.as_slice() {
-        [] => interfaces_of(site)?,
-        some => some.to_vec(),
-    };
     let mut budgets = Budgets::default();
     if let Some(most) = common.most_to_a_site {
         budgets.site = Some(rate(most));
@@ -53,7 +62,7 @@ pub(super) fn of(fleet: &Fleet, site: &Site) -> Result<Config, String> {
         peers: peers.collect::<Result<_, String>>()?,
         key: signing,
         other_key: keys.next().transpose()?,
-        interfaces,
+        interfaces: Vec::new(),
         mode: mode(forced_mode()?.or(own.mode).unwrap_or(common.mode)),
         mtu: common.mtu,
         budgets,
