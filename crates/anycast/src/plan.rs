@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anycast_catchment::Graph;
+use anycast_catchment::observed::Observations;
 use anycast_plan::attack::{Sources, attack};
 use anycast_plan::difference::difference;
 use anycast_plan::failures::{Traffic, failures};
