@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anycast_catchment::Graph;
+use anycast_catchment::observed::Observations;
 use anycast_plan::attack::{Sources, attack};
 use anycast_plan::difference::difference;
 use anycast_plan::failures::{Traffic, failures};
@@ -190,9 +191,11 @@ fn graph(topology: &Path) -> Result<Graph, String> {
 fn learn(arguments: &LearnArguments) -> Result<ExitCode, String> {
     let observations = observed::read(&arguments.observed)?;
     let model = observed::learn_all(&observations, &graph(&arguments.topology)?);
-    if model.routes.is_empty() {
+    passed_over(&observations);
+    if model.routes.is_empty() && model.orders.is_empty() {
         return Err(format!(
-            "{}: no path of a site that announced alone ends at any of `origins`: nothing to learn",
+            "{}: no path of a site that announced alone ends at any of `origins`, and nothing was \
+             measured: nothing to learn",
             arguments.observed.display()
         ));
     }
@@ -204,24 +207,37 @@ fn learn(arguments: &LearnArguments) -> Result<ExitCode, String> {
     std::fs::write(&arguments.output, text)
         .map_err(|error| format!("cannot write {}: {error}", arguments.output.display()))?;
     println!(
-        "{}: {} routes of networks, {} neighbors of sites, {} prepends of others",
+        "{}: {} routes of networks, {} neighbors of sites, {} prepends of others, {} orders of two \
+         sites",
         arguments.output.display(),
         model.routes.len(),
         model.neighbors.len(),
-        model.prepends.len()
+        model.prepends.len(),
+        model.orders.iter().map(|order| order.asns.len()).sum::<usize>()
     );
     Ok(ExitCode::SUCCESS)
 }
 
 fn score(arguments: &ScoreArguments) -> Result<ExitCode, String> {
     let observations = observed::read(&arguments.observed)?;
-    let report = anycast_catchment::score::score(&observations, &graph(&arguments.topology)?);
+    passed_over(&observations);
+    let networks = arguments.networks.as_deref().map(table).transpose()?.unwrap_or_default();
+    let report = observed::score(&observations, &graph(&arguments.topology)?, &networks);
     if arguments.json {
         json(&report);
     } else {
         show::score(&report);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn passed_over(observations: &Observations) {
+    if observations.passed_over > 0 {
+        eprintln!(
+            "note: {} BGP messages in MRT files have a fault; they were passed over",
+            observations.passed_over
+        );
+    }
 }
 
 fn traffic(arguments: &TrafficArguments) -> Traffic {

@@ -1,9 +1,14 @@
 //! The Internet as a graph of ASes: compact, and numbered so that providers stand before their
 //! customers.
 
+mod order;
+mod peers;
+
 use anycast_bgp::Asn;
 
 use crate::topology::{Relationship, Relationships};
+use order::Order;
+pub(crate) use peers::{Peers, bits, set};
 
 /// The place of an AS in a [`Graph`]: providers have lower numbers than their customers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -48,19 +53,19 @@ pub(crate) struct Lists {
 
 impl Lists {
     /// Lists of `n` ASes from pairs (whose, what); each list is sorted.
-    fn new(n: usize, pairs: &[(AsId, AsId)]) -> Self {
+    fn new(n: usize, pairs: impl Iterator<Item = (AsId, AsId)> + Clone) -> Self {
         let mut starts = vec![0_u32; n + 1];
-        for (whose, _) in pairs {
+        for (whose, _) in pairs.clone() {
             starts[whose.index() + 1] += 1;
         }
         for i in 0..n {
             starts[i + 1] += starts[i];
         }
         let mut next = starts.clone();
-        let mut items = vec![AsId(0); pairs.len()];
+        let mut items = vec![AsId(0); starts[n] as usize];
         for (whose, what) in pairs {
             let at = &mut next[whose.index()];
-            items[*at as usize] = *what;
+            items[*at as usize] = what;
             *at += 1;
         }
         for i in 0..n {
@@ -77,6 +82,9 @@ impl Lists {
 }
 
 /// The graph. It does not change; what configurations and overrides say stays outside.
+///
+/// ASes are numbered in three parts: those with customers or siblings, providers first; those
+/// with neither, but with peers; and the *quiet*, who have nothing but providers.
 #[derive(Clone, Debug)]
 pub struct Graph {
     asns: Vec<Asn>,
@@ -84,15 +92,27 @@ pub struct Graph {
     ids: Vec<(Asn, AsId)>,
     pub(crate) providers: Lists,
     pub(crate) customers: Lists,
-    pub(crate) peers: Lists,
+    pub(crate) peers: Peers,
     pub(crate) siblings: Lists,
     pub(crate) route_servers: Vec<Exchange>,
     /// For each AS the route servers that it is a member of, as indices of `route_servers`.
     pub(crate) memberships: Lists,
-    /// Whether an AS has the providers of the AS before it.
-    pub(crate) alike: Vec<bool>,
+    /// The quiet.
+    pub(crate) quiet: Runs,
     /// First and last of each group of siblings; sorted.
     pub(crate) sibling_groups: Vec<(AsId, AsId)>,
+}
+
+/// ASes with nothing but providers: those with the same ones are a run, and what one of them
+/// hears, all hear.
+#[derive(Clone, Debug)]
+pub(crate) struct Runs {
+    /// Where each run begins, and where the last one ends.
+    starts: Vec<u32>,
+    /// The providers of each run, which is numbered like an AS.
+    providers: Lists,
+    /// For each AS a row: its own number, or a number of its run that follows on these.
+    rows: Vec<u32>,
 }
 
 /// A route server in the graph.
@@ -102,82 +122,93 @@ pub(crate) struct Exchange {
     pub(crate) members: Vec<AsId>,
 }
 
+impl Runs {
+    fn new(starts: Vec<u32>, providers: &Lists) -> Self {
+        let each = (0..).map(AsId).zip(&starts[..starts.len() - 1]);
+        let pairs = each.flat_map(|(run, at)| {
+            providers.of(AsId(*at)).iter().map(move |provider| (run, *provider))
+        });
+        let providers = Lists::new(starts.len() - 1, pairs);
+        let mut rows: Vec<u32> = (0..starts[0]).collect();
+        for (row, run) in (starts[0]..).zip(starts.windows(2)) {
+            rows.resize(run[1] as usize, row);
+        }
+        Self { starts, providers, rows }
+    }
+
+    /// For each AS the row that it shares with the others of its run, and how many rows there are.
+    pub(crate) fn rows(&self) -> (&[u32], usize) {
+        (&self.rows, self.first().index() + self.starts.len() - 1)
+    }
+
+    /// The first of the quiet, or the number of ASes if there are none.
+    #[inline]
+    pub(crate) fn first(&self) -> AsId {
+        AsId(self.starts[0])
+    }
+
+    /// The members of each run, from and to, and its providers.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (std::ops::Range<usize>, &[AsId])> {
+        let members = self.starts.windows(2).map(|run| run[0] as usize..run[1] as usize);
+        let lists = self.providers.starts.windows(2);
+        let providers = lists.map(|list| &self.providers.items[list[0] as usize..list[1] as usize]);
+        members.zip(providers)
+    }
+}
+
 impl Graph {
     /// Builds the graph.
     ///
     /// # Errors
     /// A cycle of providers, in which siblings count as one AS; or nothing to build from.
     pub fn new(relationships: &Relationships) -> Result<Self, GraphError> {
-        let mut asns: Vec<Asn> = relationships
-            .links()
-            .iter()
-            .flat_map(|link| [link.a, link.b])
-            .chain(relationships.route_servers().iter().flat_map(|rs| rs.members.iter().copied()))
-            .collect();
-        asns.sort_unstable();
-        asns.dedup();
-        if asns.is_empty() {
+        let places = Places::new(relationships);
+        if places.asns.is_empty() {
             return Err(GraphError::Empty);
         }
-        let place = |asn: Asn| asns.binary_search(&asn).expect("collected from the same links");
-        // (provider, customer) and so on as places in `asns`.
+        let n = places.asns.len();
         let (mut transit, mut peer, mut sibling) = (Vec::new(), Vec::new(), Vec::new());
+        let mut meets = vec![false; n];
         for link in relationships.links() {
-            let pair = (place(link.a), place(link.b));
+            let (a, b) = (places.of(link.a), places.of(link.b));
             match link.relationship {
-                Relationship::ProviderOf => transit.push(pair),
-                Relationship::Peer => peer.push(pair),
-                Relationship::Sibling => sibling.push(pair),
+                Relationship::ProviderOf => transit.push((a, b)),
+                Relationship::Peer => {
+                    (meets[a as usize], meets[b as usize]) = (true, true);
+                    peer.push((a, b));
+                }
+                Relationship::Sibling => sibling.push((a, b)),
             }
         }
-        let group = groups(asns.len(), &sibling);
-        let order = edge_last(order(&asns, &transit, &sibling)?, &group, &transit);
-        let mut id_of = vec![AsId(0); asns.len()];
-        for (id, &place) in order.iter().enumerate() {
-            id_of[place] = AsId(u32::try_from(id).expect("fewer ASes than numbers"));
+        for asn in relationships.route_servers().iter().flat_map(|rs| &rs.members) {
+            meets[places.of(*asn) as usize] = true;
         }
-        let n = asns.len();
-        let one_way = |pairs: &[(usize, usize)]| -> Vec<(AsId, AsId)> {
-            pairs.iter().map(|&(a, b)| (id_of[a], id_of[b])).collect()
+        let order = Order::new(&places.asns, &transit, &sibling, &meets)?;
+        let mut id_of = vec![AsId(0); n];
+        for (id, place) in (0..).map(AsId).zip(&order.places) {
+            id_of[*place as usize] = id;
+        }
+        let ids = |&(a, b): &(u32, u32)| (id_of[a as usize], id_of[b as usize]);
+        let both = |pair: &(u32, u32)| {
+            let (a, b) = ids(pair);
+            [(a, b), (b, a)]
         };
-        let both_ways = |pairs: &[(usize, usize)]| -> Vec<(AsId, AsId)> {
-            pairs.iter().flat_map(|&(a, b)| [(id_of[a], id_of[b]), (id_of[b], id_of[a])]).collect()
-        };
-        let down = one_way(&transit);
-        let up: Vec<_> = down.iter().map(|&(provider, customer)| (customer, provider)).collect();
-        let mut route_servers = Vec::new();
-        let mut memberships = Vec::new();
-        for (at, rs) in relationships.route_servers().iter().enumerate() {
-            let mut members: Vec<AsId> = rs.members.iter().map(|asn| id_of[place(*asn)]).collect();
-            members.sort_unstable();
-            members.dedup();
-            let at = AsId(u32::try_from(at).expect("fewer route servers than numbers"));
-            memberships.extend(members.iter().map(|member| (*member, at)));
-            route_servers.push(Exchange { asn: rs.asn, members });
-        }
-        let mut sibling_groups: Vec<(AsId, AsId)> = Vec::new();
-        for pair in order.windows(2).filter(|pair| group[pair[0]] == group[pair[1]]) {
-            let (id, next) = (id_of[pair[0]], id_of[pair[1]]);
-            match sibling_groups.last_mut() {
-                Some((_, last)) if *last == id => *last = next,
-                _ => sibling_groups.push((id, next)),
-            }
-        }
-        let providers = Lists::new(n, &up);
-        let ids = 0..u32::try_from(n).expect("ids are 32 bits");
-        let like_before = |id: u32| id > 0 && providers.of(AsId(id)) == providers.of(AsId(id - 1));
-        let alike: Vec<bool> = ids.map(like_before).collect();
+        let (route_servers, memberships) =
+            exchanges(relationships, |asn| id_of[places.of(asn) as usize]);
+        let providers = Lists::new(n, transit.iter().map(ids).map(|(above, id)| (id, above)));
+        let peers = Lists::new(n, peer.iter().flat_map(both));
         Ok(Self {
-            sibling_groups,
-            alike,
+            sibling_groups: sibling_groups(&order),
+            quiet: Runs::new(order.runs, &providers),
             providers,
-            customers: Lists::new(n, &down),
-            peers: Lists::new(n, &both_ways(&peer)),
-            siblings: Lists::new(n, &both_ways(&sibling)),
-            memberships: Lists::new(n, &memberships),
+            customers: Lists::new(n, transit.iter().map(ids)),
+            peers: Peers::new(peers, n, order.quiet),
+            siblings: Lists::new(n, sibling.iter().flat_map(both)),
+            memberships: Lists::new(n, memberships.iter().copied()),
             route_servers,
-            ids: asns.iter().enumerate().map(|(place, asn)| (*asn, id_of[place])).collect(),
-            asns: order.iter().map(|&place| asns[place]).collect(),
+            asns: order.places.iter().map(|place| places.asns[*place as usize]).collect(),
+            ids: places.asns.into_iter().zip(id_of).collect(),
         })
     }
 
@@ -229,7 +260,7 @@ impl Graph {
     /// Those with which `id` peers directly.
     #[must_use]
     pub fn peers(&self, id: AsId) -> &[AsId] {
-        self.peers.of(id)
+        self.peers.lists.of(id)
     }
 
     /// Those of the same organisation.
@@ -259,151 +290,88 @@ impl Graph {
     }
 }
 
-/// The places of all ASes in an order in which providers stand before their customers, and
-/// siblings beside each other.
-fn order(
-    asns: &[Asn],
-    transit: &[(usize, usize)],
-    sibling: &[(usize, usize)],
-) -> Result<Vec<usize>, GraphError> {
-    let n = asns.len();
-    let group = groups(n, sibling);
-    let mut members: Vec<Vec<usize>> = vec![Vec::new(); if sibling.is_empty() { 0 } else { n }];
-    if !sibling.is_empty() {
-        for place in 0..n {
-            members[group[place]].push(place);
-        }
-    }
-    let mut providers_left = vec![0_u32; n];
-    let mut starts = vec![0_usize; n + 1];
-    let inner = |&&(a, b): &&(usize, usize)| group[a] != group[b];
-    for &(provider, customer) in transit.iter().filter(inner) {
-        providers_left[group[customer]] += 1;
-        starts[group[provider] + 1] += 1;
-    }
-    for i in 0..n {
-        starts[i + 1] += starts[i];
-    }
-    let mut next = starts.clone();
-    let mut customers = vec![0_usize; starts[n]];
-    for &(provider, customer) in transit.iter().filter(inner) {
-        let at = &mut next[group[provider]];
-        customers[*at] = group[customer];
-        *at += 1;
-    }
-    let mut ready: Vec<usize> =
-        (0..n).filter(|&place| group[place] == place && providers_left[place] == 0).collect();
-    let mut done = 0;
-    while done < ready.len() {
-        let at = ready[done];
-        done += 1;
-        for &customer in &customers[starts[at]..starts[at + 1]] {
-            providers_left[customer] -= 1;
-            if providers_left[customer] == 0 {
-                ready.push(customer);
+/// Numbers below this have a place in a table, others are searched for: nearly all numbers that
+/// are in use are below 500,000.
+const TABLE: u32 = 1 << 20;
+
+/// All AS numbers, sorted, and where each of them stands.
+struct Places {
+    asns: Vec<Asn>,
+    low: Vec<u32>,
+    /// How many numbers are in the table.
+    lows: usize,
+}
+
+impl Places {
+    fn new(relationships: &Relationships) -> Self {
+        let ends = || {
+            let links = relationships.links().iter().flat_map(|link| [link.a.0, link.b.0]);
+            let members = relationships.route_servers().iter().flat_map(|rs| &rs.members);
+            links.chain(members.map(|asn| asn.0))
+        };
+        let highest = ends().filter(|asn| *asn < TABLE).max();
+        let mut low = vec![0; highest.map_or(0, |highest| highest as usize + 1)];
+        let mut high = Vec::new();
+        for asn in ends() {
+            match low.get_mut(asn as usize) {
+                Some(here) => *here = 1,
+                None => high.push(Asn(asn)),
             }
         }
+        high.sort_unstable();
+        high.dedup();
+        let mut asns = Vec::new();
+        for (asn, place) in (0..).map(Asn).zip(&mut low).filter(|(_, place)| **place == 1) {
+            *place = u32::try_from(asns.len()).expect("ids are 32 bits");
+            asns.push(asn);
+        }
+        let lows = asns.len();
+        asns.append(&mut high);
+        Self { asns, low, lows }
     }
-    let heads = (0..n).filter(|&place| group[place] == place).count();
-    if ready.len() < heads {
-        let cycle = cycle(&group, transit, &providers_left);
-        return Err(GraphError::ProviderCycle {
-            cycle: cycle.into_iter().map(|place| asns[place]).collect(),
-        });
+
+    /// The place of a number that is among those it was made from.
+    #[inline]
+    fn of(&self, asn: Asn) -> u32 {
+        if let Some(place) = self.low.get(asn.0 as usize) {
+            return *place;
+        }
+        let place = self.asns[self.lows..].partition_point(|other| *other < asn) + self.lows;
+        u32::try_from(place).expect("ids are 32 bits")
     }
-    if sibling.is_empty() {
-        return Ok(ready);
-    }
-    Ok(ready.into_iter().flat_map(|head| members[head].iter().copied()).collect())
 }
 
-/// Puts ASes without customers and siblings behind all others, and those with the same providers
-/// beside each other: what one hears from providers, its likes hear too.
-fn edge_last(order: Vec<usize>, group: &[usize], transit: &[(usize, usize)]) -> Vec<usize> {
-    let n = order.len();
-    let mut inner = vec![false; n];
-    for (place, head) in group.iter().enumerate() {
-        if *head != place {
-            (inner[place], inner[*head]) = (true, true);
-        }
+/// Route servers, and who is a member of which.
+fn exchanges(
+    relationships: &Relationships,
+    id: impl Fn(Asn) -> AsId,
+) -> (Vec<Exchange>, Vec<(AsId, AsId)>) {
+    let mut route_servers = Vec::new();
+    let mut memberships = Vec::new();
+    for (at, rs) in (0..).map(AsId).zip(relationships.route_servers()) {
+        let mut members: Vec<AsId> = rs.members.iter().map(|asn| id(*asn)).collect();
+        members.sort_unstable();
+        members.dedup();
+        memberships.extend(members.iter().map(|member| (*member, at)));
+        route_servers.push(Exchange { asn: rs.asn, members });
     }
-    for (provider, _) in transit {
-        inner[*provider] = true;
-    }
-    let (mut first, mut edge): (Vec<usize>, Vec<usize>) =
-        order.into_iter().partition(|place| inner[*place]);
-    let mut rank = vec![0_usize; n];
-    for (at, place) in first.iter().enumerate() {
-        rank[*place] = at;
-    }
-    let mut starts = vec![0_usize; n + 1];
-    for (_, customer) in transit {
-        starts[customer + 1] += 1;
-    }
-    for i in 0..n {
-        starts[i + 1] += starts[i];
-    }
-    let mut next = starts.clone();
-    let mut providers = vec![0_usize; transit.len()];
-    for (provider, customer) in transit {
-        providers[next[*customer]] = rank[*provider];
-        next[*customer] += 1;
-    }
-    for place in &edge {
-        providers[starts[*place]..starts[place + 1]].sort_unstable();
-    }
-    edge.sort_unstable_by(|a, b| {
-        let list = |place: usize| &providers[starts[place]..starts[place + 1]];
-        list(*a).cmp(list(*b)).then(a.cmp(b))
-    });
-    first.append(&mut edge);
-    first
+    (route_servers, memberships)
 }
 
-/// For each place the lowest place of its sibling group.
-fn groups(n: usize, sibling: &[(usize, usize)]) -> Vec<usize> {
-    fn find(parent: &mut [usize], mut at: usize) -> usize {
-        while parent[at] != at {
-            parent[at] = parent[parent[at]];
-            at = parent[at];
+/// The first and the last of each group of siblings, which stand beside each other.
+fn sibling_groups(order: &Order) -> Vec<(AsId, AsId)> {
+    let group = |place: u32| order.group[place as usize];
+    let mut groups: Vec<(AsId, AsId)> = Vec::new();
+    for (id, pair) in (0..).zip(order.places.windows(2)) {
+        if group(pair[0]) != group(pair[1]) {
+            continue;
         }
-        at
-    }
-    let mut parent: Vec<usize> = (0..n).collect();
-    for &(a, b) in sibling {
-        let (a, b) = (find(&mut parent, a), find(&mut parent, b));
-        parent[a.max(b)] = a.min(b);
-    }
-    (0..n).map(|place| find(&mut parent, place)).collect()
-}
-
-/// A cycle among the groups that still wait for a provider: each listed AS is a provider of some
-/// member of the next one's group.
-fn cycle(group: &[usize], transit: &[(usize, usize)], left: &[u32]) -> Vec<usize> {
-    // Every group left has a provider left: walk up until one is met again.
-    let mut provider_of = vec![None; group.len()];
-    for &(provider, customer) in transit {
-        let (above, below) = (group[provider], group[customer]);
-        if above != below && left[above] > 0 && left[below] > 0 {
-            provider_of[below] = Some(provider);
+        match groups.last_mut() {
+            Some((_, last)) if last.0 == id => last.0 += 1,
+            _ => groups.push((AsId(id), AsId(id + 1))),
         }
     }
-    let Some(mut at) = (0..group.len()).find(|&place| provider_of[place].is_some()) else {
-        return Vec::new();
-    };
-    let mut steps = Vec::new();
-    let mut met = vec![None; group.len()];
-    while let Some(provider) = provider_of[at] {
-        if let Some(first) = met[at] {
-            steps.drain(..first);
-            break;
-        }
-        met[at] = Some(steps.len());
-        steps.push(provider);
-        at = group[provider];
-    }
-    steps.reverse();
-    steps
+    groups
 }
 
 #[cfg(test)]

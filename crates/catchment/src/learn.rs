@@ -2,18 +2,23 @@
 //! relations, by stated rules; nothing is picked by hand. docs/plan-learning.md has the reasons.
 //!
 //! [`learn`] makes a [`Model`] of the paths that were seen while each site announced alone; it is
-//! never shown an outcome of several sites. [`Model::expect`] says where each AS would land:
+//! never shown an outcome of several sites. What was measured in other announcements of several
+//! sites, [`orders`] turns into orders of pairs. [`Model::expect`] says where each AS would land:
 //!
+//! 0. **Of two sites in a known order** the worse one is out of the question.
 //! 1. **Seen on paths to several sites.** The AS compares them as BGP does: the side from which
 //!    it took each (customer, peer, provider), then the length of the path. Equal ones share.
 //! 2. **A monitor that saw some sites only** lands at one of those.
 //! 3. **The mix** is the mean over all monitors, with one more that is evenly divided.
 //! 4. **Every other AS** has the mean of its providers and of one more voice, the mix.
 //!
-//! For the planner, [`Model::overrides`] gives the pins and prepends, and [`Model::site`] a site
-//! with its neighbors' roles.
+//! [`Model::land`] says the same under a configuration: sites that are down, other prepends,
+//! neighbors that are told nothing any more. For propagation, [`Model::overrides`] gives the pins
+//! and prepends, and [`Model::site`] a site with its neighbors' roles.
 
+mod land;
 mod model;
+mod orders;
 mod paths;
 #[cfg(test)]
 mod tests;
@@ -25,8 +30,10 @@ use anycast_bgp::Asn;
 use crate::graph::Graph;
 use crate::observed::SeenSite;
 pub use model::{
-    LearntNeighbor, LearntPrepend, MODEL_VERSION, Model, ModelError, Role, SeenRoute, Side,
+    LearntNeighbor, LearntOrder, LearntPrepend, MODEL_VERSION, Model, ModelError, Role, SeenRoute,
+    Side,
 };
+pub use orders::orders;
 use paths::{Hops, hops, most};
 
 /// Learns from the paths that were seen while each of `sites` announced alone. `origins` are the
@@ -154,90 +161,4 @@ fn neighbors(
         });
     }
     learnt
-}
-
-impl Model {
-    /// The share of each of `sites` at every AS of the graph, one row for each AS in the order of
-    /// its ids; a row adds up to 1.
-    #[must_use]
-    pub fn expect(&self, graph: &Graph, sites: &[&str]) -> Vec<Vec<f64>> {
-        let compared = self.compare(sites);
-        let mix = Self::mix(&compared, sites.len());
-        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
-        // Providers stand before their customers.
-        for id in graph.ids() {
-            if let Some(Compared { shares, .. }) = compared.get(&graph.asn(id)) {
-                rows.push(shares.clone());
-                continue;
-            }
-            let mut row = mix.clone();
-            for provider in graph.providers(id) {
-                for (sum, share) in row.iter_mut().zip(&rows[provider.index()]) {
-                    *sum += share;
-                }
-            }
-            let total: f64 = row.iter().sum();
-            for share in &mut row {
-                *share /= total;
-            }
-            rows.push(row);
-        }
-        rows
-    }
-
-    /// The mix of sites that monitors say; each share is above 0.
-    fn mix(compared: &BTreeMap<Asn, Compared>, sites: usize) -> Vec<f64> {
-        let even = 1.0 / float(sites);
-        let mut mix = vec![even; sites];
-        for seen in compared.values().filter(|seen| seen.monitor) {
-            for (sum, share) in mix.iter_mut().zip(&seen.shares) {
-                *sum += share;
-            }
-        }
-        let total: f64 = mix.iter().sum();
-        for share in &mut mix {
-            *share /= total;
-        }
-        mix
-    }
-
-    /// Each AS about which the paths to these sites say enough.
-    fn compare(&self, sites: &[&str]) -> BTreeMap<Asn, Compared> {
-        let mut seen: BTreeMap<Asn, Vec<(usize, &SeenRoute)>> = BTreeMap::new();
-        for route in &self.routes {
-            if let Some(site) = sites.iter().position(|site| *site == route.site) {
-                seen.entry(Asn(route.asn)).or_default().push((site, route));
-            }
-        }
-        let mut compared = BTreeMap::new();
-        for (asn, routes) in seen {
-            let monitor = routes.iter().any(|(_, route)| route.monitor);
-            if routes.len() < sites.len() && !monitor {
-                continue;
-            }
-            let rank = |route: &SeenRoute| (route.from, route.length);
-            let Some(best) = routes.iter().map(|(_, route)| rank(route)).min() else { continue };
-            let winners: Vec<usize> = routes
-                .iter()
-                .filter(|(_, route)| rank(route) == best)
-                .map(|(site, _)| *site)
-                .collect();
-            let mut shares = vec![0.0; sites.len()];
-            for site in &winners {
-                shares[*site] = 1.0 / float(winners.len());
-            }
-            compared.insert(asn, Compared { shares, monitor });
-        }
-        compared
-    }
-}
-
-struct Compared {
-    shares: Vec<f64>,
-    monitor: bool,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "small counts")]
-fn float(count: usize) -> f64 {
-    count as f64
 }

@@ -28,13 +28,16 @@
 //! ```
 
 mod csv;
+mod mrt;
 #[cfg(test)]
 mod tests;
 
 use anycast_bgp::Asn;
+use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use csv::{parse_landings, parse_paths};
+pub use mrt::{Collected, MrtError, is_mrt};
 
 /// The manifest's version that is read here.
 pub const VERSION: u32 = 1;
@@ -95,20 +98,24 @@ pub struct Landing {
 }
 
 /// Which experiments there are, and the files that belong to each.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Of the format; [`VERSION`].
     pub version: u32,
     /// The numbers that originate the announcements: a path is read up to the first of them.
     pub origins: Vec<u32>,
+    /// The prefixes that count in MRT files; all with one of the origins on their path if none
+    /// are given.
+    #[serde(default)]
+    pub prefixes: Vec<IpNet>,
     /// The experiments.
     #[serde(default, rename = "experiment")]
     pub experiments: Vec<ManifestExperiment>,
 }
 
 /// One experiment of a manifest.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestExperiment {
     /// Its name.
@@ -125,7 +132,7 @@ pub struct ManifestExperiment {
 }
 
 /// One site of an experiment.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestSite {
     /// Its name.
@@ -136,10 +143,17 @@ pub struct ManifestSite {
     /// The neighbors to which it announced; those on its paths if none are given.
     #[serde(default)]
     pub neighbors: Vec<u32>,
+    /// The prefixes that it alone announced, where these are not the manifest's.
+    #[serde(default)]
+    pub prefixes: Vec<IpNet>,
+    /// Where it is, in degrees; needed for the baseline that takes the nearest site.
+    pub latitude: Option<f64>,
+    /// East of Greenwich is positive.
+    pub longitude: Option<f64>,
 }
 
 /// One measurement of an experiment.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestMeasured {
     /// How it was measured: a name under which scores are listed.
@@ -181,6 +195,16 @@ impl Manifest {
                 if experiment.sites[..at].iter().any(|other| other.name == site.name) {
                     return wrong(format!("site {} is named twice", site.name));
                 }
+                let place = [(site.latitude, 90.0), (site.longitude, 180.0)];
+                let sound = |(degrees, most): &(Option<f64>, f64)| {
+                    degrees.is_none_or(|degrees| degrees.abs() <= *most)
+                };
+                if site.latitude.is_some() != site.longitude.is_some() || !place.iter().all(sound) {
+                    return wrong(format!(
+                        "site {}: give latitude (-90 to 90) and longitude (-180 to 180), or neither",
+                        site.name
+                    ));
+                }
                 if site.alone.is_empty() && site.neighbors.is_empty() {
                     return wrong(format!(
                         "site {} has neither `alone` paths nor `neighbors`: nothing says to whom it announced",
@@ -200,6 +224,8 @@ pub struct Observations {
     pub origins: Vec<Asn>,
     /// The experiments.
     pub experiments: Vec<Experiment>,
+    /// How many BGP messages in MRT files had a fault, and were passed over.
+    pub passed_over: usize,
 }
 
 /// One experiment: sites that announced together, and each alone.
@@ -217,7 +243,7 @@ pub struct Experiment {
 }
 
 /// One site of an experiment.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SeenSite {
     /// Its name.
     pub name: String,
@@ -225,6 +251,8 @@ pub struct SeenSite {
     pub alone: Vec<SeenPath>,
     /// The neighbors to which it announced, where that is stated.
     pub neighbors: Vec<Asn>,
+    /// Its latitude and longitude in degrees, where these are stated.
+    pub place: Option<(f64, f64)>,
 }
 
 impl Observations {
@@ -238,25 +266,39 @@ impl Observations {
         mut read: impl FnMut(&str) -> Result<Vec<u8>, String>,
     ) -> Result<Self, ObservedError> {
         let origins: Vec<Asn> = manifest.origins.iter().copied().map(Asn).collect();
-        let paths = |files: &[String], read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>| {
-            let mut all = Vec::new();
-            for file in files {
-                let text = read(file).map_err(|what| in_file(file, &what))?;
-                all.extend(parse_paths(&text).map_err(|error| in_file(file, &error))?);
-            }
-            Ok::<_, ObservedError>(all)
-        };
+        let mut passed_over = 0;
+        let mut paths =
+            |files: &[String],
+             prefixes: &[IpNet],
+             read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>| {
+                let mut all = Vec::new();
+                let mut collected = Collected::new(&origins, prefixes);
+                for file in files {
+                    let octets = read(file).map_err(|what| in_file(file, &what))?;
+                    if is_mrt(&octets) {
+                        collected.read(&octets).map_err(|error| in_file(file, &error))?;
+                    } else {
+                        all.extend(parse_paths(&octets).map_err(|error| in_file(file, &error))?);
+                    }
+                }
+                passed_over += collected.passed_over();
+                all.extend(collected.into_paths());
+                Ok::<_, ObservedError>(all)
+            };
         let mut experiments = Vec::new();
         for named in &manifest.experiments {
             let mut sites = Vec::new();
             for site in &named.sites {
+                let own =
+                    if site.prefixes.is_empty() { &manifest.prefixes } else { &site.prefixes };
                 sites.push(SeenSite {
                     name: site.name.clone(),
-                    alone: paths(&site.alone, &mut read)?,
+                    alone: paths(&site.alone, own, &mut read)?,
                     neighbors: site.neighbors.iter().copied().map(Asn).collect(),
+                    place: site.latitude.zip(site.longitude),
                 });
             }
-            let together = paths(&named.together, &mut read)?;
+            let together = paths(&named.together, &manifest.prefixes, &mut read)?;
             let mut measured = Vec::new();
             for ManifestMeasured { name, file } in &named.measured {
                 let text = read(file).map_err(|what| in_file(file, &what))?;
@@ -273,7 +315,7 @@ impl Observations {
             }
             experiments.push(Experiment { name: named.name.clone(), sites, together, measured });
         }
-        Ok(Self { origins, experiments })
+        Ok(Self { origins, experiments, passed_over })
     }
 }
 

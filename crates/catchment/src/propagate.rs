@@ -18,6 +18,7 @@
 //! GRACEFUL_SHUTDOWN fill in where nothing else arrives in `last_resort`: wherever they arrive,
 //! they are worse than every other route, so they cannot change who has another.
 
+mod across;
 mod last_resort;
 mod settle;
 
@@ -37,19 +38,14 @@ pub struct Propagator<'g> {
     pending: Vec<u64>,
     /// ASes with routes from customers, as they were found.
     cone: Vec<AsId>,
-    /// Side and length of what each AS has, for quick comparison: lower is better. 0 for those
-    /// that are not to be decided by comparing: special ones, origins.
-    rank: Vec<u16>,
     /// ASes that are decided by `candidates`.
     special: Vec<bool>,
     specials: Vec<AsId>,
-    /// Special ASes that a peer has told something.
-    pulls: Vec<AsId>,
-    /// What each route server passes on: the shortest length, and to which sites.
-    servers: Vec<(u8, u64)>,
-    servers_touched: Vec<usize>,
     /// What ASes take that tell on less.
     held: Vec<(AsId, Decision)>,
+    /// What the quiet had before they were told in runs.
+    kept: Vec<(AsId, u8, u8, u64)>,
+    across: across::Scratch,
     last_resort: last_resort::Scratch,
     settle: settle::Scratch,
 }
@@ -71,13 +67,11 @@ impl<'g> Propagator<'g> {
             overrides,
             pending: vec![0; graph.len().div_ceil(64)],
             cone: Vec::new(),
-            rank: vec![u16::MAX; graph.len()],
             special: vec![false; graph.len()],
             specials: Vec::new(),
-            pulls: Vec::new(),
-            servers: vec![(NONE, 0); graph.route_servers.len()],
-            servers_touched: Vec::new(),
             held: Vec::new(),
+            kept: Vec::new(),
+            across: across::Scratch::default(),
             last_resort: last_resort::Scratch::default(),
             settle: settle::Scratch::default(),
         }
@@ -107,7 +101,6 @@ impl<'g> Propagator<'g> {
         routes.deviations.clear();
         routes.unsettled.clear();
         routes.chosen.clear();
-        self.rank.fill(u16::MAX);
         self.mark_specials(announced);
         routes.strands.clear();
         if announced.strands.len() > announced.sites {
@@ -115,7 +108,6 @@ impl<'g> Propagator<'g> {
         }
         for (origin, _) in &announced.origins {
             routes.from[origin.index()] = from::ORIGIN;
-            self.rank[origin.index()] = 0;
         }
         self.up(announced, routes);
         self.across(announced, routes);
@@ -134,12 +126,10 @@ impl<'g> Propagator<'g> {
 
     fn mark_specials(&mut self, announced: &Announced) {
         debug_assert!(self.specials.is_empty(), "cleared at the end of each run");
-        let (special, rank) = (&mut self.special, &mut self.rank);
-        let specials = &mut self.specials;
+        let (special, specials) = (&mut self.special, &mut self.specials);
         let mut mark = |id: AsId| {
             if !std::mem::replace(&mut special[id.index()], true) {
                 specials.push(id);
-                rank[id.index()] = 0;
             }
         };
         announced.refusals.iter().for_each(|(id, _)| mark(*id));
@@ -161,8 +151,7 @@ impl<'g> Propagator<'g> {
         for seed in &announced.seeds {
             if seed.kind == NeighborKind::Transit && !seed.last_resort {
                 let (length, sites) = (seed.length, 1 << seed.strand);
-                offer(&mut self.rank, routes, seed.at, from::CUSTOMER, length, sites);
-                wait(&mut self.pending, seed.at);
+                self.tell_provider(seed.at, length, sites, routes);
             }
         }
         for word in (0..self.pending.len()).rev() {
@@ -204,98 +193,75 @@ impl<'g> Propagator<'g> {
         }
         let sites = routes.sites[at.index()];
         for &provider in self.graph.providers(at) {
-            offer(&mut self.rank, routes, provider, from::CUSTOMER, length, sites);
-            wait(&mut self.pending, provider);
+            self.tell_provider(provider, length, sites, routes);
         }
     }
 
-    /// Stage 2: routes from peers.
-    fn across(&mut self, announced: &Announced, routes: &mut Routes) {
-        self.pulls.clear();
-        for seed in &announced.seeds {
-            let peer = matches!(seed.kind, NeighborKind::Peer | NeighborKind::RouteServer);
-            if peer && !seed.last_resort {
-                self.cross(seed.at, seed.length, 1 << seed.strand, routes);
-            }
+    fn tell_provider(&mut self, to: AsId, length: u8, sites: u64, routes: &mut Routes) {
+        let at = to.index();
+        if !self.special[at] && routes.from[at] != from::ORIGIN {
+            offer(routes, to, from::CUSTOMER, length, sites);
         }
-        for at in 0..self.cone.len() {
-            let id = self.cone[at];
-            let length = routes.length[id.index()].saturating_add(1);
-            if length == NONE {
-                continue;
-            }
-            let sites = routes.sites[id.index()];
-            let graph = self.graph;
-            for &peer in graph.peers(id) {
-                self.cross(peer, length, sites, routes);
-            }
-            for &server in graph.memberships.of(id) {
-                let (shortest, to) = &mut self.servers[server.index()];
-                if *shortest == NONE {
-                    self.servers_touched.push(server.index());
-                }
-                match length.cmp(shortest) {
-                    std::cmp::Ordering::Less => (*shortest, *to) = (length, sites),
-                    std::cmp::Ordering::Equal => *to |= sites,
-                    std::cmp::Ordering::Greater => {}
-                }
-            }
-        }
-        while let Some(server) = self.servers_touched.pop() {
-            let (length, sites) = std::mem::replace(&mut self.servers[server], (NONE, 0));
-            let graph = self.graph;
-            for &member in &graph.route_servers[server].members {
-                self.cross(member, length, sites, routes);
-            }
-        }
-        for at in 0..self.pulls.len() {
-            let (first, last) = self.graph.sibling_group(self.pulls[at]);
-            self.decide_group(first, last, LearntFrom::Peer, announced, routes);
-        }
-    }
-
-    /// A peer tells `to`.
-    fn cross(&mut self, to: AsId, length: u8, sites: u64, routes: &mut Routes) {
-        if !offer(&mut self.rank, routes, to, from::PEER, length, sites) {
-            return;
-        }
-        let code = routes.from[to.index()];
-        if self.special[to.index()] && (code == from::NOTHING || code == from::PEER) {
-            self.pulls.push(to);
-        }
+        self.pending[at / 64] |= 1 << (at % 64);
     }
 
     /// Stage 3: routes from providers.
     fn down(&mut self, announced: &Announced, routes: &mut Routes) {
-        let mut next = 0;
-        // Many networks have the same providers; they stand beside each other.
-        let (mut best, mut sites, mut known) = (NONE, 0, false);
-        for id in self.graph.ids() {
-            known &= self.graph.alike[id.index()];
-            if id.0 < next || routes.from[id.index()] != from::NOTHING {
+        let graph = self.graph;
+        let mut next = AsId(0);
+        while next < graph.quiet.first() {
+            let id = next;
+            next.0 += 1;
+            if routes.from[id.index()] != from::NOTHING {
                 continue;
             }
             if self.special[id.index()] {
-                let (first, last) = self.graph.sibling_group(id);
+                let (first, last) = graph.sibling_group(id);
                 self.decide_group(first, last, LearntFrom::Provider, announced, routes);
-                next = last.0 + 1;
+                next = AsId(last.0 + 1);
                 continue;
             }
-            if !known {
-                (best, sites, known) = (NONE, 0, true);
-                for provider in self.graph.providers(id) {
-                    let length = routes.length[provider.index()];
-                    if length < best {
-                        (best, sites) = (length, routes.sites[provider.index()]);
-                    } else if length == best {
-                        sites |= routes.sites[provider.index()];
-                    }
-                }
-            }
-            if best < NONE - 1 {
-                routes.length[id.index()] = best + 1;
+            let (length, sites) = heard(graph.providers(id), routes);
+            if length < NONE {
+                routes.length[id.index()] = length;
                 routes.from[id.index()] = from::PROVIDER;
                 routes.sites[id.index()] = sites;
+            }
+        }
+        self.down_to_the_quiet(announced, routes);
+    }
+
+    /// The last part of stage 3: nobody hears anything from those who have only providers, so a
+    /// run is told at once, and the few that are not like the rest of their run get back what they
+    /// had, or decide.
+    fn down_to_the_quiet(&mut self, announced: &Announced, routes: &mut Routes) {
+        let graph = self.graph;
+        self.kept.clear();
+        let seeds = announced.seeds.iter().map(|seed| &seed.at);
+        let origins = announced.origins.iter().map(|(id, _)| id);
+        for id in
+            seeds.chain(origins).chain(&self.specials).filter(|id| **id >= graph.quiet.first())
+        {
+            let at = id.index();
+            if self.special[at] || routes.from[at] != from::NOTHING {
+                self.kept.push((*id, routes.length[at], routes.from[at], routes.sites[at]));
+            }
+        }
+        for (run, providers) in graph.quiet.iter() {
+            let (length, sites) = heard(providers, routes);
+            let side = if length < NONE { from::PROVIDER } else { from::NOTHING };
+            routes.length[run.clone()].fill(length);
+            routes.from[run.clone()].fill(side);
+            routes.sites[run].fill(sites);
+        }
+        for &(id, length, side, sites) in &self.kept {
+            let at = id.index();
+            (routes.length[at], routes.from[at], routes.sites[at]) = (length, side, sites);
+        }
+        for at in 0..self.kept.len() {
+            let id = self.kept[at].0;
+            if self.special[id.index()] && routes.from[id.index()] == from::NOTHING {
+                self.decide_group(id, id, LearntFrom::Provider, announced, routes);
             }
         }
     }
@@ -373,34 +339,31 @@ impl<'g> Propagator<'g> {
     }
 }
 
-/// Whether `to` is not to be decided by comparing.
+/// What providers tell, as it arrives: the length, which is `NONE` if there is nothing, and the
+/// sites.
 #[inline]
-fn offer(
-    rank: &mut [u16],
-    routes: &mut Routes,
-    to: AsId,
-    side: u8,
-    length: u8,
-    sites: u64,
-) -> bool {
-    let at = to.index();
-    let new = u16::from(side) << 8 | u16::from(length);
-    let rank = &mut rank[at];
-    if new > *rank {
-        return *rank == 0;
+fn heard(providers: &[AsId], routes: &Routes) -> (u8, u64) {
+    let (mut best, mut sites) = (NONE, 0);
+    for provider in providers {
+        let length = routes.length[provider.index()];
+        // Without branches: which provider is nearer, no processor foresees.
+        let stays = u64::from(best <= length).wrapping_neg();
+        let comes = u64::from(length <= best).wrapping_neg();
+        sites = (sites & stays) | (routes.sites[provider.index()] & comes);
+        best = best.min(length);
     }
-    if new < *rank {
-        *rank = new;
+    (best.saturating_add(1), sites)
+}
+
+/// Tells an AS that is decided by comparing, and has nothing from another side.
+#[inline]
+fn offer(routes: &mut Routes, to: AsId, side: u8, length: u8, sites: u64) {
+    let at = to.index();
+    if length < routes.length[at] {
         routes.length[at] = length;
         routes.sites[at] = sites;
         routes.from[at] = side;
-    } else {
+    } else if length == routes.length[at] {
         routes.sites[at] |= sites;
     }
-    false
-}
-
-#[inline]
-fn wait(pending: &mut [u64], id: AsId) {
-    pending[id.index() / 64] |= 1 << (id.index() % 64);
 }

@@ -2,9 +2,10 @@
 //! announced alone, and compared with where networks were measured to land when they announced
 //! together.
 //!
-//! Nothing of an outcome, this experiment's or another's, reaches a prediction: the model is
-//! learnt anew for each experiment from its single-site paths only. The baseline `majority` is
-//! the exception, as it has to be: it is told the outcome's most frequent site.
+//! Nothing of an outcome reaches its own prediction: the model is learnt anew for each experiment.
+//! `calibrated` knows its single-site paths and no outcome at all; `ordered` also knows what was
+//! measured in the other experiments, as orders of sites. The baseline `majority` is the
+//! exception, as it has to be: it is told the outcome's most frequent site.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::candidates::{Via, View};
 use crate::configuration::{Announced, Announcement, Configuration, NeighborKind, Site};
 use crate::graph::Graph;
-use crate::learn::learn;
+use crate::learn::{learn, orders};
 use crate::observed::{Experiment, Landing, Observations, SeenSite};
 use crate::overrides::Resolved;
 use crate::propagate::propagate;
@@ -24,7 +25,14 @@ use crate::routes::Routes;
 const BINS: usize = 10;
 
 /// Ways to predict, as they are listed.
-const METHODS: [&str; 3] = ["calibrated", "majority", "lowest-asn"];
+const METHODS: [&str; 5] = ["calibrated", "ordered", "majority", "nearest", "lowest-asn"];
+
+/// What a method says of an AS: the share of each site.
+type Say<'a> = Box<dyn Fn(Asn) -> Vec<f64> + 'a>;
+
+/// The distance of an AS from a place (latitude and longitude in degrees), in kilometres, if it is
+/// known where the AS is.
+pub type Distance<'a> = &'a dyn Fn(Asn, (f64, f64)) -> Option<f64>;
 
 /// All scores.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,18 +54,20 @@ pub struct ExperimentScore {
     pub measured: String,
     /// How many ASes were compared.
     pub ases: usize,
-    /// How many of them the graph does not have; every method but `majority` gives each site
-    /// the same share there.
+    /// How many of them the graph does not have; every method but `majority` and `nearest` gives
+    /// each site the same share there.
     pub unknown: usize,
-    /// By method.
+    /// By method; those that nothing can be said by are left out.
     pub methods: Vec<MethodScore>,
 }
 
 /// How well a method did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodScore {
-    /// `calibrated`, `majority` (the outcome's most frequent site, always) or `lowest-asn`
-    /// (Gao-Rexford, every neighbor taken for transit, ties to the lowest AS number).
+    /// `calibrated`, `ordered` (the same, and orders from the other experiments, if there are
+    /// any), `majority` (the outcome's most frequent site, always), `nearest` (by distance, if the
+    /// manifest says where the sites are) or `lowest-asn` (Gao-Rexford, every neighbor taken for
+    /// transit, ties to the lowest AS number).
     pub method: &'static str,
     /// The share of ASes whose most likely site is the measured one. An AS measured at several
     /// sites counts in part, and so does one that has several most likely sites.
@@ -116,11 +126,13 @@ pub struct LeftOut {
 
 /// Scores every experiment that has a measurement.
 #[must_use]
-pub fn score(observations: &Observations, graph: &Graph) -> Report {
+pub fn score(observations: &Observations, graph: &Graph, distance: Distance<'_>) -> Report {
     let mut report = Report { experiments: Vec::new(), mean: Vec::new(), left_out: Vec::new() };
+    let measured =
+        |experiment: &Experiment| experiment.measured.iter().any(|(_, it)| !it.is_empty());
     for experiment in &observations.experiments {
         let left_out = |why: String| LeftOut { experiment: experiment.name.clone(), why };
-        if experiment.measured.iter().all(|(_, landings)| landings.is_empty()) {
+        if !measured(experiment) {
             report.left_out.push(left_out("nothing was measured".to_owned()));
             continue;
         }
@@ -133,13 +145,79 @@ pub fn score(observations: &Observations, graph: &Graph) -> Report {
         };
         let sites: Vec<&SeenSite> = experiment.sites.iter().collect();
         let names: Vec<&str> = sites.iter().map(|site| site.name.as_str()).collect();
-        let calibrated = learn(&sites, &observations.origins, graph).expect(graph, &names);
+        let mut model = learn(&sites, &observations.origins, graph);
+        let calibrated = model.expect(graph, &names);
+        let others = observations.experiments.iter();
+        let others: Vec<&Experiment> =
+            others.filter(|other| other.name != experiment.name && measured(other)).collect();
+        model.orders = orders(&others);
+        let ordered = (!others.is_empty()).then(|| model.expect(graph, &names));
+        let even = vec![1.0 / float(names.len()); names.len()];
         for (name, landings) in experiment.measured.iter().filter(|(_, it)| !it.is_empty()) {
-            report.experiments.push(one(experiment, name, landings, graph, &calibrated, &plain));
+            let outcomes = outcomes(landings, &names);
+            let majority = majority(&outcomes, names.len());
+            let says: [Option<Say<'_>>; METHODS.len()] = [
+                Some(rows_say(&calibrated, graph, &even)),
+                ordered.as_ref().map(|rows| rows_say(rows, graph, &even)),
+                Some(Box::new(|_| majority.clone())),
+                nearest(experiment, distance, &even),
+                Some(rows_say(&plain, graph, &even)),
+            ];
+            let known = METHODS.into_iter().zip(says);
+            let methods = known.filter_map(|(method, say)| {
+                say.map(|say| judge(method, &outcomes, &say, names.len()))
+            });
+            report.experiments.push(ExperimentScore {
+                experiment: experiment.name.clone(),
+                measured: name.clone(),
+                ases: outcomes.len(),
+                unknown: outcomes.iter().filter(|it| graph.index_of(it.asn).is_none()).count(),
+                methods: methods.collect(),
+            });
         }
     }
     report.mean = means(&report.experiments);
     report
+}
+
+/// The row of an AS; even shares where it has none.
+fn rows_say<'a>(rows: &'a [Vec<f64>], graph: &'a Graph, even: &'a [f64]) -> Say<'a> {
+    Box::new(move |asn| match graph.index_of(asn) {
+        Some(id) if rows[id.index()].iter().sum::<f64>() > 0.0 => rows[id.index()].clone(),
+        _ => even.to_vec(),
+    })
+}
+
+/// The site where most land, always.
+fn majority(outcomes: &[Outcome], sites: usize) -> Vec<f64> {
+    let mut totals = vec![0.0; sites];
+    for outcome in outcomes {
+        totals.iter_mut().zip(&outcome.shares).for_each(|(sum, share)| *sum += share);
+    }
+    let most = (0..sites).rev().max_by(|a, b| totals[*a].total_cmp(&totals[*b]));
+    let mut majority = vec![0.0; sites];
+    if let Some(site) = most {
+        majority[site] = 1.0;
+    }
+    majority
+}
+
+/// The nearest site; even shares for an AS of which it is not known where it is. `None` if it is
+/// not known of a site.
+fn nearest<'a>(
+    experiment: &Experiment,
+    distance: Distance<'a>,
+    even: &'a [f64],
+) -> Option<Say<'a>> {
+    let places: Vec<(f64, f64)> =
+        experiment.sites.iter().map(|site| site.place).collect::<Option<_>>()?;
+    Some(Box::new(move |asn| {
+        let km: Option<Vec<f64>> = places.iter().map(|place| distance(asn, *place)).collect();
+        let Some(km) = km else { return even.to_vec() };
+        let least = km.iter().copied().fold(f64::INFINITY, f64::min);
+        let near = km.iter().filter(|km| **km <= least).count().max(1);
+        km.iter().map(|km| if *km <= least { 1.0 / float(near) } else { 0.0 }).collect()
+    }))
 }
 
 /// Where an AS was measured, and its share of each site.
@@ -165,47 +243,6 @@ fn outcomes(landings: &[Landing], names: &[&str]) -> Vec<Outcome> {
         Outcome { asn, weight, shares }
     };
     sums.into_iter().map(outcome).filter(|it| it.weight > 0.0).collect()
-}
-
-fn one(
-    experiment: &Experiment,
-    measured: &str,
-    landings: &[Landing],
-    graph: &Graph,
-    calibrated: &[Vec<f64>],
-    plain: &[Vec<f64>],
-) -> ExperimentScore {
-    let names: Vec<&str> = experiment.sites.iter().map(|site| site.name.as_str()).collect();
-    let outcomes = outcomes(landings, &names);
-    let mut totals = vec![0.0; names.len()];
-    for outcome in &outcomes {
-        totals.iter_mut().zip(&outcome.shares).for_each(|(sum, share)| *sum += share);
-    }
-    let most = (0..names.len()).rev().max_by(|a, b| totals[*a].total_cmp(&totals[*b]));
-    let mut majority = vec![0.0; names.len()];
-    if let Some(site) = most {
-        majority[site] = 1.0;
-    }
-    let even = vec![1.0 / float(names.len()); names.len()];
-    let of = |rows: &[Vec<f64>], asn: Asn| match graph.index_of(asn) {
-        Some(id) if rows[id.index()].iter().sum::<f64>() > 0.0 => rows[id.index()].clone(),
-        _ => even.clone(),
-    };
-    let methods = METHODS.map(|method| {
-        let said = |asn| match method {
-            "calibrated" => of(calibrated, asn),
-            "majority" => majority.clone(),
-            _ => of(plain, asn),
-        };
-        judge(method, &outcomes, &said, names.len())
-    });
-    ExperimentScore {
-        experiment: experiment.name.clone(),
-        measured: measured.to_owned(),
-        ases: outcomes.len(),
-        unknown: outcomes.iter().filter(|it| graph.index_of(it.asn).is_none()).count(),
-        methods: methods.into(),
-    }
 }
 
 /// Compares what a method said with outcomes.
@@ -335,12 +372,15 @@ fn means(experiments: &[ExperimentScore]) -> Vec<MeanScore> {
     }
     let mut means = Vec::new();
     for name in names {
-        for (at, method) in METHODS.into_iter().enumerate() {
+        for method in METHODS {
             let of: Vec<&MethodScore> = experiments
                 .iter()
                 .filter(|it| it.measured == name)
-                .map(|it| &it.methods[at])
+                .flat_map(|it| it.methods.iter().filter(|it| it.method == method))
                 .collect();
+            if of.is_empty() {
+                continue;
+            }
             let mean = |of_one: fn(&MethodScore) -> f64| {
                 of.iter().map(|it| of_one(it)).sum::<f64>() / float(of.len())
             };
@@ -375,7 +415,7 @@ mod tests {
         let site = |name: &str, next: u32| SeenSite {
             name: name.to_owned(),
             alone: vec![SeenPath { monitor: Asn(next), path: vec![Asn(next), Asn(64500)] }],
-            neighbors: Vec::new(),
+            ..SeenSite::default()
         };
         let landing =
             |asn, site: &str| Landing { asn: Asn(asn), site: site.to_owned(), weight: 1.0 };
@@ -388,13 +428,14 @@ mod tests {
                 vec![landing(64511, "ams"), landing(64512, landed)],
             )],
         };
-        (Observations { origins: vec![Asn(64500)], experiments: vec![experiment] }, graph)
+        let origins = vec![Asn(64500)];
+        (Observations { origins, experiments: vec![experiment], passed_over: 0 }, graph)
     }
 
     #[test]
     fn right_predictions_and_the_majority_are_told_apart() {
         let (observations, graph) = observations("nrt");
-        let report = score(&observations, &graph);
+        let report = score(&observations, &graph, &|_, _| None);
         let accuracy: Vec<_> = report.mean.iter().map(|it| (it.method, it.accuracy)).collect();
         assert_eq!(accuracy, [("calibrated", 1.0), ("majority", 0.5), ("lowest-asn", 1.0)]);
         // Each is said with 3/4: the provider's 1 and the even mix.
@@ -408,11 +449,45 @@ mod tests {
         let (right, graph) = observations("nrt");
         let (wrong, _) = observations("ams");
         let said = |of: &Observations| {
-            let report = score(of, &graph);
+            let report = score(of, &graph, &|_, _| None);
             let method = &report.experiments[0].methods[0];
             (method.reliability[0].said, method.accuracy)
         };
         assert_eq!(said(&right), (0.75, 1.0));
         assert_eq!(said(&wrong), (0.75, 0.5));
+    }
+
+    fn accuracy(report: &Report, experiment: &str, method: &str) -> f64 {
+        let experiment = report.experiments.iter().find(|it| it.experiment == experiment).unwrap();
+        experiment.methods.iter().find(|it| it.method == method).unwrap().accuracy
+    }
+
+    #[test]
+    fn orders_of_other_experiments_count_and_those_of_its_own_do_not() {
+        let (mut observations, graph) = observations("ams");
+        // Alone, the paths say that 64512 lands at nrt; it was measured at ams.
+        let mut again = observations.experiments[0].clone();
+        again.name = "again".to_owned();
+        observations.experiments.push(again);
+        let report = score(&observations, &graph, &|_, _| None);
+        assert!((accuracy(&report, "e", "calibrated") - 0.5).abs() < 1e-9);
+        assert!((accuracy(&report, "e", "ordered") - 1.0).abs() < 1e-9);
+        // Where the other experiment has measured nothing, nothing is ordered.
+        observations.experiments[1].measured.clear();
+        let report = score(&observations, &graph, &|_, _| None);
+        assert!(report.experiments[0].methods.iter().all(|it| it.method != "ordered"));
+    }
+
+    #[test]
+    fn the_nearest_site_is_a_baseline_where_places_are_known() {
+        let (mut observations, graph) = observations("nrt");
+        for (site, longitude) in observations.experiments[0].sites.iter_mut().zip([4.0, 140.0]) {
+            site.place = Some((50.0, longitude));
+        }
+        // 64511 is at 10 degrees east; of 64512 it is not known.
+        let distance =
+            |asn, (_, longitude): (f64, f64)| (asn == Asn(64511)).then(|| (longitude - 10.0).abs());
+        let report = score(&observations, &graph, &distance);
+        assert!((accuracy(&report, "e", "nearest") - 0.75).abs() < 1e-9);
     }
 }

@@ -16,7 +16,7 @@ use anycast_catchment::{
     Batch, LANES, LaneRoutes, LearntFrom, NeighborKind, Overrides, Propagator, Relationship, Route,
     Routes, Shares, SiteSet,
 };
-use worlds::{Dice, Spice, World, world};
+use worlds::{Dice, Spice, World, wide_world, world};
 
 /// One path as an AS has it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -371,6 +371,20 @@ fn worlds_with_route_servers_and_siblings_are_as_the_reference_says() {
     all_worlds(0..1000, Spice { siblings: true, ..Spice::default() });
 }
 
+/// Large enough for runs of the quiet, and for peers as rows of bits beside peers as lists.
+#[test]
+fn wide_worlds_are_as_the_reference_says() {
+    let overrides = Overrides::default();
+    let plain = Spice { route_servers: true, ..Spice::default() };
+    let spiced = Spice { siblings: false, graceful_shutdown: false, ..Spice::ALL };
+    for seed in 0..12 {
+        let world = wide_world(seed, if seed % 2 == 0 { plain } else { spiced }, 4);
+        let reference = Reference::new(&world, &overrides);
+        let state = reference.run(0).unwrap_or_else(|| panic!("seed {seed} does not settle"));
+        compare(seed, &world, &overrides, &state, true);
+    }
+}
+
 #[test]
 fn poisoned_and_selective_announcements_are_as_the_reference_says() {
     let spice = Spice { poison: true, inside: true, ..Spice::default() };
@@ -473,34 +487,49 @@ fn sixteen_configurations_at_once_are_as_each_of_them_alone() {
             1 => Spice { route_servers: true, ..Spice::default() },
             _ => Spice::default(),
         };
-        let world = world(seed, spice);
-        let mut dice = Dice(seed);
-        let overrides = Overrides::default().resolve(&world.graph, &world.configuration);
-        let mut single = Propagator::new(&world.graph, overrides.clone());
-        let mut batch = Batch::new(&world.graph, overrides);
-        let mut lanes = LaneRoutes::new();
-        let mut routes = Routes::new(world.graph.len());
-        for count in [LANES, 3] {
-            let configurations: Vec<_> = (0..count)
-                .map(|_| {
-                    let mut configuration = world.configuration.clone();
-                    for site in &mut configuration.sites {
-                        site.up = dice.one_in(2);
-                        for told in &mut site.announcements {
-                            told.prepend = u8::try_from(dice.roll(4)).unwrap();
-                        }
+        lanes_are_as_alone(seed, &world(seed, spice));
+    }
+}
+
+/// So many sites that sets of them are narrow, wide, and too wide for lanes.
+#[test]
+fn wide_worlds_with_many_sites_are_in_lanes_as_alone() {
+    for seed in 0..30 {
+        let spice = Spice { route_servers: seed % 2 == 0, ..Spice::default() };
+        for sites in [16, 17, 32, 33] {
+            lanes_are_as_alone(seed, &wide_world(seed, spice, sites));
+        }
+    }
+}
+
+fn lanes_are_as_alone(seed: u64, world: &World) {
+    let mut dice = Dice(seed);
+    let overrides = Overrides::default().resolve(&world.graph, &world.configuration);
+    let mut single = Propagator::new(&world.graph, overrides.clone());
+    let mut batch = Batch::new(&world.graph, overrides);
+    let mut lanes = LaneRoutes::new();
+    let mut routes = Routes::new(world.graph.len());
+    for count in [LANES, 3] {
+        let configurations: Vec<_> = (0..count)
+            .map(|_| {
+                let mut configuration = world.configuration.clone();
+                for site in &mut configuration.sites {
+                    site.up = dice.one_in(2);
+                    for told in &mut site.announcements {
+                        told.prepend = u8::try_from(dice.roll(4)).unwrap();
                     }
-                    configuration.resolve(&world.graph).unwrap()
-                })
-                .collect();
-            batch.run(&configurations, &mut lanes);
-            for (lane, announced) in configurations.iter().enumerate() {
-                single.run(announced, &mut routes);
-                for id in world.graph.ids() {
-                    let got = (lanes.sites(lane, id), lanes.length(lane, id));
-                    let want = (routes.sites(id), routes.of(id).map(|route| route.length));
-                    assert_eq!(got, want, "seed {seed}, lane {lane}, {id:?}");
                 }
+                configuration.resolve(&world.graph).unwrap()
+            })
+            .collect();
+        batch.run(&configurations, &mut lanes);
+        for (lane, announced) in configurations.iter().enumerate() {
+            single.run(announced, &mut routes);
+            for id in world.graph.ids() {
+                let got = (lanes.sites(lane, id), lanes.length(lane, id));
+                let want = (routes.sites(id), routes.of(id).map(|route| route.length));
+                assert_eq!(got, want, "seed {seed}, lane {lane}, {id:?}");
+                assert_eq!(lanes.row(id)[lane], want.0.iter().map(|site| 1 << site).sum::<u64>());
             }
         }
     }

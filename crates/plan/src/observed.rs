@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use anycast_bgp::Asn;
-use anycast_catchment::learn::{Model, Role, learn};
+use anycast_catchment::learn::{Model, Role, learn, orders};
 use anycast_catchment::observed::{Manifest, Observations, SeenSite};
+use anycast_catchment::score::{self, Report};
 use anycast_catchment::{Configuration, Graph, NeighborKind, Overrides};
+use anycast_fleet::Coordinates;
+use anycast_fleet::city::distance_km;
 
 use crate::open;
+use crate::table::Table;
 
 /// Reads a manifest and the files that it names, which are relative to its folder and may be
 /// packed.
@@ -37,8 +41,8 @@ fn text(path: &Path) -> Result<String, String> {
     String::from_utf8(octets).map_err(|_| format!("{} is no UTF-8 text", path.display()))
 }
 
-/// Learns from all that was observed of single sites. A site of several experiments is one, seen
-/// several times.
+/// Learns from all that was observed of single sites, and the orders of sites that outcomes of
+/// several say. A site of several experiments is one, seen several times.
 pub fn learn_all(observations: &Observations, graph: &Graph) -> Model {
     let mut sites: Vec<SeenSite> = Vec::new();
     for seen in observations.experiments.iter().flat_map(|it| &it.sites) {
@@ -52,7 +56,19 @@ pub fn learn_all(observations: &Observations, graph: &Graph) -> Model {
             None => sites.push(seen.clone()),
         }
     }
-    learn(&sites.iter().collect::<Vec<_>>(), &observations.origins, graph)
+    let mut model = learn(&sites.iter().collect::<Vec<_>>(), &observations.origins, graph);
+    model.orders = orders(&observations.experiments.iter().collect::<Vec<_>>());
+    model
+}
+
+/// How right predictions were; `table` says where networks are, for the baseline that takes the
+/// nearest site.
+pub fn score(observations: &Observations, graph: &Graph, table: &Table) -> Report {
+    let distance = |asn: Asn, (lat, lon): (f64, f64)| {
+        let from = table.rows.get(&asn)?.place?;
+        Some(distance_km(from, Coordinates { lat, lon }))
+    };
+    score::score(observations, graph, &distance)
 }
 
 /// Puts what was learnt of the neighbors of its sites into a configuration, and gives what was

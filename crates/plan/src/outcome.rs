@@ -1,5 +1,6 @@
 //! What one configuration comes to: where each AS lands, and what that means for users.
 
+use anycast_catchment::learn::Model;
 use anycast_catchment::{
     Announced, AsId, Configuration, ConfigurationError, Propagator, Resolved, Routes, Shares,
     SiteSet,
@@ -23,7 +24,7 @@ pub struct Planner<'s> {
 pub struct Outcome {
     sites: usize,
     shares: Vec<f32>,
-    /// The sites to which the tied best routes of each AS lead.
+    /// The sites to which the tied best routes of each AS lead; with a model all that are possible.
     pub tied: Vec<SiteSet>,
     /// ASes whose routes did not settle.
     pub unsettled: usize,
@@ -47,7 +48,11 @@ impl<'s> Planner<'s> {
     /// Neighbors that the graph does not have, too much that is special, a path too long.
     pub fn run(&mut self, configuration: &Configuration) -> Result<Outcome, ConfigurationError> {
         let announced = configuration.resolve(&self.scene.graph)?;
-        Ok(self.run_announced(&announced))
+        let outcome = self.run_announced(&announced);
+        Ok(match self.scene.model.as_ref().filter(|model| model.knows(configuration)) {
+            Some(model) => learnt(self.scene, model, configuration, outcome),
+            None => outcome,
+        })
     }
 
     fn run_announced(&mut self, announced: &Announced) -> Outcome {
@@ -74,6 +79,31 @@ impl<'s> Planner<'s> {
     pub fn overrides(&self) -> &Resolved {
         self.propagator.overrides()
     }
+}
+
+/// What the model says of all that the routes reach, in place of what propagation says.
+fn learnt(
+    scene: &Scene,
+    model: &Model,
+    configuration: &Configuration,
+    mut outcome: Outcome,
+) -> Outcome {
+    let rows = model.land(&scene.graph, configuration);
+    for (id, row) in scene.graph.ids().zip(rows) {
+        if outcome.tied[id.index()].is_empty() {
+            continue;
+        }
+        let begin = id.index() * outcome.sites;
+        for (share, learnt) in outcome.shares[begin..begin + outcome.sites].iter_mut().zip(&row) {
+            #[expect(clippy::cast_possible_truncation, reason = "a share")]
+            let learnt = *learnt as f32;
+            *share = learnt;
+        }
+        let possible = row.iter().enumerate().filter(|(_, share)| **share > 0.0);
+        outcome.tied[id.index()] = possible.map(|(site, _)| site).collect();
+    }
+    outcome.unsettled = 0;
+    outcome
 }
 
 impl Outcome {

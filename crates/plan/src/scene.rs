@@ -59,8 +59,10 @@ pub struct Scene {
     pub sites: Vec<SiteFacts>,
     /// What the fleet file says.
     pub configuration: Configuration,
-    /// What was learnt of networks.
+    /// What was learnt of networks, for propagation.
     pub overrides: Overrides,
+    /// What was learnt, if something was seen of each site.
+    pub model: Option<Model>,
     /// What is assumed of geography.
     pub geography: Geography,
     /// What the user should know.
@@ -175,10 +177,21 @@ impl Scene {
             announced.configuration = known;
         }
         let mut overrides = Overrides::default();
-        if let Some(model) = &with.model {
-            let (learnt, notes) = observed::use_model(model, &mut announced.configuration);
-            overrides = learnt;
+        let mut model = None;
+        if let Some(learnt) = &with.model {
+            let (known, notes) = observed::use_model(learnt, &mut announced.configuration);
+            overrides = known;
             announced.notes.extend(notes);
+            if learnt.knows(&announced.configuration) {
+                model.clone_from(&with.model);
+            } else {
+                announced.notes.push(
+                    "the model has not seen every site of this fleet, so routes are propagated, \
+                     with what it knows of networks: less is right that way than by comparing what \
+                     was seen"
+                        .to_owned(),
+                );
+            }
         }
         announced.configuration.resolve(&graph).map_err(SceneError::Configuration)?;
         let sites: Vec<SiteFacts> = announced
@@ -200,7 +213,8 @@ impl Scene {
                 without.join(", ")
             ));
         }
-        Ok(Self { overrides, ..Self::assemble(graph, with, sites, announced.configuration, notes) })
+        let scene = Self::assemble(graph, with, sites, announced.configuration, notes);
+        Ok(Self { overrides, model, ..scene })
     }
 
     fn assemble(
@@ -248,6 +262,7 @@ impl Scene {
             sites,
             configuration,
             overrides: Overrides::default(),
+            model: None,
             geography: with.geography,
             notes,
             km,

@@ -133,12 +133,13 @@ pub(crate) struct LearnArguments {
 
 /// Scores predictions against measured outcomes, beside simple baselines.
 ///
-/// Each experiment is predicted from its own single-site paths alone; no outcome is used.
+/// `calibrated` knows an experiment's own single-site paths and no outcome; `ordered` also knows
+/// what was measured in the other experiments. No outcome reaches its own prediction.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   anycast plan score --topology FILE --observed observed.toml
-  anycast plan score --topology FILE --observed observed.toml --json")]
+  anycast plan score --topology FILE --observed observed.toml --networks networks.tsv --json")]
 pub(crate) struct ScoreArguments {
     /// Relations between networks, as for `anycast plan`.
     #[arg(long, value_name = "FILE")]
@@ -146,6 +147,10 @@ pub(crate) struct ScoreArguments {
     /// The manifest of observations.
     #[arg(long, value_name = "FILE")]
     pub(crate) observed: PathBuf,
+    /// A table of networks, as for `anycast plan`: where they are, for the baseline `nearest`. The
+    /// manifest says where the sites are.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) networks: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

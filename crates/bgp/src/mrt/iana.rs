@@ -2,10 +2,13 @@
 //!
 //! [mrt]: https://www.iana.org/assignments/mrt
 
-/// The registry "MRT Types", as far as this code writes them.
+/// The registry "MRT Types", as far as this code knows them.
 #[expect(missing_docs, reason = "the names are the RFC's own")]
 pub mod record_type {
+    /// The older form of TABLE_DUMP_V2, with AS numbers of two octets. Its subtypes are AFIs.
+    pub const TABLE_DUMP: u16 = 12;
     pub const TABLE_DUMP_V2: u16 = 13;
+    pub const BGP4MP: u16 = 16;
     /// The same as BGP4MP (16), with microseconds.
     pub const BGP4MP_ET: u16 = 17;
 }
@@ -24,6 +27,7 @@ pub mod table_dump_v2 {
 /// The registry "BGP4MP Subtype Codes".
 #[expect(missing_docs, reason = "the names are the RFC's own")]
 pub mod bgp4mp {
+    pub const STATE_CHANGE: u16 = 0;
     pub const MESSAGE: u16 = 1;
     pub const MESSAGE_AS4: u16 = 4;
     pub const STATE_CHANGE_AS4: u16 = 5;

@@ -28,7 +28,11 @@ fn providers_stand_before_customers_and_likes_beside_each_other() {
     let mut likes = [id(2), id(3), id(4)];
     likes.sort_unstable();
     assert_eq!((likes[1].0 - likes[0].0, likes[2].0 - likes[1].0), (1, 1));
-    assert!(graph.alike[likes[1].index()] && graph.alike[likes[2].index()]);
+    let (rows, count) = graph.quiet.rows();
+    let row = |asn| rows[id(asn).index()];
+    assert_eq!((row(2), row(3)), (row(4), row(4)), "what one hears, all hear");
+    assert!(row(1) != row(2) && [9, 5, 8].into_iter().all(|asn| row(asn) == id(asn).0));
+    assert_eq!(count, 5, "9, 5, 8, the run of 1, the run of 2, 3 and 4");
     assert_eq!(graph.index_of(Asn(7)), None);
 }
 

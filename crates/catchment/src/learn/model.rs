@@ -37,6 +37,21 @@ pub struct Model {
     /// The route to a site of each AS on a path.
     #[serde(default)]
     pub routes: Vec<SeenRoute>,
+    /// Which of two sites networks were measured to prefer.
+    #[serde(default)]
+    pub orders: Vec<LearntOrder>,
+}
+
+/// Networks that landed at one of two sites while both announced.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearntOrder {
+    /// The name of the site at which they landed.
+    pub better: String,
+    /// The name of the other.
+    pub worse: String,
+    /// The networks.
+    pub asns: Vec<u32>,
 }
 
 /// What an AS is to another one; the better liked is the lesser.

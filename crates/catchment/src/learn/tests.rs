@@ -1,7 +1,8 @@
 use anycast_bgp::Asn;
 
 use super::*;
-use crate::observed::SeenPath;
+use crate::configuration::Configuration;
+use crate::observed::{Experiment, Landing, SeenPath};
 use crate::topology::Relationships;
 
 /// Two tops that peer, 64501 and 64502; 64511 below the first, 64512 below the second, 64513 below both.
@@ -15,7 +16,11 @@ fn site(name: &str, paths: &[&[u32]]) -> SeenSite {
         monitor: Asn(path[0]),
         path: path.iter().copied().map(Asn).collect(),
     };
-    SeenSite { name: name.to_owned(), alone: paths.iter().map(path).collect(), neighbors: vec![] }
+    SeenSite {
+        name: name.to_owned(),
+        alone: paths.iter().map(path).collect(),
+        ..SeenSite::default()
+    }
 }
 
 fn both() -> [SeenSite; 2] {
@@ -77,4 +82,113 @@ fn a_model_file_is_read_as_it_was_written() {
     let model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
     assert_eq!(Model::parse(&model.emit().unwrap()), Ok(model));
     assert_eq!(Model::parse("version = 9"), Err(ModelError::Version(9)));
+}
+
+fn measured(name: &str, sites: [&str; 2], landings: &[(u32, &str)]) -> Experiment {
+    let landing = |(asn, site): &(u32, &str)| Landing {
+        asn: Asn(*asn),
+        site: (*site).to_owned(),
+        weight: 1.0,
+    };
+    Experiment {
+        name: name.to_owned(),
+        sites: sites.map(|site| self::site(site, &[])).into(),
+        measured: vec![("ping".to_owned(), landings.iter().map(landing).collect())],
+        ..Experiment::default()
+    }
+}
+
+#[test]
+fn orders_chain_and_circles_and_contradictions_say_nothing() {
+    let graph = graph();
+    let experiments = [
+        measured("a", ["ams", "gru"], &[(64511, "ams"), (64512, "ams"), (64513, "ams")]),
+        measured("b", ["gru", "nrt"], &[(64511, "gru"), (64512, "gru"), (64513, "gru")]),
+        measured("c", ["gru", "nrt"], &[(64512, "nrt"), (64501, "nrt"), (64501, "gru")]),
+        measured("d", ["nrt", "ams"], &[(64513, "nrt")]),
+    ];
+    let orders = orders(&experiments.iter().collect::<Vec<_>>());
+    let model = Model { version: MODEL_VERSION, orders, ..Model::default() };
+    // 64511: ams before gru before nrt. 64512 contradicts itself, 64513 goes in a circle, 64501
+    // landed at both.
+    assert_eq!(row(&model, &graph, 64511), [1.0, 0.0]);
+    for asn in [64512, 64513, 64501] {
+        assert_eq!(row(&model, &graph, asn), [0.5, 0.5], "{asn}");
+    }
+    assert_eq!(Model::parse(&model.emit().unwrap()), Ok(model));
+}
+
+#[test]
+fn an_order_excludes_the_worse_of_more_than_two_sites_and_paths_decide_the_rest() {
+    let graph = graph();
+    let sites = [
+        site("ams", &[&[64511, 64501, 64500]]),
+        site("nrt", &[&[64511, 64501, 64501, 64500]]),
+        site("gru", &[&[64511, 64501, 64501, 64500]]),
+    ];
+    let mut model = learn(&sites.each_ref(), &[Asn(64500)], &graph);
+    let id = graph.index_of(Asn(64511)).unwrap().index();
+    let names = ["ams", "nrt", "gru"];
+    assert_eq!(model.expect(&graph, &names)[id], [1.0, 0.0, 0.0]);
+    model.orders = orders(&[&measured("a", ["ams", "gru"], &[(64511, "gru")])]);
+    assert_eq!(model.expect(&graph, &names)[id], [0.0, 0.5, 0.5]);
+}
+
+/// The sites of the model as they were seen.
+fn as_seen(model: &Model) -> Configuration {
+    Configuration { sites: ["ams", "nrt"].map(|name| model.site(name, Asn(64500))).into() }
+}
+
+fn landing(model: &Model, configuration: &Configuration, asn: u32) -> Vec<f64> {
+    let graph = graph();
+    model.land(&graph, configuration)[graph.index_of(Asn(asn)).unwrap().index()].clone()
+}
+
+#[test]
+fn as_seen_the_model_says_the_same_with_and_without_a_configuration() {
+    let (graph, sites) = (graph(), both());
+    let model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
+    let configuration = as_seen(&model);
+    assert!(model.knows(&configuration));
+    assert_eq!(model.land(&graph, &configuration), model.expect(&graph, &["ams", "nrt"]));
+    let mut other = configuration;
+    other.sites[1].name = "gru".to_owned();
+    assert!(!model.knows(&other));
+}
+
+#[test]
+fn prepends_and_what_is_down_change_what_was_seen() {
+    let graph = graph();
+    let sites =
+        [site("ams", &[&[64511, 64501, 64500]]), site("nrt", &[&[64511, 64501, 64502, 64500]])];
+    let mut model = learn(&sites.each_ref(), &[Asn(64500)], &graph);
+    model.orders = orders(&[&measured("a", ["ams", "nrt"], &[(64512, "ams")])]);
+    let usual = as_seen(&model);
+    assert_eq!(landing(&model, &usual, 64511), [1.0, 0.0]);
+    assert_eq!(landing(&model, &usual, 64512), [1.0, 0.0], "its order");
+    // Once more in front: both are as long. Twice: nrt is nearer, and the order is not known to hold.
+    let mut changed = usual.clone();
+    changed.sites[0].announcements[0].prepend += 1;
+    assert_eq!(landing(&model, &changed, 64511), [0.5, 0.5]);
+    changed.sites[0].announcements[0].prepend += 1;
+    assert_eq!(landing(&model, &changed, 64511), [0.0, 1.0]);
+    assert!(landing(&model, &changed, 64512)[1] > 0.0);
+    let mut drained = usual.clone();
+    drained.sites[0].announcements[0].graceful_shutdown = true;
+    assert_eq!(landing(&model, &drained, 64511), [0.0, 1.0]);
+    let mut down = usual.clone();
+    down.sites[0].up = false;
+    for id in graph.ids() {
+        assert_eq!(model.land(&graph, &down)[id.index()], [0.0, 1.0]);
+    }
+    // The worse one gone, the better one stays; the better one gone, nothing is sure.
+    let mut gone = usual.clone();
+    gone.sites[1].announcements[0].no_export = true;
+    assert_eq!(landing(&model, &gone, 64511), [1.0, 0.0]);
+    let mut gone = usual;
+    gone.sites[0].announcements[0].no_export = true;
+    let unsure = landing(&model, &gone, 64511);
+    assert!(unsure[0] > 0.0 && unsure[1] > 0.0, "{unsure:?}");
+    down.sites[1].up = false;
+    assert!(model.land(&graph, &down).iter().flatten().all(|share| *share == 0.0));
 }

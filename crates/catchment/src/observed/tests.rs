@@ -73,5 +73,6 @@ proptest! {
         let _ = parse_paths(&octets);
         let _ = parse_landings(&octets);
         let _ = Manifest::parse(&String::from_utf8_lossy(&octets));
+        let _ = Collected::new(&[Asn(64500)], &[]).read(&octets);
     }
 }

@@ -105,14 +105,59 @@ pub(crate) fn world(seed: u64, spice: Spice) -> World {
         // Siblings have closed a circle; without them there is none.
         return world(seed, Spice { siblings: false, ..spice });
     };
-    let configuration = configuration(&mut dice, &graph, n, spice);
+    let sites = 1 + dice.roll(4);
+    let configuration = configuration(&mut dice, &graph, n, spice, sites);
     World { relationships, configuration, graph }
 }
 
-fn configuration(dice: &mut Dice, graph: &Graph, n: usize, spice: Spice) -> Configuration {
+/// A larger world: a few ASes with many peers, some with few, and many that have only providers.
+pub(crate) fn wide_world(seed: u64, spice: Spice, sites: usize) -> World {
+    const ALL: usize = 260;
+    const TOP: usize = 4;
+    const MIDDLE: usize = 40;
+    const MEETING: usize = 150;
+    let mut dice = Dice(seed.wrapping_mul(0x1234_5678_9abc_def1));
+    let mut links: Vec<Link> = Vec::new();
+    let mut add = |a: usize, b: usize, relationship| {
+        let (a, b) = (asn(a), asn(b));
+        if a != b && links.iter().all(|it| (it.a, it.b) != (a, b) && (it.a, it.b) != (b, a)) {
+            links.push(Link { a, b, relationship });
+        }
+    };
+    for nth in 0..ALL {
+        let above = if nth < TOP { 0 } else { nth.min(MIDDLE) };
+        for _ in 0..if above > 0 { 1 + dice.roll(2) } else { 0 } {
+            add(dice.roll(above), nth, Relationship::ProviderOf);
+        }
+        if nth < MEETING && dice.one_in(3) {
+            add(nth, dice.roll(MEETING), Relationship::Peer);
+        }
+    }
+    for many in [1, 10, 20, 100] {
+        for nth in (0..MEETING).filter(|nth| nth % 3 == many % 3) {
+            add(many, nth, Relationship::Peer);
+        }
+    }
+    let mut relationships = Relationships::from_links(links).unwrap();
+    if spice.route_servers {
+        let members = (0..MEETING).filter(|_| dice.one_in(5)).map(asn).collect();
+        relationships.add_route_server(RouteServer { asn: asn(900), members });
+    }
+    let graph = Graph::new(&relationships).unwrap();
+    let configuration = configuration(&mut dice, &graph, ALL, spice, sites);
+    World { relationships, configuration, graph }
+}
+
+fn configuration(
+    dice: &mut Dice,
+    graph: &Graph,
+    n: usize,
+    spice: Spice,
+    sites: usize,
+) -> Configuration {
     let known: Vec<Asn> = (0..n).map(asn).filter(|asn| graph.index_of(*asn).is_some()).collect();
     let common = dice.one_in(2).then(|| asn(990));
-    let sites = (0..1 + dice.roll(4))
+    let sites = (0..sites)
         .map(|nth| {
             let mut origin = common.unwrap_or(asn(991 + nth));
             if spice.inside && dice.one_in(8) {

@@ -221,8 +221,8 @@ impl<'g> Judge<'g> {
         for (at, row) in self.ground.rows.iter().enumerate() {
             let near = &self.ground.near[at * width..(at + 1) * width];
             let bucket = &self.ground.bucket[at * width..(at + 1) * width];
-            let bits = self.lanes.row(row.id).copied();
-            for lane in 0..count {
+            let sets = self.lanes.row(row.id);
+            for (lane, set) in sets.into_iter().enumerate().take(count) {
                 let mut add = |site: usize, weight: f32| {
                     self.loads[lane * width + site] += weight;
                     if let Some(sum) =
@@ -231,14 +231,6 @@ impl<'g> Judge<'g> {
                     {
                         *sum += weight;
                     }
-                };
-                let set = match bits {
-                    Some(bits) => u64::from(bits[lane]),
-                    None => self
-                        .lanes
-                        .sites(lane, row.id)
-                        .iter()
-                        .fold(0, |set, site| set | 1_u64 << site),
                 };
                 if set == 0 {
                     self.buckets[lane * BUCKETS + BUCKETS - 1] += row.weight;
