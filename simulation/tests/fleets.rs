@@ -8,7 +8,11 @@ fn simulate(seed: u64, hours: u64) {
     for seed in seed.. {
         let mut plan = Plan::new(seed, Options::default());
         if plan.sites() > 12 {
-            // What sites tell each other grows with the square of their number.
+            // What sites tell each other grows with the square of their number: a few of these, for
+            // three hours, take as long as all the others.
+            if seed % 8 != 0 {
+                continue;
+            }
             plan = Plan::new(seed, Options { hours: Some(3), sites: Some(plan.sites()) });
         }
         let option = if plan.sites() > 12 { " --hours 3" } else { "" };
