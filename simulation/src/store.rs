@@ -57,8 +57,8 @@ pub(crate) enum Message {
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     pub(crate) partition: u64,
-    there_lost: bool,
-    back_lost: bool,
+    /// What cannot get through: to the store, and from it.
+    lost: [bool; 2],
     mended_at: Duration,
     clerk: Option<Clerk>,
     /// When the clerk's clock began, by the store's time.
@@ -109,7 +109,7 @@ impl Store {
 impl World<'_> {
     /// The store's time.
     pub(crate) fn store_now(&self) -> Duration {
-        self.paused_at.unwrap_or(self.now) - self.skipped
+        self.paused_at.unwrap_or(self.now).saturating_sub(self.skipped)
     }
 
     /// What the clerk's clock shows.
@@ -122,7 +122,7 @@ impl World<'_> {
     pub(crate) fn stir(&mut self) {
         self.stirred_at = self.now;
         let Some(at) = self.paused_at.take() else { return };
-        self.skipped += self.now - at;
+        self.skipped += self.now.saturating_sub(at);
         let store_now = self.store_now();
         for it in &mut self.sites {
             if it.path.clerk.as_ref().is_some_and(Clerk::reaches) {
@@ -152,8 +152,7 @@ impl World<'_> {
         let path = &mut it.path;
         *path = Path {
             partition: path.partition,
-            there_lost: path.there_lost,
-            back_lost: path.back_lost,
+            lost: path.lost,
             mended_at: path.mended_at,
             clerk: Clerk::new(&it.spec),
             begun,
@@ -181,8 +180,8 @@ impl World<'_> {
     pub(crate) fn part(&mut self, site: usize, way: Way, back_after: Duration) {
         self.stir();
         let path = &mut self.sites[site].path;
-        path.there_lost |= way != Way::Back;
-        path.back_lost |= way != Way::There;
+        path.lost[0] |= way != Way::Back;
+        path.lost[1] |= way != Way::There;
         path.partition += 1;
         path.mended_at = path.mended_at.max(self.now + back_after);
         let (partition, at) = (path.partition, path.mended_at);
@@ -191,11 +190,10 @@ impl World<'_> {
 
     pub(crate) fn path_back(&mut self, site: usize, partition: u64) {
         let path = &mut self.sites[site].path;
-        if path.partition != partition || !(path.there_lost || path.back_lost) {
+        if path.partition != partition || path.lost == [false; 2] {
             return;
         }
-        path.there_lost = false;
-        path.back_lost = false;
+        path.lost = [false; 2];
         let stuck = std::mem::take(&mut path.stuck);
         self.tell(site, || "has its way to the store back".to_owned());
         self.stir();
@@ -220,7 +218,7 @@ impl World<'_> {
     pub(crate) fn dial_store(&mut self, site: usize, connection: u64) {
         let path = &self.sites[site].path;
         // Once the way is back it dials again.
-        if path.connection == connection && !path.there_lost && !path.back_lost {
+        if path.connection == connection && path.lost == [false; 2] {
             self.send(site, true, connection, Message::Connect);
         }
     }
@@ -240,9 +238,9 @@ impl World<'_> {
         let it = &mut self.sites[site];
         // What was sent arrives, even if the sender has died.
         let (life, event, lost) = if to_store {
-            (ANY_LIFE, Event::AtStore { connection, message }, it.path.there_lost)
+            (ANY_LIFE, Event::AtStore { connection, message }, it.path.lost[0])
         } else {
-            (it.life, Event::FromStore { connection, message }, it.path.back_lost)
+            (it.life, Event::FromStore { connection, message }, it.path.lost[1])
         };
         if lost {
             if to_store || it.path.connection == connection {
@@ -284,7 +282,7 @@ impl World<'_> {
         }
     }
 
-    pub(crate) fn from_store(&mut self, site: usize, connection: u64, message: Message) {
+    pub(crate) fn hear_store(&mut self, site: usize, connection: u64, message: Message) {
         let clock = self.clerk_clock(site);
         let path = &mut self.sites[site].path;
         let Some(clerk) = path.clerk.as_mut().filter(|_| path.connection == connection) else {

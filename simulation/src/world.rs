@@ -331,7 +331,7 @@ impl<'a> World<'a> {
             Event::Reading { load } => self.reading(site, load),
             Event::AtStore { connection, message } => self.at_store(site, connection, *message),
             Event::FromStore { connection, message } => {
-                self.from_store(site, connection, *message);
+                self.hear_store(site, connection, *message);
             }
             Event::DialStore { connection } => self.dial_store(site, connection),
             Event::ClerkTimer => self.clerk_timer(site),
