@@ -149,6 +149,9 @@ impl Affinity {
             });
         }
         kernel_is_new_enough()?;
+        if is_in_user_namespace() {
+            return Err(LoadError::Privilege { doing: "in a user namespace".to_owned() });
+        }
         let base = directory.join(format!("v{}", layout::VERSION));
         make_directories(directory, &base)?;
         let mut loader = EbpfLoader::new();
@@ -496,6 +499,13 @@ fn make_directories(directory: &Path, base: &Path) -> Result<(), LoadError> {
             .map_err(|error| of_io("making the directory for pins", &error))?;
     }
     Ok(())
+}
+
+/// Whether user ids are not those of the machine (user_namespaces(7)): the kernel takes no packet programs
+/// from there, whatever the rights.
+fn is_in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 fn kernel_is_new_enough() -> Result<(), LoadError> {
