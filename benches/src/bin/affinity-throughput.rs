@@ -137,6 +137,7 @@ fn client() -> Result<Client, Failure> {
         let mut passing = None;
         for order in todo {
             let outcome = match order {
+                Order::Passing(true) if passing.is_some() => Ok(0.0),
                 Order::Passing(true) => match pass_program("far") {
                     Ok(program) => {
                         passing = Some(program);
