@@ -40,6 +40,19 @@ pub(crate) struct Judge {
     sites: BTreeMap<usize, Memory>,
     /// Who announced a prefix and stopped without a permit, and when: others may count on it yet.
     lost: BTreeMap<(usize, IpNet), Duration>,
+    /// Who has gone with a permit while another site had another floor for the prefix, and when.
+    by_another_floor: BTreeMap<(usize, IpNet), Duration>,
+}
+
+/// Who is counted among those that announce a prefix.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Count {
+    /// Who announces it and has no permit.
+    Announcing,
+    /// And who has stopped without a permit so recently that it could not be known.
+    AndLost,
+    /// And who has got a permit by another floor, as long.
+    AndByAnotherFloor,
 }
 
 /// What a site has done since its daemon began.
@@ -218,7 +231,7 @@ impl World<'_> {
         if self.store.has_permit(&prefix, &it.name) {
             if (0..self.sites.len()).any(|other| self.floor_of(other, &prefix) != Some(&floor)) {
                 // By this floor it may go; whoever has another at the same moment cannot know.
-                self.judge.lost(site, prefix, self.now);
+                self.judge.by_another_floor.insert((site, prefix), self.now);
             }
             return;
         }
@@ -228,24 +241,39 @@ impl World<'_> {
         }
         self.judge.lost(site, prefix, self.now);
         self.report.alone += 1;
-        if self.below(site, &prefix, &floor, false).is_some() {
+        if self.below(site, &prefix, &floor, Count::Announcing).is_some() {
             self.report.alone_below += 1;
             self.tell(site, || format!("{prefix} falls below its floor: it could not ask"));
         }
     }
 
-    /// At the moment in which a site gets a permit, enough others announce, or have
+    /// At the moment in which a site's name comes into a ledger, enough others announce, or have
     /// stopped so recently without a word that it could not be known.
+    pub(crate) fn judge_entry(&mut self, site: usize, prefix: IpNet) {
+        let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == prefix);
+        let Some(floor) = rules.and_then(|it| it.floor.clone()) else { return };
+        if let Some((count, needed)) = self.below(site, &prefix, &floor, Count::AndLost) {
+            self.fail(
+                site,
+                format!(
+                    "enters the ledger of {prefix} although only {count} others announce it; \
+                     {needed} must"
+                ),
+            );
+        }
+    }
+
+    /// And still do when it gets the permit, but for those who have gone by another floor meanwhile.
     pub(crate) fn judge_permit(&mut self, site: usize, prefix: IpNet) {
         let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == prefix);
         let Some(floor) = rules.and_then(|it| it.floor.clone()) else { return };
         self.report.permits += 1;
-        if let Some((count, needed)) = self.below(site, &prefix, &floor, true) {
+        if let Some((count, needed)) = self.below(site, &prefix, &floor, Count::AndByAnotherFloor) {
             let what = format!(
                 "takes a permit for {prefix} although only {count} others announce it; {needed} must"
             );
             self.fail(site, what);
-        } else if self.below(site, &prefix, &floor, false).is_some() {
+        } else if self.below(site, &prefix, &floor, Count::Announcing).is_some() {
             self.report.unknown_below += 1;
         }
     }
@@ -261,7 +289,7 @@ impl World<'_> {
         site: usize,
         prefix: &IpNet,
         floor: &FloorSpec,
-        count_lost: bool,
+        count: Count,
     ) -> Option<(usize, usize)> {
         let spec = &self.sites[site].spec;
         let region = spec.members[site].region.as_ref();
@@ -269,13 +297,17 @@ impl World<'_> {
         let unknown = lease + lease / 20 + PATIENCE * 2;
         let stands = |other: usize| {
             let it = &self.sites[other];
-            let lost = self.judge.lost.get(&(other, *prefix));
+            let recent = |at: Option<&Duration>| at.is_some_and(|at| self.now < *at + unknown);
             // It has asked by another file, with another floor.
-            let differs = self.floor_of(other, prefix) != Some(floor)
-                || self.judge.sites.get(&other).is_some_and(|it| self.now < it.since + unknown);
-            let permitted = self.store.has_permit(prefix, &it.name) && !(count_lost && differs);
+            let differs = count == Count::AndByAnotherFloor
+                && (self.floor_of(other, prefix) != Some(floor)
+                    || recent(self.judge.sites.get(&other).map(|it| &it.since)));
+            let permitted = self.store.has_permit(prefix, &it.name) && !differs;
+            let key = (other, *prefix);
             it.tells(prefix) && it.is_heard() && !permitted
-                || count_lost && lost.is_some_and(|at| self.now < *at + unknown)
+                || count >= Count::AndLost && recent(self.judge.lost.get(&key))
+                || count == Count::AndByAnotherFloor
+                    && recent(self.judge.by_another_floor.get(&key))
         };
         let bounds: [(Option<Bound>, bool); 2] =
             [(Some(floor.fleet), false), (floor.region.filter(|_| region.is_some()), true)];
@@ -283,8 +315,8 @@ impl World<'_> {
             let among = |other: &usize| !regional || spec.members[*other].region.as_ref() == region;
             let among: Vec<usize> = (0..self.sites.len()).filter(among).collect();
             let needed = bound?.needed(among.len());
-            let count = among.iter().filter(|it| **it != site && stands(**it)).count();
-            (count < needed).then_some((count, needed))
+            let standing = among.iter().filter(|it| **it != site && stands(**it)).count();
+            (standing < needed).then_some((standing, needed))
         })
     }
 

@@ -115,6 +115,7 @@ pub fn minimise(plan: &Plan) -> Plan {
     let mut best = plan.clone();
     let mut size = best.faults.len().div_ceil(2);
     while size > 0 {
+        let before = best.faults.len();
         let mut at = 0;
         while at < best.faults.len() {
             let mut thinner = best.clone();
@@ -126,7 +127,10 @@ pub fn minimise(plan: &Plan) -> Plan {
                 at += size;
             }
         }
-        size /= 2;
+        // What was needed beside another fault may not be without it.
+        if size > 1 || best.faults.len() == before {
+            size /= 2;
+        }
     }
     best
 }

@@ -261,7 +261,18 @@ impl World<'_> {
             }
             Message::Write(write) => {
                 let number = write.number;
+                let entering = match &write.entry {
+                    Entry::Ledger { prefix, ledger } => {
+                        let name = &self.sites[site].name;
+                        let enters = ledger.withdrawn.contains(name);
+                        (enters && !self.store.has_permit(prefix, name)).then_some(*prefix)
+                    }
+                    Entry::Record { .. } => None,
+                };
                 let result = self.store.write(&write);
+                if let (Some(prefix), Ok(_)) = (entering, &result) {
+                    self.judge_entry(site, prefix);
+                }
                 match &result {
                     Ok(revision) => self.spread(*revision, &write.entry),
                     Err(_) => self.report.conflicts += 1,
