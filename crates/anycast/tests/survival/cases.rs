@@ -501,10 +501,9 @@ async fn hostile() {
     let attacker = Attacker::new(&client);
     let before = Stand::affinity(0).await;
     let bad = bad_frames();
-    for (reason, packet) in &bad {
+    for (_, packet) in &bad {
         attacker.send(packet);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        println!("{reason}");
     }
     let good = frame(Duration::ZERO);
     for _ in 0..100 {

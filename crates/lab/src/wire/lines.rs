@@ -316,18 +316,22 @@ mod tests {
 
     #[test]
     fn a_lossy_line_loses_its_share_and_the_same_frames_for_a_seed() {
-        let lost = |share, seed| {
+        let arrived = |share, seed| {
             let (mut lines, now) = lines();
             assert!(lines.set_loss(0, share, seed));
-            for _ in 0..10_000 {
-                lines.handle_frame(now, 1000, &frame(1));
+            for number in 0..10_000_u16 {
+                let tag = number.to_be_bytes();
+                lines.handle_frame(now, 1000, &[&[0; PREAMBLE][..], &tag].concat());
             }
-            lines.counters(0).map_or(0, |counters| counters.drops)
+            let mut out = Vec::new();
+            lines.poll_frames(now + LATENCY, &mut out);
+            out.iter().map(|(_, frame)| frame[PREAMBLE..].to_vec()).collect::<Vec<_>>()
         };
-        assert_eq!((lost(0.0, 1), lost(1.0, 1)), (0, 10_000));
-        assert_eq!(lost(0.003, 7), lost(0.003, 7));
+        assert_eq!((arrived(0.0, 1).len(), arrived(1.0, 1).len()), (10_000, 0));
+        assert_eq!(arrived(0.03, 7), arrived(0.03, 7));
+        assert_ne!(arrived(0.03, 7), arrived(0.03, 8));
         for seed in 1..=3 {
-            let lost = lost(0.03, seed);
+            let lost = 10_000 - arrived(0.03, seed).len();
             assert!((250..350).contains(&lost), "{lost} for {seed}");
         }
     }

@@ -320,11 +320,12 @@ impl Wire {
     pub fn stand_in(&self, sites: &[(NetNs, Config)]) {
         let places = lock(&self.places);
         let lines = lock(&self.shared.lines);
-        let ports = sites.iter().flat_map(|(ns, config)| {
-            let ends = places.iter().filter(move |place| place.ns.is(ns));
-            ends.map(|place| (lines.ifindexes(place.link.0)[place.end], config.clone()))
+        let sites = sites.iter().map(|(ns, config)| {
+            let ends = places.iter().filter(|place| place.ns.is(ns));
+            let ports = ends.map(|place| lines.ifindexes(place.link.0)[place.end]);
+            (ports.collect(), config.clone())
         });
-        let new = (!sites.is_empty()).then(|| StandIn::new(ports));
+        let new = (sites.len() > 0).then(|| StandIn::new(sites));
         *lock(&self.shared.stand_in) = new;
     }
 

@@ -340,12 +340,25 @@ mod tests {
 
     #[test]
     fn a_segments_checksum_is_begun_with_its_pseudo_header() {
-        let parts = cut(&wrapped(false, false, &[0; 1500], 1000)).expect("it is cut");
-        // 192.0.2.1 + 198.51.100.2 + protocol 6 + length 1032, folded (RFC 9293, section 3.1).
-        let words = [0xc000, 0x0201, 0xc633, 0x6402, 6, 1032_u32];
-        let begun = fold(words.iter().sum()).to_be_bytes();
-        let tcp = parts[0].len() - 1032;
-        assert_eq!(parts[0][tcp + 16..tcp + 18], begun);
+        // The words of the addresses, the protocol and the length, folded (RFC 9293, section 3.1;
+        // RFC 8200, section 8.1): 192.0.2.1 and 198.51.100.2, 2001:db8::1 and 2001:db8:1::2.
+        let v4 = 0xc000 + 0x0201 + 0xc633 + 0x6402_u32;
+        let v6 = 0x2001 + 0x0db8 + 1 + 0x2001 + 0x0db8 + 1 + 2_u32;
+        let (tcp, udp) = (32, 8);
+        for (name, whole, begun, header) in [
+            ("TCP over IPv4", wrapped(true, false, &[0; 1500], 1000), v4 + 6, tcp),
+            ("TCP over IPv6", wrapped(false, true, &[0; 1500], 1000), v6 + 6, tcp),
+            ("UDP over IPv6", datagrams(&[0; 1500], 1000), v6 + 17, udp),
+        ] {
+            let parts = cut(&whole).expect("it is cut");
+            let at = if header == tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
+            for (part, payload) in parts.iter().zip([1000, 500]) {
+                let length = header + payload;
+                let l4 = &part[part.len() - length..];
+                let expected = fold(begun + u32::try_from(length).expect("small"));
+                assert_eq!(l4[at..at + 2], expected.to_be_bytes(), "{name}, {payload} octets");
+            }
+        }
     }
 
     #[test]

@@ -21,10 +21,11 @@ const RST: u8 = 0x04;
 /// are learnt again with their next packet.
 const MOST: usize = 65_536;
 
-/// The sites, by the hub's interface that each is reached through.
+/// The sites, and which of the hub's interfaces lead to which.
 #[derive(Debug)]
 pub(super) struct StandIn {
-    sites: HashMap<u32, Site>,
+    sites: Vec<Site>,
+    ports: HashMap<u32, usize>,
 }
 
 #[derive(Debug)]
@@ -44,14 +45,19 @@ pub(super) struct Fate {
 }
 
 impl StandIn {
-    pub(super) fn new(sites: impl IntoIterator<Item = (u32, Config)>) -> Self {
-        let site = |config| Site { config, connections: HashSet::new() };
-        Self { sites: sites.into_iter().map(|(at, config)| (at, site(config))).collect() }
+    /// Sites, each with all the interfaces of the hub that lead to it.
+    pub(super) fn new(sites: impl IntoIterator<Item = (Vec<u32>, Config)>) -> Self {
+        let mut new = Self { sites: Vec::new(), ports: HashMap::new() };
+        for (ports, config) in sites {
+            new.ports.extend(ports.into_iter().map(|port| (port, new.sites.len())));
+            new.sites.push(Site { config, connections: HashSet::new() });
+        }
+        new
     }
 
     /// What a site's node sends (with its virtio header), as it leaves; nothing if unchanged.
     pub(super) fn leaving(&mut self, now: u64, port: u32, frame: &[u8]) -> Option<Vec<u8>> {
-        let site = self.sites.get_mut(&port)?;
+        let site = &mut self.sites[*self.ports.get(&port)?];
         let (virtio, packet) = frame.split_at_checked(PREAMBLE)?;
         let (from, to, flags) = segment_of(packet)?;
         if flags & RST == 0 {
@@ -73,7 +79,7 @@ impl StandIn {
 
     /// What becomes of a frame (with its virtio header) that arrives; nothing if it goes on as it is.
     pub(super) fn arriving(&self, now: u64, port: u32, frame: &[u8]) -> Option<Fate> {
-        let site = self.sites.get(&port)?;
+        let site = &self.sites[*self.ports.get(&port)?];
         if site.passes(now, frame)? {
             return None;
         }
@@ -195,9 +201,9 @@ mod tests {
         frame
     }
 
-    /// Sites 1 and 2 at the interfaces 1 and 2; site 1 has the connection of the client.
+    /// Sites 1 and 2 at the interfaces 1 and 2, site 1 also at 11; it has the connection of the client.
     fn stand_in() -> (StandIn, u32) {
-        let mut stand_in = StandIn::new([(1, config(1)), (2, config(2))]);
+        let mut stand_in = StandIn::new([(vec![1, 11], config(1)), (vec![2], config(2))]);
         let said = segment((SERVICE, 80), (CLIENT, 40_000), 5, b"");
         let sent = stand_in.leaving(NOW, 1, &said).expect("it is stamped");
         let value = u32::from_be_bytes(sent[68..72].try_into().expect("four octets"));
@@ -211,6 +217,7 @@ mod tests {
         let (stand_in, value) = stand_in();
         let segment = segment((CLIENT, 40_000), (SERVICE, 80), value, b"some words");
         assert_eq!(stand_in.arriving(NOW, 1, &segment), None, "at home it goes on as it is");
+        assert_eq!(stand_in.arriving(NOW, 11, &segment), None, "by whichever link");
         let fate = stand_in.arriving(NOW, 2, &segment).expect("it is wrapped");
         assert_eq!((fate.in_.len(), fate.out.len()), (0, 1));
         let home = stand_in.arriving(NOW, 1, &fate.out[0]).expect("it is unwrapped");
