@@ -155,6 +155,13 @@ impl World {
                     let prefixes = [prefix(input)?, prefix(input)?];
                     self.rib.handle_update(peer, Update::announce(Arc::new(attributes), prefixes));
                 }
+                6 if input.arbitrary()? => {
+                    let attributes = Arc::new(attributes(input, Some(peer))?);
+                    let prefixes = [prefix(input)?, prefix(input)?];
+                    let update = Update::announce(attributes, prefixes);
+                    let withdrawn = vec![prefix(input)?.into()];
+                    self.rib.handle_update(peer, Update { withdrawn, ..update });
+                }
                 6 => self.rib.handle_update(peer, Update::withdraw([prefix(input)?])),
                 7 => self.rib.originate(prefix(input)?, attributes(input, None)?),
                 8 => self.rib.withdraw_local(&prefix(input)?),

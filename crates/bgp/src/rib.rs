@@ -222,12 +222,16 @@ impl Rib {
                 self.decide_later(entry, &mut undecided);
             }
         }
+        // Before any place is looked up: a decision tidies up a place that nothing is left in.
+        if let Some(entry) = undecided.take() {
+            self.decide(entry);
+        }
         for announcement in update.announced {
             let received = self.sanitized(id, announcement.attributes);
             let mut verdicts = Memo::new();
             for nlris in announcement.prefixes.chunks(PREFIXES_FOUND_TOGETHER) {
                 // Their places are all over memory: looked up one right after the other, the waits
-                // for them go on at the same time. Nobody tidies up a place that is not known yet.
+                // for them go on at the same time. Whatever is tidied up meanwhile has a route, and stays.
                 let mut entries = [0; PREFIXES_FOUND_TOGETHER];
                 for (entry, nlri) in entries.iter_mut().zip(nlris) {
                     if negotiated(&nlri) {

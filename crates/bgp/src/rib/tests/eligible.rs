@@ -131,3 +131,30 @@ fn without_a_policy_nothing_comes_in_and_nothing_goes_out() {
     rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
     assert_eq!(rib.best(&net("10.1.0.0/16")), None);
 }
+
+#[test]
+fn one_update_may_withdraw_and_announce_a_prefix_with_others_between() {
+    for [first, second, third] in [
+        ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"],
+        ["2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:3::/48"],
+    ] {
+        // With a route that nothing else holds on to, and with one that is best.
+        for import in [Policy::reject_all(), Policy::accept_all()] {
+            let mut rib = rib(&[BETA]);
+            rib.set_import(BETA, import);
+            rib.handle_update(BETA, announce(first, route(&[64502])));
+            let mut both = announce(second, route(&[64502]));
+            both.announced[0].prefixes.push(net(first).into());
+            rib.handle_update(BETA, Update { withdrawn: vec![net(first).into()], ..both });
+            rib.handle_update(BETA, announce(third, route(&[64502])));
+            let received: Vec<String> =
+                rib.received(BETA).map(|it| it.prefix.to_string()).collect();
+            assert_eq!(received, [first, second, third]);
+            assert_eq!(rib.counts(BETA).received, 3);
+            for prefix in [first, second, third] {
+                rib.handle_update(BETA, withdraw(prefix));
+            }
+            assert_eq!((rib.counts(BETA).received, rib.received(BETA).count()), (0, 0));
+        }
+    }
+}
