@@ -75,7 +75,7 @@ fn check(octets: &[u8], ctx: &Context) {
 
 fn confederate(update: &Update) -> bool {
     let mut paths = update.announced.iter().map(|announcement| &announcement.attributes.as_path);
-    paths.any(|path| path.segments.iter().any(|segment| segment.kind.is_confederation()))
+    paths.any(|path| path.segments().any(|segment| segment.kind.is_confederation()))
 }
 
 /// What UPDATEs say, however they are split.

@@ -110,9 +110,9 @@ fn path(input: &mut Unstructured<'_>) -> Result<AsPath> {
         let kind = *input.choose(&[AsSequence, AsSequence, AsSet, AsConfedSequence])?;
         let mut asns = some(input, |input| asn(input).map(Asn))?;
         asns.push(OURS);
-        Ok(Segment { kind, asns })
+        Ok((kind, asns))
     })?;
-    Ok(AsPath { segments })
+    Ok(AsPath::of(segments.iter().map(|(kind, asns)| Segment { kind: *kind, asns })))
 }
 
 fn route(input: &mut Unstructured<'_>) -> Result<Attributes> {
@@ -122,8 +122,8 @@ fn route(input: &mut Unstructured<'_>) -> Result<Attributes> {
         med: input.arbitrary::<Option<u8>>()?.map(u32::from),
         local_pref: input.arbitrary::<Option<u8>>()?.map(u32::from),
         communities: set_of(input, community)?,
-        extended_communities: set_of(input, extended)?,
-        large_communities: set_of(input, large)?,
+        extended_communities: set_of(input, extended)?.into(),
+        large_communities: set_of(input, large)?.into(),
         ..Attributes::new(hop(input)?)
     })
 }
@@ -277,7 +277,7 @@ fn path_patterns(input: &mut Unstructured<'_>) -> Result<()> {
     let path = path(input)?;
     let parsed: PathPattern = text.parse().expect("a pattern as it should be written");
     let mut elements = Vec::new();
-    for Segment { kind, asns } in &path.segments {
+    for Segment { kind, asns } in path.segments() {
         let asns = asns.iter().map(|asn| asn.0);
         match kind {
             SegmentKind::AsSequence => elements.extend(asns.map(|asn| vec![asn])),
@@ -335,15 +335,15 @@ fn holds(condition: &Match, net: &IpNet, facts: RouteFacts, route: &Attributes) 
         // Held against a plain reading by itself, above.
         Match::AsPath(any) => any.iter().any(|pattern| pattern.matches(path)),
         Match::AsPathLength(bounds) => {
-            let lengths = path.segments.iter().map(|segment| match segment.kind {
+            let lengths = path.segments().map(|segment| match segment.kind {
                 SegmentKind::AsSequence => segment.asns.len(),
                 SegmentKind::AsSet => 1,
                 _ => 0,
             });
             bounds.contains(&lengths.sum())
         }
-        Match::AsPathContains(asn) => path.segments.iter().any(|it| it.asns.contains(asn)),
-        Match::OriginAs(asn) => path.segments.last().is_some_and(|segment| {
+        Match::AsPathContains(asn) => path.segments().any(|it| it.asns.contains(asn)),
+        Match::OriginAs(asn) => path.segments().last().is_some_and(|segment| {
             segment.kind == SegmentKind::AsSequence && segment.asns.last() == Some(asn)
         }),
         Match::Origin(origin) => route.origin == *origin,
@@ -373,9 +373,9 @@ fn apply(set: &Set, route: &mut Attributes) {
         route.communities.sort_unstable();
         route.communities.dedup();
         route.extended_communities.sort_unstable();
-        route.extended_communities.dedup();
+        route.extended_communities.edit(Vec::dedup);
         route.large_communities.sort_unstable();
-        route.large_communities.dedup();
+        route.large_communities.edit(Vec::dedup);
     };
     match set {
         Set::LocalPref(value) => route.local_pref = Some(*value),
@@ -384,17 +384,19 @@ fn apply(set: &Set, route: &mut Attributes) {
         Set::Origin(origin) => route.origin = *origin,
         Set::NextHop(next_hop) => route.next_hop = *next_hop,
         Set::ReplaceCommunities(all) => route.communities.clone_from(all),
-        Set::ReplaceExtendedCommunities(all) => route.extended_communities.clone_from(all),
-        Set::ReplaceLargeCommunities(all) => route.large_communities.clone_from(all),
+        Set::ReplaceExtendedCommunities(all) => route.extended_communities = all.clone().into(),
+        Set::ReplaceLargeCommunities(all) => route.large_communities = all.clone().into(),
         Set::AddExtendedCommunity(one) => route.extended_communities.push(*one),
-        Set::DeleteExtendedCommunity(one) => route.extended_communities.retain(|it| it != one),
+        Set::DeleteExtendedCommunity(one) => {
+            route.extended_communities.edit(|all| all.retain(|it| it != one));
+        }
         Set::AddCommunity(one) => route.communities.push(*one),
         Set::DeleteCommunity(pattern) => {
             route.communities.retain(|it| !is_plain(*pattern, *it));
         }
         Set::AddLargeCommunity(one) => route.large_communities.push(*one),
         Set::DeleteLargeCommunity(pattern) => {
-            route.large_communities.retain(|it| !is(pattern, it));
+            route.large_communities.edit(|all| all.retain(|it| !is(pattern, it)));
         }
     }
     tidy(route);

@@ -225,6 +225,7 @@ impl World {
         let heard: BTreeMap<IpNet, &Attributes> =
             told.iter().map(|(prefix, attributes)| (*prefix, &**attributes)).collect();
         assert_eq!(known, heard);
+        assert_eq!(self.rib.counts(peer).advertised, heard.len());
     }
 
     fn end(&mut self) {

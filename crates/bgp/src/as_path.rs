@@ -5,20 +5,24 @@ use std::fmt;
 use crate::Asn;
 
 /// A path of autonomous systems, the nearest first. An own, empty path is the default.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct AsPath {
-    /// The segments as on the wire; none is empty.
-    pub segments: Vec<Segment>,
-}
+///
+/// A full table has a hundred thousand of them, so that each is one piece of memory: for each
+/// segment its head, the kind over how many numbers, and then the numbers.
+#[derive(Clone, Default, Eq, Hash, PartialEq)]
+pub struct AsPath(Box<[Asn]>);
 
 /// One segment of a path.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Segment {
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Segment<'a> {
     /// What the numbers mean.
     pub kind: SegmentKind,
     /// One to 255 numbers.
-    pub asns: Vec<Asn>,
+    pub asns: &'a [Asn],
 }
+
+/// A path while it is put together, without copies if its room is known.
+#[derive(Debug)]
+pub(crate) struct Building(Vec<Asn>);
 
 /// The registry "BGP AS_PATH Segment Types".
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -50,6 +54,37 @@ impl SegmentKind {
     }
 }
 
+/// Of a head, how many bits say how many numbers follow.
+const COUNT_BITS: u32 = 16;
+
+impl Building {
+    /// With room for so many numbers and heads of segments.
+    pub(crate) fn with_room(words: usize) -> Self {
+        Self(Vec::with_capacity(words))
+    }
+
+    /// Adds a segment behind the others, if it has any numbers.
+    ///
+    /// # Panics
+    /// If there are more than 255 numbers.
+    pub(crate) fn push(&mut self, kind: SegmentKind, asns: impl ExactSizeIterator<Item = Asn>) {
+        self.begin(kind, asns.len());
+        self.0.extend(asns);
+    }
+
+    /// Begins a segment of so many numbers, if there are any.
+    fn begin(&mut self, kind: SegmentKind, count: usize) {
+        let count = u8::try_from(count).expect("one segment holds at most 255 numbers");
+        if count > 0 {
+            self.0.push(Asn((kind as u32) << COUNT_BITS | u32::from(count)));
+        }
+    }
+
+    pub(crate) fn finish(self) -> AsPath {
+        AsPath(self.0.into_boxed_slice())
+    }
+}
+
 impl AsPath {
     /// A path that is one sequence; empty if `asns` is.
     ///
@@ -57,20 +92,47 @@ impl AsPath {
     /// If there are more than 255 numbers.
     #[must_use]
     pub fn sequence(asns: &[u32]) -> Self {
-        assert!(asns.len() <= 255, "one segment holds at most 255 numbers");
-        if asns.is_empty() {
-            return Self::default();
+        let mut path = Building::with_room(1 + asns.len());
+        path.push(SegmentKind::AsSequence, asns.iter().copied().map(Asn));
+        path.finish()
+    }
+
+    /// The path of these segments; those without numbers are left out.
+    ///
+    /// # Panics
+    /// If one has more than 255 numbers.
+    pub fn of<'a>(segments: impl IntoIterator<Item = Segment<'a>>) -> Self {
+        let mut path = Building::with_room(0);
+        for segment in segments {
+            path.push(segment.kind, segment.asns.iter().copied());
         }
-        let asns = asns.iter().copied().map(Asn).collect();
-        Self { segments: vec![Segment { kind: SegmentKind::AsSequence, asns }] }
+        path.finish()
+    }
+
+    /// The segments as on the wire; none is empty.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> + Clone {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (head, behind) = rest.split_first()?;
+            let (kind, count) = (head.0 >> COUNT_BITS, head.0 & ((1 << COUNT_BITS) - 1));
+            let (asns, behind) = behind.split_at(count as usize);
+            rest = behind;
+            let kind = u8::try_from(kind).ok().and_then(SegmentKind::from_code);
+            Some(Segment { kind: kind.expect("a head has the code of a kind"), asns })
+        })
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The length that the decision process compares: a set counts one, confederation segments
     /// none (RFC 4271 §9.1.2.2 a, RFC 5065 §5.3).
     #[must_use]
     pub fn length(&self) -> usize {
-        self.segments
-            .iter()
+        self.segments()
             .map(|segment| match segment.kind {
                 SegmentKind::AsSequence => segment.asns.len(),
                 SegmentKind::AsSet => 1,
@@ -81,7 +143,7 @@ impl AsPath {
 
     /// Every number, in the order of the wire.
     pub fn asns(&self) -> impl Iterator<Item = Asn> + '_ {
-        self.segments.iter().flat_map(|segment| segment.asns.iter().copied())
+        self.segments().flat_map(|segment| segment.asns.iter().copied())
     }
 
     /// Whether `asn` is anywhere in the path (loop detection, RFC 4271 §9.1.2).
@@ -94,15 +156,14 @@ impl AsPath {
     #[must_use]
     pub fn has_set(&self) -> bool {
         let is_set = |kind| matches!(kind, SegmentKind::AsSet | SegmentKind::AsConfedSet);
-        self.segments.iter().any(|segment| is_set(segment.kind))
+        self.segments().any(|segment| is_set(segment.kind))
     }
 
     /// The neighbor AS from which the path came, if the path starts with a sequence.
     #[must_use]
     pub fn first(&self) -> Option<Asn> {
         let segment = self
-            .segments
-            .iter()
+            .segments()
             .find(|segment| matches!(segment.kind, SegmentKind::AsSequence | SegmentKind::AsSet))?;
         (segment.kind == SegmentKind::AsSequence).then(|| segment.asns[0])
     }
@@ -110,63 +171,75 @@ impl AsPath {
     /// The AS that originated the route, if the path ends with a sequence.
     #[must_use]
     pub fn origin(&self) -> Option<Asn> {
-        let segment = self.segments.last()?;
+        let segment = self.segments().last()?;
         (segment.kind == SegmentKind::AsSequence).then(|| *segment.asns.last().expect("not empty"))
     }
 
     /// Rebuilds the path that came through a two-octet speaker: this is its AS_PATH, `as4` its
     /// AS4_PATH (RFC 6793 §4.2.3). What two-octet speakers put in front since the last four-octet
     /// one is kept, the rest is taken from `as4`.
-    pub(crate) fn merge_as4(&mut self, as4: Self) {
+    pub(crate) fn merge_as4(&mut self, as4: &Self) {
         let Some(mut surplus) = self.length().checked_sub(as4.length()) else {
             return;
         };
-        let mut merged: Vec<Segment> = Vec::with_capacity(as4.segments.len() + 1);
-        for mut segment in self.segments.drain(..) {
-            match segment.kind {
+        let mut merged: Vec<(SegmentKind, Vec<Asn>)> = Vec::new();
+        for Segment { kind, mut asns } in self.segments() {
+            match kind {
                 // Not counted; kept where it leads or adjoins what is kept.
                 SegmentKind::AsConfedSequence | SegmentKind::AsConfedSet => {}
                 _ if surplus == 0 => break,
                 SegmentKind::AsSet => surplus -= 1,
                 SegmentKind::AsSequence => {
-                    segment.asns.truncate(surplus);
-                    surplus -= segment.asns.len();
+                    asns = &asns[..asns.len().min(surplus)];
+                    surplus -= asns.len();
                 }
             }
-            merged.push(segment);
+            merged.push((kind, asns.to_vec()));
         }
-        let mut rest = as4.segments.into_iter().peekable();
-        if let (Some(last), Some(next)) = (merged.last_mut(), rest.peek()) {
+        let mut rest = as4.segments().peekable();
+        if let (Some((last, asns)), Some(next)) = (merged.last_mut(), rest.peek()) {
             let sequences =
-                last.kind == SegmentKind::AsSequence && next.kind == SegmentKind::AsSequence;
-            if sequences && last.asns.len() + next.asns.len() <= 255 {
-                last.asns.extend(rest.next().into_iter().flat_map(|segment| segment.asns));
+                *last == SegmentKind::AsSequence && next.kind == SegmentKind::AsSequence;
+            if sequences && asns.len() + next.asns.len() <= 255 {
+                asns.extend(next.asns);
+                rest.next();
             }
         }
-        merged.extend(rest);
-        self.segments = merged;
+        let merged = merged.iter().map(|(kind, asns)| Segment { kind: *kind, asns });
+        *self = Self::of(merged.chain(rest));
     }
 
     /// Puts `asn` in front `times` times (RFC 4271 §5.1.2 b); a full segment gets a new one
     /// before it.
     pub fn prepend(&mut self, asn: Asn, times: u8) {
-        for _ in 0..times {
-            match self.segments.first_mut() {
-                Some(Segment { kind: SegmentKind::AsSequence, asns }) if asns.len() < 255 => {
-                    asns.insert(0, asn);
-                }
-                _ => self
-                    .segments
-                    .insert(0, Segment { kind: SegmentKind::AsSequence, asns: vec![asn] }),
-            }
+        let asns = vec![asn; times.into()];
+        let first = self.segments().next().filter(|it| it.kind == SegmentKind::AsSequence);
+        let before = first.map_or(&[][..], |segment| segment.asns);
+        // What fits is in the segment that there is.
+        let (apart, with) = asns.split_at(asns.len() - asns.len().min(255 - before.len()));
+        let heads =
+            usize::from(!apart.is_empty()) + usize::from(first.is_none() && !with.is_empty());
+        let mut path = Building::with_room(heads + asns.len() + self.0.len());
+        path.push(SegmentKind::AsSequence, apart.iter().copied());
+        path.begin(SegmentKind::AsSequence, with.len() + before.len());
+        path.0.extend(with.iter().chain(before));
+        for segment in self.segments().skip(usize::from(first.is_some())) {
+            path.push(segment.kind, segment.asns.iter().copied());
         }
+        *self = path.finish();
+    }
+}
+
+impl fmt::Debug for AsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.segments()).finish()
     }
 }
 
 impl fmt::Display for AsPath {
     /// As looking glasses write it: `64500 64501 {64502 64503}`, confederations in `()` and `[]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, segment) in self.segments.iter().enumerate() {
+        for (i, segment) in self.segments().enumerate() {
             let (open, close) = match segment.kind {
                 SegmentKind::AsSequence => ("", ""),
                 SegmentKind::AsSet => ("{", "}"),
@@ -195,14 +268,11 @@ mod tests {
     use SegmentKind::{AsConfedSequence, AsConfedSet, AsSequence, AsSet};
 
     fn path(segments: &[(SegmentKind, &[u32])]) -> AsPath {
-        let segments = segments
-            .iter()
-            .map(|(kind, asns)| Segment {
-                kind: *kind,
-                asns: asns.iter().copied().map(Asn).collect(),
-            })
-            .collect();
-        AsPath { segments }
+        let mut path = Building::with_room(0);
+        for (kind, asns) in segments {
+            path.push(*kind, asns.iter().copied().map(Asn));
+        }
+        path.finish()
     }
 
     #[test]
@@ -231,7 +301,7 @@ mod tests {
     fn prepending_fills_a_sequence_and_then_begins_another() {
         let mut full = AsPath::sequence(&[2; 254]);
         full.prepend(Asn(1), 2);
-        let lens: Vec<usize> = full.segments.iter().map(|segment| segment.asns.len()).collect();
+        let lens: Vec<usize> = full.segments().map(|segment| segment.asns.len()).collect();
         assert_eq!((lens, full.first()), (vec![1, 255], Some(Asn(1))));
         let mut set = path(&[(AsSet, &[2])]);
         set.prepend(Asn(1), 1);

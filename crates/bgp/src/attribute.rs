@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::list::List;
 use crate::{AsPath, Asn, Community, ExtendedCommunity, LargeCommunity};
 
 /// The attributes that a set of prefixes shares.
@@ -28,18 +29,18 @@ pub struct Attributes {
     /// COMMUNITIES (RFC 1997), sorted, each once.
     pub communities: Vec<Community>,
     /// EXTENDED COMMUNITIES (RFC 4360), sorted, each once.
-    pub extended_communities: Vec<ExtendedCommunity>,
+    pub extended_communities: List<ExtendedCommunity>,
     /// LARGE_COMMUNITY (RFC 8092), sorted, each once.
-    pub large_communities: Vec<LargeCommunity>,
+    pub large_communities: List<LargeCommunity>,
     /// ORIGINATOR_ID (RFC 4456 §8).
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST (RFC 4456 §8).
-    pub cluster_list: Vec<Ipv4Addr>,
+    pub cluster_list: List<Ipv4Addr>,
     /// Only to Customer (RFC 9234 §5).
     pub otc: Option<Asn>,
     /// Optional transitive attributes that we do not know, by rising type code; they are passed
     /// on with the Partial bit set (RFC 4271 §9).
-    pub unknown: Vec<UnknownAttribute>,
+    pub unknown: List<UnknownAttribute>,
 }
 
 /// Where a route was first learnt (RFC 4271 §5.1.1); the lower is preferred.
@@ -84,12 +85,12 @@ impl Attributes {
             atomic_aggregate: false,
             aggregator: None,
             communities: Vec::new(),
-            extended_communities: Vec::new(),
-            large_communities: Vec::new(),
+            extended_communities: List::new(),
+            large_communities: List::new(),
             originator_id: None,
-            cluster_list: Vec::new(),
+            cluster_list: List::new(),
             otc: None,
-            unknown: Vec::new(),
+            unknown: List::new(),
         }
     }
 

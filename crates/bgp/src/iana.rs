@@ -172,8 +172,20 @@ pub mod capability {
     pub const ADD_PATH: u8 = 69;
     pub const ENHANCED_ROUTE_REFRESH: u8 = 70;
     pub const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
+    // Others offer these; they mean nothing to us.
+    pub const OUTBOUND_ROUTE_FILTERING: u8 = 3;
+    pub const BGPSEC: u8 = 7;
+    pub const MULTIPLE_LABELS: u8 = 8;
+    pub const DYNAMIC_CAPABILITY: u8 = 67;
+    pub const MULTISESSION: u8 = 68;
     pub const FQDN: u8 = 73;
+    pub const BFD_STRICT_MODE: u8 = 74;
     pub const SOFTWARE_VERSION: u8 = 75;
+    pub const PATHS_LIMIT: u8 = 76;
+    // Before their standards, and still offered beside them (RFC 8810 §3).
+    pub const PRESTANDARD_ROUTE_REFRESH: u8 = 128;
+    pub const PRESTANDARD_OUTBOUND_ROUTE_FILTERING: u8 = 130;
+    pub const PRESTANDARD_MULTISESSION: u8 = 131;
 
     /// What operators call a capability, if it has a name here.
     #[must_use]
@@ -189,8 +201,18 @@ pub mod capability {
             ADD_PATH => "add-path",
             ENHANCED_ROUTE_REFRESH => "enhanced-route-refresh",
             LONG_LIVED_GRACEFUL_RESTART => "long-lived-graceful-restart",
+            OUTBOUND_ROUTE_FILTERING => "outbound-route-filtering",
+            BGPSEC => "bgpsec",
+            MULTIPLE_LABELS => "multiple-labels",
+            DYNAMIC_CAPABILITY => "dynamic-capability",
+            MULTISESSION => "multisession",
             FQDN => "fqdn",
+            BFD_STRICT_MODE => "bfd-strict-mode",
             SOFTWARE_VERSION => "software-version",
+            PATHS_LIMIT => "paths-limit",
+            PRESTANDARD_ROUTE_REFRESH => "prestandard-route-refresh",
+            PRESTANDARD_OUTBOUND_ROUTE_FILTERING => "prestandard-outbound-route-filtering",
+            PRESTANDARD_MULTISESSION => "prestandard-multisession",
             _ => return None,
         })
     }

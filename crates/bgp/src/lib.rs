@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`message`] | octets ↔ messages, every fault as its NOTIFICATION code |
-//! | [`attribute`], [`as_path`], [`community`] | what a route carries |
+//! | [`attribute`], [`as_path`], [`community`], [`list`] | what a route carries |
 //! | [`bmp`], [`mrt`] | what monitoring stations and files are told of all this |
 //! | [`session`] | the state machine of one neighbor, with collision handling |
 //! | [`role`], [`otc`] | what the ends of a session are to each other, and route leaks |
@@ -20,6 +20,7 @@ pub mod bmp;
 pub mod community;
 pub mod decision;
 pub mod iana;
+pub mod list;
 pub mod message;
 pub mod mrt;
 pub mod otc;
@@ -38,4 +39,5 @@ pub use attribute::{Attributes, NextHop, Origin};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use iana::{Family, FamilySet};
 pub use ipnet::IpNet;
+pub use list::List;
 pub use role::Role;

@@ -488,20 +488,8 @@ impl Rib {
         }
     }
 
-    /// Takes in a peer's route, or judges it anew. Its source is held.
-    fn announce(
-        &mut self,
-        id: PeerId,
-        source: Source,
-        entry: EntryId,
-        received: Id,
-        verdicts: &mut Verdicts,
-    ) {
-        self.put_in(id, source, entry, received, verdicts);
-        self.decide(entry);
-    }
-
-    /// The same, without a decision: what was best is held for itself until there is one.
+    /// Takes in a peer's route, or judges it anew, without a decision: what was best is held for
+    /// itself until there is one. Its source is held.
     fn put_in(
         &mut self,
         id: PeerId,
@@ -532,7 +520,8 @@ impl Rib {
             };
             let attributes = self.sets.get(received);
             let verdict = ours.import(&prefix, attributes, peer, rpki);
-            let verdict = Verdict::from(verdict.map(|it| self.sets.intern(it)));
+            let made = |set| self.sets.intern_made_of(received, set);
+            let verdict = Verdict::from(verdict.map(made));
             verdicts.put(alike, verdict);
             verdict
         });

@@ -134,7 +134,7 @@ impl fmt::Display for Vrp {
 /// empty or ends within our confederation; none where it ends with an AS_SET.
 #[must_use]
 pub fn origin(path: &AsPath, own: Asn) -> Option<Asn> {
-    match path.segments.last() {
+    match path.segments().last() {
         None => Some(own),
         Some(segment) if segment.kind.is_confederation() => Some(own),
         Some(segment) if segment.kind == SegmentKind::AsSequence => segment.asns.last().copied(),

@@ -95,7 +95,7 @@ pub(crate) fn ours(octets: &[u8]) -> Found {
     routes.withdrawn.extend(update.withdrawn.iter().map(|nlri| nlri.prefix));
     for announcement in &update.announced {
         let attributes = &announcement.attributes;
-        let segments = attributes.as_path.segments.iter();
+        let segments = attributes.as_path.segments();
         let known =
             segments.filter(|it| matches!(it.kind, SegmentKind::AsSequence | SegmentKind::AsSet));
         let says = Says {

@@ -75,7 +75,7 @@ fn worsen(route: Owned, step: Step) -> Owned {
         Step::IgpCost => route.peer(|it| *it.igp_cost = 11),
         Step::RouterId => route.peer(|it| *it.router_id = Ipv4Addr::new(10, 0, 0, 2)),
         Step::ClusterListLength => {
-            route.attributes(|it| it.cluster_list = vec![Ipv4Addr::new(10, 9, 9, 9)])
+            route.attributes(|it| it.cluster_list = vec![Ipv4Addr::new(10, 9, 9, 9)].into())
         }
         Step::PeerAddress => route.peer(|it| *it.address = [192, 0, 2, 2].into()),
         Step::PathId => route.peer(|it| *it.path_id = PathId(2)),
@@ -110,19 +110,16 @@ fn a_local_route_beats_what_is_better_at_every_step() {
 #[test]
 fn both_sides_of_every_value() {
     use Step::*;
-    let set = |asns: &[u32]| Segment {
-        kind: SegmentKind::AsSet,
-        asns: asns.iter().copied().map(Asn).collect(),
-    };
+    let set = |asns| Segment { kind: SegmentKind::AsSet, asns };
     let confederation =
-        Segment { kind: SegmentKind::AsConfedSequence, asns: vec![Asn(65001), Asn(65002)] };
+        Segment { kind: SegmentKind::AsConfedSequence, asns: &[Asn(65001), Asn(65002)] };
     let later = |route: Owned| worsen(route, PeerAddress);
     let local_pref = |value| route().attributes(|it| it.local_pref = value);
-    let path = |segments: &[Segment]| {
-        later(route()).attributes(|it| it.as_path = AsPath { segments: segments.to_vec() })
+    let path = |segments: &[Segment<'_>]| {
+        later(route()).attributes(|it| it.as_path = AsPath::of(segments.iter().copied()))
     };
-    let plain = AsPath::sequence(&[64501, 64502]).segments.remove(0);
-    let one = AsPath::sequence(&[64501]).segments.remove(0);
+    let plain = Segment { kind: SegmentKind::AsSequence, asns: &[Asn(64501), Asn(64502)] };
+    let one = Segment { kind: SegmentKind::AsSequence, asns: &[Asn(64501)] };
     let med = |value| route().attributes(|it| it.med = value);
     let originator = |last| {
         later(route()).attributes(|it| it.originator_id = Some(Ipv4Addr::new(10, 0, 0, last)))
@@ -143,12 +140,19 @@ fn both_sides_of_every_value() {
         (
             "a set counts one",
             route(),
-            path(&[one.clone(), set(&[1, 2, 3])]),
+            path(&[one, set(&[Asn(1), Asn(2), Asn(3)])]),
             PeerAddress,
             "192.0.2.1",
             "192.0.2.2",
         ),
-        ("but no less", route(), path(&[plain.clone(), set(&[1, 2, 3])]), AsPathLength, "2", "3"),
+        (
+            "but no less",
+            route(),
+            path(&[plain, set(&[Asn(1), Asn(2), Asn(3)])]),
+            AsPathLength,
+            "2",
+            "3",
+        ),
         (
             "a confederation counts nothing",
             route(),
@@ -312,7 +316,7 @@ fn any_route() -> impl Strategy<Value = Owned> {
                 it.origin = [Origin::Igp, Origin::Egp, Origin::Incomplete][usize::from(origin)];
                 it.med = med;
                 it.local_pref = Some(local_pref);
-                it.cluster_list = vec![Ipv4Addr::LOCALHOST; clusters];
+                it.cluster_list = vec![Ipv4Addr::LOCALHOST; clusters].into();
             })
             .peer(|it| {
                 *it.ebgp = ebgp;

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Context, MessageError, Nlri, prefix};
-use crate::as_path::{Segment, SegmentKind};
+use crate::as_path::{Building, Segment, SegmentKind};
 use crate::attribute::UnknownAttribute;
 use crate::iana::attribute_flag::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE};
 use crate::iana::attribute_type as code;
@@ -96,14 +96,14 @@ static KNOWN: [Known; 17] = [
             let malformed = |what| Malformed::Withdraw(|_| MessageError::MalformedAsPath, what);
             let path = parse_as_path(value, ctx.four_octet_asn).map_err(malformed)?;
             // RFC 5065 §5: such a segment from outside the confederation is an error.
-            if ctx.ebgp && path.segments.iter().any(|segment| segment.kind.is_confederation()) {
+            if ctx.ebgp && path.segments().any(|segment| segment.kind.is_confederation()) {
                 return Err(malformed("a confederation segment from another AS"));
             }
             draft.attributes.as_path = path;
             Ok(())
         },
         emit: |route, out| {
-            emit_as_path(route.attributes.as_path.segments.iter(), route.ctx.four_octet_asn, out);
+            emit_as_path(route.attributes.as_path.segments(), route.ctx.four_octet_asn, out);
             true
         },
     },
@@ -199,7 +199,7 @@ static KNOWN: [Known; 17] = [
         flags: OPTIONAL,
         internal_only: true,
         parse: |draft, value, _| {
-            draft.attributes.cluster_list = list_of(value, Ipv4Addr::from)?;
+            draft.attributes.cluster_list = list_of(value, Ipv4Addr::from)?.into();
             Ok(())
         },
         emit: |route, out| emit_each(&route.attributes.cluster_list, Ipv4Addr::octets, out),
@@ -234,7 +234,7 @@ static KNOWN: [Known; 17] = [
         flags: OPTIONAL | TRANSITIVE,
         internal_only: false,
         parse: |draft, value, _| {
-            draft.attributes.extended_communities = set_of(value, ExtendedCommunity)?;
+            draft.attributes.extended_communities = set_of(value, ExtendedCommunity)?.into();
             Ok(())
         },
         emit: |route, out| {
@@ -253,15 +253,15 @@ static KNOWN: [Known; 17] = [
                 return Err(Malformed::Discard("AS4_PATH is empty"));
             }
             let mut path = parse_as_path(value, true).map_err(Malformed::Discard)?;
-            path.segments.retain(|segment| !segment.kind.is_confederation());
+            path = AsPath::of(path.segments().filter(|it| !it.kind.is_confederation()));
             draft.as4_path = Some(path);
             Ok(())
         },
         emit: |route, out| {
             let path = &route.attributes.as_path;
-            let segments = || path.segments.iter().filter(|one| !one.kind.is_confederation());
+            let segments = || path.segments().filter(|one| !one.kind.is_confederation());
             if route.ctx.four_octet_asn
-                || segments().flat_map(|segment| &segment.asns).all(|asn| asn.is_two_octet())
+                || segments().flat_map(|segment| segment.asns).all(|asn| asn.is_two_octet())
             {
                 return false;
             }
@@ -294,7 +294,7 @@ static KNOWN: [Known; 17] = [
         flags: OPTIONAL | TRANSITIVE,
         internal_only: false,
         parse: |draft, value, _| {
-            draft.attributes.large_communities = set_of(value, large_community)?;
+            draft.attributes.large_communities = set_of(value, large_community)?.into();
             Ok(())
         },
         emit: |route, out| {
@@ -371,7 +371,7 @@ impl Draft {
             }
         }
         if let Some(as4) = self.as4_path.take() {
-            self.attributes.as_path.merge_as4(as4);
+            self.attributes.as_path.merge_as4(&as4);
         }
         self.attributes.unknown.sort_unstable_by_key(|unknown| unknown.code);
     }
@@ -517,7 +517,8 @@ pub(super) fn is_host(address: IpAddr) -> bool {
 
 /// AS_PATH and AS4_PATH (RFC 4271 §4.3 b, RFC 7606 §7.2, RFC 7607 §2).
 fn parse_as_path(mut value: &[u8], four_octet: bool) -> Result<AsPath, &'static str> {
-    let mut segments = Vec::new();
+    // All of it that a path of one segment takes; most are.
+    let mut path = Building::with_room(1 + value.len() / if four_octet { 4 } else { 2 });
     while let Some((kind, rest)) = value.split_first() {
         let kind = SegmentKind::from_code(*kind).ok_or("unknown kind of path segment")?;
         let (count, rest) = rest.split_first().ok_or("a path segment is cut short")?;
@@ -526,22 +527,24 @@ fn parse_as_path(mut value: &[u8], four_octet: bool) -> Result<AsPath, &'static 
         }
         let len = usize::from(*count) * if four_octet { 4 } else { 2 };
         let (asns, rest) = rest.split_at_checked(len).ok_or("a path segment is cut short")?;
-        let asns: Vec<Asn> = if four_octet {
-            asns.as_chunks().0.iter().map(|asn| Asn(u32::from_be_bytes(*asn))).collect()
+        if four_octet {
+            let asns = asns.as_chunks().0.iter();
+            path.push(kind, asns.map(|asn| Asn(u32::from_be_bytes(*asn))));
         } else {
-            asns.as_chunks().0.iter().map(|asn| Asn(u16::from_be_bytes(*asn).into())).collect()
-        };
-        if asns.contains(&Asn(0)) {
-            return Err("autonomous system 0 is in the path");
+            let asns = asns.as_chunks().0.iter();
+            path.push(kind, asns.map(|asn| Asn(u16::from_be_bytes(*asn).into())));
         }
-        segments.push(Segment { kind, asns });
         value = rest;
     }
-    Ok(AsPath { segments })
+    let path = path.finish();
+    if path.contains(Asn(0)) {
+        return Err("autonomous system 0 is in the path");
+    }
+    Ok(path)
 }
 
 fn emit_as_path<'a>(
-    segments: impl Iterator<Item = &'a Segment>,
+    segments: impl Iterator<Item = Segment<'a>>,
     four_octet: bool,
     out: &mut Vec<u8>,
 ) {

@@ -128,8 +128,8 @@ impl Set {
             Self::Origin(origin) => attributes.origin != *origin,
             Self::NextHop(next_hop) => attributes.next_hop != *next_hop,
             Self::ReplaceCommunities(all) => attributes.communities != *all,
-            Self::ReplaceExtendedCommunities(all) => attributes.extended_communities != *all,
-            Self::ReplaceLargeCommunities(all) => attributes.large_communities != *all,
+            Self::ReplaceExtendedCommunities(all) => *attributes.extended_communities != **all,
+            Self::ReplaceLargeCommunities(all) => *attributes.large_communities != **all,
             Self::AddExtendedCommunity(community) => {
                 attributes.extended_communities.binary_search(community).is_err()
             }
@@ -154,24 +154,26 @@ impl Set {
             Self::NextHop(next_hop) => attributes.next_hop = *next_hop,
             Self::ReplaceCommunities(all) => attributes.communities = sorted(all),
             Self::ReplaceExtendedCommunities(all) => {
-                attributes.extended_communities = sorted(all);
+                attributes.extended_communities = sorted(all).into();
             }
-            Self::ReplaceLargeCommunities(all) => attributes.large_communities = sorted(all),
+            Self::ReplaceLargeCommunities(all) => {
+                attributes.large_communities = sorted(all).into();
+            }
             Self::AddExtendedCommunity(community) => {
-                insert(&mut attributes.extended_communities, *community);
+                attributes.extended_communities.edit(|all| insert(all, *community));
             }
             Self::DeleteExtendedCommunity(community) => {
-                attributes.extended_communities.retain(|other| other != community);
+                attributes.extended_communities.edit(|all| all.retain(|it| it != community));
             }
             Self::AddCommunity(community) => insert(&mut attributes.communities, *community),
             Self::DeleteCommunity(pattern) => {
                 attributes.communities.retain(|community| !pattern.matches(*community));
             }
             Self::AddLargeCommunity(community) => {
-                insert(&mut attributes.large_communities, *community);
+                attributes.large_communities.edit(|all| insert(all, *community));
             }
             Self::DeleteLargeCommunity(pattern) => {
-                attributes.large_communities.retain(|community| !pattern.matches(*community));
+                attributes.large_communities.edit(|all| all.retain(|it| !pattern.matches(*it)));
             }
         }
     }

@@ -103,7 +103,7 @@ impl PathPattern {
 
 /// The path as symbols: the numbers that each may stand for.
 fn elements(path: &AsPath) -> impl Iterator<Item = &[crate::Asn]> {
-    path.segments.iter().filter(|segment| !segment.kind.is_confederation()).flat_map(|segment| {
+    path.segments().filter(|segment| !segment.kind.is_confederation()).flat_map(|segment| {
         let size = if segment.kind == SegmentKind::AsSet { segment.asns.len() } else { 1 };
         segment.asns.chunks(size.max(1))
     })
@@ -200,14 +200,14 @@ impl fmt::Display for PathPattern {
 mod tests {
     use super::*;
     use crate::Asn;
-    use crate::as_path::Segment;
+    use crate::as_path::Building;
 
     fn path(segments: &[(SegmentKind, &[u32])]) -> AsPath {
-        let segment = |(kind, asns): &(SegmentKind, &[u32])| Segment {
-            kind: *kind,
-            asns: asns.iter().copied().map(Asn).collect(),
-        };
-        AsPath { segments: segments.iter().map(segment).collect() }
+        let mut path = Building::with_room(0);
+        for (kind, asns) in segments {
+            path.push(*kind, asns.iter().copied().map(Asn));
+        }
+        path.finish()
     }
 
     #[test]

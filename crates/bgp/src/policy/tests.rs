@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::relation::{Relation, export_policy, import_policy};
 use super::*;
 use crate::rov::Validity;
-use crate::{AsPath, Attributes};
+use crate::{AsPath, Attributes, List};
 
 const US: Asn = Asn(64500);
 const NEIGHBOR: Asn = Asn(64501);
@@ -18,7 +18,7 @@ fn route() -> Attributes {
         as_path: AsPath::sequence(&[64501, 64502, 64503]),
         med: Some(7),
         communities: vec![Community(64501 << 16 | 1), Community::BLACKHOLE],
-        large_communities: vec![large("64500:1:1"), large("64500:2:1"), large("64501:1:1")],
+        large_communities: vec![large("64500:1:1"), large("64500:2:1"), large("64501:1:1")].into(),
         ..Attributes::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
     }
 }
@@ -118,14 +118,14 @@ fn sets() {
         (Set::DeleteCommunity(Community::BLACKHOLE.into()), |it| it.communities.truncate(1)),
         (Set::DeleteCommunity(low.into()), |_| ()),
         (Set::AddLargeCommunity(large("64500:1:5")), |it| {
-            it.large_communities.insert(1, large("64500:1:5"));
+            it.large_communities.edit(|all| all.insert(1, large("64500:1:5")));
         }),
         (Set::AddLargeCommunity(large("64500:1:1")), |_| ()),
         (Set::DeleteLargeCommunity("64500:1:*".parse().unwrap()), |it| {
-            it.large_communities = vec![large("64500:2:1"), large("64501:1:1")];
+            it.large_communities = vec![large("64500:2:1"), large("64501:1:1")].into();
         }),
         (Set::DeleteLargeCommunity("64500:*:*".parse().unwrap()), |it| {
-            it.large_communities = vec![large("64501:1:1")];
+            it.large_communities = vec![large("64501:1:1")].into();
         }),
         (Set::DeleteLargeCommunity("64500:3:*".parse().unwrap()), |_| ()),
         (Set::DeleteLargeCommunity("64502:*:*".parse().unwrap()), |_| ()),
@@ -172,7 +172,7 @@ fn import_by_relation_prefers_and_tags_and_believes_no_foreign_tag() {
         let policy = import_policy(relation, US);
         let expected = Attributes {
             local_pref: Some(local_pref),
-            large_communities: vec![large(tag), large("64500:2:1"), large("64501:1:1")],
+            large_communities: vec![large(tag), large("64500:2:1"), large("64501:1:1")].into(),
             ..route()
         };
         assert_eq!(evaluate(&policy, LEARNT, route()), Some(expected.clone()), "{relation:?}");
@@ -212,11 +212,11 @@ fn export_by_relation_sends_customers_all_and_others_what_earns() {
         let large_communities = tags.into_iter().chain([foreign]).collect();
         let tagged = Attributes { large_communities, ..route() };
         let facts = RouteFacts { local: from.is_none(), ..LEARNT };
-        let untagged = Attributes { large_communities: vec![foreign], ..route() };
+        let untagged = Attributes { large_communities: vec![foreign].into(), ..route() };
         let expected = sent.then_some(untagged);
         assert_eq!(evaluate(&export_policy(to, US), facts, tagged), expected, "{from:?} → {to:?}");
     }
-    let untagged = Attributes { large_communities: vec![], ..route() };
+    let untagged = Attributes { large_communities: List::new(), ..route() };
     assert_eq!(evaluate(&export_policy(Provider, US), LEARNT, untagged), None);
 }
 
@@ -226,7 +226,7 @@ fn every_condition_on_a_route_holds_for_what_it_names_and_for_nothing_else() {
     let attributes = Attributes {
         origin: Origin::Egp,
         local_pref: Some(150),
-        extended_communities: vec![extended(1)],
+        extended_communities: vec![extended(1)].into(),
         ..route()
     };
     let plain = Attributes { med: None, ..route() };
@@ -263,7 +263,8 @@ fn every_condition_on_a_route_holds_for_what_it_names_and_for_nothing_else() {
 fn communities_of_each_kind_are_added_deleted_and_replaced() {
     let extended = |last: u8| ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, last]);
     let next_hop = NextHop::from("192.0.2.9".parse::<IpAddr>().unwrap());
-    let before = Attributes { extended_communities: vec![extended(1), extended(3)], ..route() };
+    let before =
+        Attributes { extended_communities: vec![extended(1), extended(3)].into(), ..route() };
     for (set, after) in [
         (
             Set::Origin(Origin::Incomplete),
@@ -276,26 +277,26 @@ fn communities_of_each_kind_are_added_deleted_and_replaced() {
         ),
         (
             Set::ReplaceExtendedCommunities(vec![]),
-            Attributes { extended_communities: vec![], ..before.clone() },
+            Attributes { extended_communities: List::new(), ..before.clone() },
         ),
         (
             Set::ReplaceLargeCommunities(vec![large("2:1:1"), large("1:1:1")]),
             Attributes {
-                large_communities: vec![large("1:1:1"), large("2:1:1")],
+                large_communities: vec![large("1:1:1"), large("2:1:1")].into(),
                 ..before.clone()
             },
         ),
         (
             Set::AddExtendedCommunity(extended(2)),
             Attributes {
-                extended_communities: vec![extended(1), extended(2), extended(3)],
+                extended_communities: vec![extended(1), extended(2), extended(3)].into(),
                 ..before.clone()
             },
         ),
         (Set::AddExtendedCommunity(extended(1)), before.clone()),
         (
             Set::DeleteExtendedCommunity(extended(1)),
-            Attributes { extended_communities: vec![extended(3)], ..before.clone() },
+            Attributes { extended_communities: vec![extended(3)].into(), ..before.clone() },
         ),
         (Set::DeleteExtendedCommunity(extended(2)), before.clone()),
     ] {

@@ -162,7 +162,7 @@ impl fmt::Display for Explanation {
             };
             let attributes = &route.attributes;
             write!(f, "\n{mark} {}: path ", route.title())?;
-            if attributes.as_path.segments.is_empty() {
+            if attributes.as_path.is_empty() {
                 f.write_str("empty")?;
             } else {
                 attributes.as_path.fmt(f)?;

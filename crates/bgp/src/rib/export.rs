@@ -125,7 +125,7 @@ pub(super) fn export(
         if told.originator_id.is_none() {
             told.originator_id = sender.and_then(|sender| sender.router_id);
         }
-        told.cluster_list.insert(0, ours.cluster_id);
+        told.cluster_list.edit(|clusters| clusters.insert(0, ours.cluster_id));
     }
     if !local {
         told.unknown.iter_mut().for_each(|unknown| unknown.flags |= PARTIAL);

@@ -98,6 +98,16 @@ impl<T: Eq + Hash> Interner<T> {
         id
     }
 
+    /// The same for what was made of the value of `from`, which it most often still is: then
+    /// nothing is hashed.
+    pub(super) fn intern_made_of(&mut self, from: Id, value: Arc<T>) -> Id {
+        if Arc::ptr_eq(self.get(from), &value) {
+            self.hold(from);
+            return from;
+        }
+        self.intern(value)
+    }
+
     /// Takes hold once more.
     pub(super) fn hold(&mut self, id: Id) {
         let holders = &mut self.slots[id.index()].holders;
@@ -139,6 +149,23 @@ impl<T: Eq + Hash> Interner<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_made_of_a_value_and_is_still_that_is_held_with_it_and_another_is_found() {
+        let mut interner = Interner::default();
+        let (a, b) = (interner.intern(Arc::new("a")), interner.intern(Arc::new("b")));
+        let same = Arc::clone(interner.get(a));
+        assert_eq!(interner.intern_made_of(a, same), a);
+        assert_eq!(interner.intern_made_of(a, Arc::new("b")), b);
+        assert_eq!(interner.intern_made_of(a, Arc::new("a")), a);
+        for (id, holders) in [(a, 3), (b, 2)] {
+            for left in (0..holders).rev() {
+                assert!(interner.find(id).is_some());
+                interner.release(id);
+                assert_eq!(interner.find(id).is_some(), left > 0);
+            }
+        }
+    }
 
     #[test]
     fn equal_values_are_one_copy() {

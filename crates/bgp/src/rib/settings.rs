@@ -68,7 +68,8 @@ impl Rib {
     pub(super) fn judge(&mut self, entry: EntryId, route: Route, verdicts: &mut Verdicts) {
         let (peer, path_id) = self.table.sources.of(route.source);
         let source = self.table.sources.hold(peer, path_id);
-        self.announce(peer, source, entry, route.received, verdicts);
+        self.put_in(peer, source, entry, route.received, verdicts);
+        self.decide(entry);
         if route.is_stale() {
             self.mark(peer, entry, source);
         }

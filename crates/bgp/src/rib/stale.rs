@@ -97,7 +97,8 @@ impl Rib {
                     received
                 };
                 let source = self.table.sources.hold(id, path_id);
-                self.announce(id, source, entry, received, &mut verdicts);
+                self.put_in(id, source, entry, received, &mut verdicts);
+                self.decide(entry);
                 self.mark(id, entry, source);
             }
         }

@@ -22,7 +22,7 @@ use crate::decision::{self, Candidate, select};
 use crate::message::PathId;
 use crate::{Attributes, Family};
 
-/// Each part of the index grows on its own, and so in short steps.
+/// Each part of the index grows on its own and at its own time, and so in short steps.
 const SHARDS: usize = 64;
 
 /// The number of an entry.
@@ -219,8 +219,14 @@ fn hash(seed: u64, prefix: &IpNet) -> u64 {
     }
 }
 
+/// Some parts get more prefixes than others, up to twice as many: so at any number of prefixes a few
+/// are about to double and a few just have, and never all at once.
 const fn shard(hash: u64) -> usize {
-    (hash >> 40) as usize % SHARDS
+    const ONE: usize = 1 << 16;
+    let even = (hash >> 40) as usize % ONE;
+    // About the logarithm of 1 to 2.
+    let bent = even + even * (ONE - even) / ONE * 11 / 32;
+    bent * SHARDS / ONE
 }
 
 /// The half of the hash that is kept.
@@ -665,6 +671,16 @@ mod tests {
         let again: std::collections::BTreeSet<EntryId> =
             prefixes.iter().map(|it| table.find_or_insert(it)).collect();
         assert_eq!(again, ids.into_iter().collect(), "their places are used again, each once");
+    }
+
+    #[test]
+    fn the_largest_part_of_the_index_gets_twice_as_much_as_the_smallest() {
+        let mut got = [0_u32; SHARDS];
+        for even in 0..1 << 16 {
+            got[shard(even << 40)] += 1;
+        }
+        let (most, least) = (got.iter().max().unwrap(), got.iter().min().unwrap());
+        assert!((1.9..2.2).contains(&(f64::from(*most) / f64::from(*least))), "{least} to {most}");
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn a_route_goes_to_everyone_but_whence_it_came() {
         med: Some(5),
         local_pref: Some(999),
         originator_id: Some(Ipv4Addr::new(1, 1, 1, 1)),
-        cluster_list: vec![Ipv4Addr::new(2, 2, 2, 2)],
+        cluster_list: vec![Ipv4Addr::new(2, 2, 2, 2)].into(),
         ..route(&[64501, 64510])
     };
     rib.handle_update(ALPHA, announce("10.1.0.0/16", received));

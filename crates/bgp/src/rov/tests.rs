@@ -116,22 +116,20 @@ fn why_a_prefix_is_invalid_is_said_in_words() {
 
 #[test]
 fn the_origin_is_the_last_of_the_path_our_own_or_nobody() {
-    let segment =
-        |kind, asns: &[u32]| Segment { kind, asns: asns.iter().copied().map(Asn).collect() };
-    let sequence = segment(SegmentKind::AsSequence, &[64500, 64501]);
-    let set = segment(SegmentKind::AsSet, &[64502, 64503]);
-    let confed_sequence = segment(SegmentKind::AsConfedSequence, &[65001]);
-    let confed_set = segment(SegmentKind::AsConfedSet, &[65001]);
+    let sequence = Segment { kind: SegmentKind::AsSequence, asns: &[Asn(64500), Asn(64501)] };
+    let set = Segment { kind: SegmentKind::AsSet, asns: &[Asn(64502), Asn(64503)] };
+    let confed_sequence = Segment { kind: SegmentKind::AsConfedSequence, asns: &[Asn(65001)] };
+    let confed_set = Segment { kind: SegmentKind::AsConfedSet, asns: &[Asn(65001)] };
     for (segments, want) in [
         (vec![], Some(64999)),
-        (vec![sequence.clone()], Some(64501)),
-        (vec![sequence.clone(), set.clone()], None),
-        (vec![set, sequence.clone()], Some(64501)),
-        (vec![confed_sequence.clone(), sequence], Some(64501)),
+        (vec![sequence], Some(64501)),
+        (vec![sequence, set], None),
+        (vec![set, sequence], Some(64501)),
+        (vec![confed_sequence, sequence], Some(64501)),
         (vec![confed_sequence], Some(64999)),
         (vec![confed_set], Some(64999)),
     ] {
-        let path = AsPath { segments };
+        let path = AsPath::of(segments);
         assert_eq!(origin(&path, Asn(64999)), want.map(Asn), "{path}");
     }
 }

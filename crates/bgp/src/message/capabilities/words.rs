@@ -101,8 +101,8 @@ mod tests {
                 forwarding: false,
                 stale_time: Duration::from_secs(3600),
             }]),
-            // Route Refresh, which is said above, and one that nobody knows.
-            codes: vec![2, 239],
+            // Route Refresh, which is said above, its forerunner, and one that nobody knows.
+            codes: vec![2, 128, 239],
         };
         assert_eq!(
             all.words(),
@@ -118,6 +118,7 @@ mod tests {
                 "graceful restart (120 s: ipv4) with NOTIFICATIONs, it has restarted",
                 "long-lived graceful restart (ipv4 3600 s)",
                 "add-path ipv6 (receive)",
+                "prestandard-route-refresh",
                 "capability 239",
             ]
         );

@@ -14,7 +14,7 @@ use super::EBGP;
 use crate::as_path::{Segment, SegmentKind};
 use crate::attribute::UnknownAttribute;
 use crate::{
-    AsPath, Asn, Attributes, Community, ExtendedCommunity, FamilySet, IpNet, LargeCommunity,
+    AsPath, Asn, Attributes, Community, ExtendedCommunity, FamilySet, IpNet, LargeCommunity, List,
     NextHop, Origin,
 };
 
@@ -91,9 +91,10 @@ fn as_path(ctx: Context) -> impl Strategy<Value = AsPath> {
         vec![AsSet, AsSequence, AsConfedSequence, AsConfedSet]
     };
     let asns = prop_oneof![4 => vec(asn(), 1..6), 1 => vec(asn(), 1..=255)];
-    let segment =
-        (prop::sample::select(kinds), asns).prop_map(|(kind, asns)| Segment { kind, asns });
-    vec(segment, 0..3).prop_map(|segments| AsPath { segments })
+    let segments = vec((prop::sample::select(kinds), asns), 0..3);
+    segments.prop_map(|segments| {
+        AsPath::of(segments.iter().map(|(kind, asns)| Segment { kind: *kind, asns }))
+    })
 }
 
 fn attributes(ctx: Context, family: Family) -> impl Strategy<Value = Attributes> {
@@ -138,7 +139,7 @@ fn attributes(ctx: Context, family: Family) -> impl Strategy<Value = Attributes>
                 .map(|[global, local1, local2]| LargeCommunity { global, local1, local2 })
                 .collect(),
             originator_id: originator_id.filter(|_| inside),
-            cluster_list: if inside { cluster_list } else { Vec::new() },
+            cluster_list: if inside { cluster_list.into() } else { List::new() },
             otc,
             unknown: unknown
                 .into_iter()
@@ -353,7 +354,7 @@ fn holds_together(octets: &[u8], ctx: &Context) {
             // A two-octet AS_PATH has no room for what confederations did.
             let confederate = update.announced.iter().any(|announcement| {
                 let path = &announcement.attributes.as_path;
-                path.segments.iter().any(|segment| segment.kind.is_confederation())
+                path.segments().any(|segment| segment.kind.is_confederation())
             });
             if ctx.four_octet_asn || !confederate {
                 assert_eq!(said([update]), said(updates(&again)));

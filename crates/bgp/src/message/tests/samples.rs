@@ -110,15 +110,16 @@ fn every_kind_of_message_is_written_and_read_octet_by_octet() {
         atomic_aggregate: true,
         aggregator: Some((Asn(64501), Ipv4Addr::new(192, 0, 2, 9))),
         communities: vec!["64500:120".parse().unwrap(), Community::NO_EXPORT],
-        extended_communities: vec![ExtendedCommunity([0, 2, 0xfb, 0xf4, 0, 0, 0, 1])],
-        large_communities: vec![LargeCommunity { global: 64500, local1: 1, local2: 2 }],
+        extended_communities: vec![ExtendedCommunity([0, 2, 0xfb, 0xf4, 0, 0, 0, 1])].into(),
+        large_communities: vec![LargeCommunity { global: 64500, local1: 1, local2: 2 }].into(),
         originator_id: Some(Ipv4Addr::new(192, 0, 2, 7)),
-        cluster_list: vec![Ipv4Addr::new(192, 0, 2, 8)],
+        cluster_list: vec![Ipv4Addr::new(192, 0, 2, 8)].into(),
         otc: Some(Asn(64502)),
         unknown: vec![
             UnknownAttribute { flags: 0xe0, code: 20, value: vec![1] },
             UnknownAttribute { flags: 0xe0, code: 99, value: vec![2, 3] },
-        ],
+        ]
+        .into(),
         ..to("192.0.2.1", &[64501])
     };
     let both_hops = NextHop {
@@ -255,7 +256,7 @@ fn what_belongs_within_an_as_is_not_sent_out_of_it() {
     let inside = Attributes {
         local_pref: Some(200),
         originator_id: Some(Ipv4Addr::LOCALHOST),
-        cluster_list: vec![Ipv4Addr::LOCALHOST],
+        cluster_list: vec![Ipv4Addr::LOCALHOST].into(),
         ..to("192.0.2.1", &[64500])
     };
     let outside = to("192.0.2.1", &[64500]);
@@ -277,10 +278,11 @@ fn an_unknown_transitive_attribute_is_passed_on_with_the_partial_bit() {
 
 #[test]
 fn two_octet_speakers_between_four_octet_ones_lose_nothing() {
+    type Segments = Vec<(SegmentKind, Vec<Asn>)>;
     let tail = "400304c0000201";
-    let set = |kind, asns: &[u32]| Segment { kind, asns: asns.iter().copied().map(Asn).collect() };
+    let set = |kind, asns: &[u32]| (kind, asns.iter().copied().map(Asn).collect());
     // (what it shows, AS_PATH, AS4_PATH, the merged path)
-    let table: &[(&str, &str, &str, Vec<Segment>)] = &[
+    let table: &[(&str, &str, &str, Segments)] = &[
         ("no AS4_PATH", "40020602020001 5ba0", "", vec![set(AsSequence, &[1, 23456])]),
         (
             "one old speaker in front",
@@ -312,7 +314,7 @@ fn two_octet_speakers_between_four_octet_ones_lose_nothing() {
         let ctx = Context { ebgp: false, ..OLD };
         let attributes = hex(&format!("40010100 {as_path} {tail} {as4_path}"));
         let parsed = Message::parse(&update(&[], &attributes, &hex("18c63364")), &ctx);
-        let as_path = AsPath { segments: segments.clone() };
+        let as_path = AsPath::of(segments.iter().map(|(kind, asns)| Segment { kind: *kind, asns }));
         let want = announce(Attributes { as_path, ..to("192.0.2.1", &[]) }, &["198.51.100.0/24"]);
         assert_eq!(parsed, Ok(want), "{name}");
     }
@@ -435,7 +437,7 @@ fn withdrawals_go_first_and_end_of_rib_last() {
 fn a_route_whose_attributes_fill_the_message_is_withdrawn_instead() {
     let long = |octets| {
         let unknown = vec![UnknownAttribute { flags: 0xe0, code: 99, value: vec![0; octets] }];
-        Attributes { unknown, ..to("192.0.2.1", &[1]) }
+        Attributes { unknown: unknown.into(), ..to("192.0.2.1", &[1]) }
     };
     // 4096 less 23, less 20 for the three mandatory ones, less 4 of header, less 5 for any prefix.
     let fits = announce(long(4044), &["10.0.0.0/8"]);

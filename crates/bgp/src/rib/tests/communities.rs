@@ -50,7 +50,7 @@ fn a_community_that_export_policy_adds_is_for_the_peer() {
 fn unknown_attributes_pass_with_the_partial_bit() {
     let mut rib = rib(&[ALPHA, BETA]);
     let unknown = vec![UnknownAttribute { flags: 0xc0, code: 99, value: vec![1, 2] }];
-    let attributes = Attributes { unknown, ..route(&[64501]) };
+    let attributes = Attributes { unknown: unknown.into(), ..route(&[64501]) };
     rib.handle_update(ALPHA, announce("10.1.0.0/16", attributes));
     assert_eq!(told(&mut rib, BETA), ["10.1.0.0/16: [64500 64501] via 192.0.2.254 0xe0/99"]);
 }

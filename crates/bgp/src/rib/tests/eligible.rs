@@ -41,8 +41,10 @@ fn a_path_with_a_set_is_kept_and_not_eligible() {
     let mut rib = rib(&[ALPHA, BETA, CORE]);
     rib.handle_update(ALPHA, announce("10.1.0.0/16", route(&[64501])));
     told(&mut rib, BETA);
-    let mut path = AsPath::sequence(&[64501]);
-    path.segments.push(Segment { kind: SegmentKind::AsSet, asns: vec![Asn(64510), Asn(64511)] });
+    let path = AsPath::of([
+        Segment { kind: SegmentKind::AsSequence, asns: &[Asn(64501)] },
+        Segment { kind: SegmentKind::AsSet, asns: &[Asn(64510), Asn(64511)] },
+    ]);
     rib.handle_update(
         ALPHA,
         announce("10.1.0.0/16", Attributes { as_path: path, ..route(&[64501]) }),

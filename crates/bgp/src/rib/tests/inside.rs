@@ -9,7 +9,7 @@ fn a_route_from_ibgp_goes_to_ebgp_only() {
         local_pref: Some(300),
         med: Some(5),
         originator_id: Some(Ipv4Addr::new(1, 1, 1, 1)),
-        cluster_list: vec![Ipv4Addr::new(2, 2, 2, 2)],
+        cluster_list: vec![Ipv4Addr::new(2, 2, 2, 2)].into(),
         ..route(&[64510])
     };
     rib.handle_update(CORE, announce("10.1.0.0/16", received));
@@ -98,7 +98,7 @@ fn a_reflected_route_keeps_its_originator_next_hop_and_way() {
     told(&mut rib, EDGE);
     let attributes = |cluster| Attributes {
         originator_id: Some(Ipv4Addr::new(1, 1, 1, 1)),
-        cluster_list: vec![cluster],
+        cluster_list: vec![cluster].into(),
         ..route(&[64510])
     };
     rib.handle_update(CORE, announce("10.1.0.0/16", attributes(Ipv4Addr::new(2, 2, 2, 2))));

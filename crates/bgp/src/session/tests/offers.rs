@@ -290,8 +290,9 @@ fn what_the_neighbor_offers_is_shown() {
         "long-lived-graceful-restart",
     ];
     assert_eq!(shown.names(), names);
-    let unknown = Capabilities { codes: vec![73, 75, 200], ..Capabilities::default() };
-    assert_eq!(unknown.names(), ["fqdn", "software-version", "200"]);
+    let unknown = Capabilities { codes: vec![73, 75, 128, 200], ..Capabilities::default() };
+    let names = ["fqdn", "software-version", "prestandard-route-refresh", "200"];
+    assert_eq!(unknown.names(), names);
 }
 
 /// RFC 5492 §3.
