@@ -118,6 +118,14 @@ impl Secret {
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let mut octets = Vec::new();
         File::open(path)?.take(1024).read_to_end(&mut octets)?;
+        Self::parse(&octets)
+    }
+
+    /// What a key's file holds.
+    ///
+    /// # Errors
+    /// If it is anything but 64 hexadecimal digits, with white space around them.
+    pub fn parse(octets: &[u8]) -> Result<Self, SecretError> {
         let digits = octets.trim_ascii();
         if digits.len() != 64 {
             return Err(SecretError::Form);

@@ -63,8 +63,8 @@ pub enum Probe {
         transport: Transport,
         /// The only response code that passes.
         rcode: Rcode,
-        /// Text that the data of one answer must contain.
-        expect: Option<String>,
+        /// What the data of the answer must be.
+        expect: Option<DnsData>,
         /// Whether to ask for recursion (RD).
         recursion: bool,
         /// Whether the answer must be called authentic (AD).
@@ -100,6 +100,15 @@ pub enum Probe {
         /// For so long after it was last changed it passes.
         max_age: Option<Duration>,
     },
+}
+
+/// What the data of a DNS answer must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DnsData {
+    /// Of the records of the type that is asked for, just these; at least one.
+    Exactly(Vec<String>),
+    /// Text that the data of one record hold.
+    Part(String),
 }
 
 /// An HTTP/1.1 request, and which answer passes.

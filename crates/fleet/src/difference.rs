@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use anycast_steer::{Damping, Leaving, Require};
+use anycast_steer::{Damping, Leaving, Manner, Require};
 use ipnet::IpNet;
 
 use crate::{Fleet, Neighbor, Prefix, Service, Site};
@@ -198,9 +198,13 @@ impl fmt::Display for Change {
     }
 }
 
+/// How a neighbor, by its name, is told of a prefix at this moment, beyond what the file says;
+/// `None`: not at all.
+pub type Now<'a> = &'a dyn Fn(&str, &IpNet) -> Option<Manner>;
+
 /// What differs between two files for the site of that name. Of a site that is not in both, only
-/// that is said.
-pub fn difference(old: &Fleet, new: &Fleet, site: &str) -> Difference {
+/// that is said. What a neighbor hears is said in view of what it is told `now`.
+pub fn difference(old: &Fleet, new: &Fleet, site: &str, now: Now<'_>) -> Difference {
     let mut found = Difference::default();
     let (Some(before), Some(after)) = (old.site(site), new.site(site)) else {
         found.refused.push(format!("[site.{site}] is not in the file any more"));
@@ -211,7 +215,7 @@ pub fn difference(old: &Fleet, new: &Fleet, site: &str) -> Difference {
         return found;
     }
     found.of_fleet(old, new);
-    found.of_neighbors((old, before), (new, after));
+    found.of_neighbors((old, before), (new, after), now);
     if !after.router {
         found.of_prefixes((old, before), (new, after));
         found.of_services(old, new);
@@ -288,26 +292,46 @@ impl Difference {
         }
     }
 
-    fn of_neighbors(&mut self, old: (&Fleet, &Site), new: (&Fleet, &Site)) {
+    fn of_neighbors(&mut self, old: (&Fleet, &Site), new: (&Fleet, &Site), now: Now<'_>) {
         for before in &old.1.neighbors {
             let Some(after) = new.1.neighbor(&before.name) else {
                 let subject = Subject::Neighbor(before.name.clone());
                 self.add(subject, Effect::Removed, Vec::new());
                 continue;
             };
-            self.of_neighbor((old.0, old.1, before), (new.0, new.1, after));
+            self.of_neighbor((old.0, old.1, before), (new.0, new.1, after), now);
         }
         for after in &new.1.neighbors {
             if old.1.neighbor(&after.name).is_none() {
                 let mut details = vec![format!("{}, AS {}", after.address, after.asn)];
-                details.extend(heard::by_new(new.0, new.1, after));
+                // What the steering will make of it is not known: how others are told hints at it.
+                let hindrance = |prefix: &IpNet| {
+                    if !old.0.prefixes.iter().any(|it| it.prefix == *prefix) {
+                        return None;
+                    }
+                    let told = old.1.neighbors.iter().map(|it| now(&it.name, prefix));
+                    let told: Vec<_> = told.collect();
+                    if told.iter().all(|it| it.as_ref().is_some_and(Manner::is_plain)) {
+                        None
+                    } else if told.iter().all(Option::is_none) {
+                        Some("withdrawn now")
+                    } else {
+                        Some("others are not all told plainly now")
+                    }
+                };
+                details.extend(heard::by_new(new.0, new.1, after, hindrance));
                 let subject = Subject::Neighbor(after.name.clone());
                 self.add(subject, Effect::Added, details);
             }
         }
     }
 
-    fn of_neighbor(&mut self, old: (&Fleet, &Site, &Neighbor), new: (&Fleet, &Site, &Neighbor)) {
+    fn of_neighbor(
+        &mut self,
+        old: (&Fleet, &Site, &Neighbor),
+        new: (&Fleet, &Site, &Neighbor),
+        now: Now<'_>,
+    ) {
         let (before, after) = (old.2, new.2);
         let differing = || NEIGHBOR.iter().filter(|key| !key.same(before, after));
         let mut details: Vec<String> = differing().map(|key| key.words(before, after)).collect();
@@ -316,7 +340,7 @@ impl Difference {
             details.push("other settings differ".to_owned());
             resets = true;
         }
-        let heard = heard::otherwise(old, new);
+        let heard = heard::otherwise(old, new, now);
         let export_differs =
             before.export_policy(old.0, old.1, 0) != after.export_policy(new.0, new.1, 0);
         if heard.is_empty() && export_differs {

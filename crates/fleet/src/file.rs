@@ -55,7 +55,13 @@ pub fn read(path: &Path) -> Result<Report, ReadError> {
     read_and(path, |_| Vec::new())
 }
 
-/// The same, and warns of what the fleet announces and the RPKI calls invalid.
+/// The same of a text that the file once had.
+#[must_use]
+pub fn read_text(path: &Path, source: &str) -> Report {
+    look_at(path, source, |_| Vec::new())
+}
+
+/// As [`read`], and warns of what the fleet announces and the RPKI calls invalid.
 ///
 /// # Errors
 /// As [`read`].
@@ -78,8 +84,12 @@ fn read_and(
         path: path.to_owned(),
         offset: error.utf8_error().valid_up_to(),
     })?;
+    Ok(look_at(path, &source, further))
+}
+
+fn look_at(path: &Path, source: &str, further: impl FnOnce(&Draft) -> Vec<Problem>) -> Report {
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(parse_with(&path.display().to_string(), &source, |draft| {
+    parse_with(&path.display().to_string(), source, |draft| {
         let mut problems = secrets(draft, folder);
         problems.extend(state_files(draft, folder));
         problems.extend(affinity_keys(draft, folder));
@@ -87,7 +97,7 @@ fn read_and(
         problems.extend(ca_files(draft, folder));
         problems.extend(further(draft));
         problems
-    }))
+    })
 }
 
 /// What is wrong with the files of secrets. They are often absent where a file is only checked,

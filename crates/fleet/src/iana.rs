@@ -20,8 +20,12 @@ pub enum Class {
 }
 
 impl RecordType {
+    /// A.
+    pub const A: Self = Self(1);
     /// TXT.
     pub const TXT: Self = Self(16);
+    /// AAAA.
+    pub const AAAA: Self = Self(28);
 
     pub(crate) const NAMES: [(&'static str, u16); 22] = [
         ("A", 1),

@@ -40,10 +40,10 @@ pub mod value;
 
 pub use affinity::{Affinity, AffinityKey, AffinityMode, Kept, SiteAffinity};
 pub use anycast_bgp::policy::relation::Relation;
-pub use check::{Check, Probe, Transport};
+pub use check::{Check, DnsData, Probe, Transport};
 pub use city::City;
 pub use difference::{Change, Difference, Effect, Subject, difference};
-pub use file::{ReadError, read, read_with_vrps};
+pub use file::{ReadError, read, read_text, read_with_vrps};
 pub use floor::{Credentials, FleetState};
 pub use model::{
     AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Coordinates, ExportPolicy, Fleet,

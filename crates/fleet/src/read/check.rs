@@ -36,6 +36,8 @@ pub(super) fn read_checks(
     if unchecked {
         match builtin {
             Some(builtin) => checks = builtin_checks(builtin, addresses),
+            // What it was meant to be is asked already.
+            None if section.places().has("builtin") => {}
             None => section.problem(
                 Problem::warning(
                     "unchecked-service",

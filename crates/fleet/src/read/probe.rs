@@ -1,5 +1,6 @@
 //! What only some kinds of checks have: what is asked, and what passes.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use toml::de::DeValue;
@@ -9,7 +10,7 @@ use crate::iana::{Class, Rcode, RecordType};
 use crate::problem::{Problem, suggestion};
 use crate::section::{Fault, Section};
 use crate::value;
-use crate::{Probe, Transport};
+use crate::{DnsData, Probe, Transport};
 
 const DNS_PORT: u16 = 53;
 
@@ -58,7 +59,7 @@ pub(super) const OF_ADDRESSES: [Kind; 7] =
     [Kind::Tcp, Kind::Udp, Kind::Http, Kind::Https, Kind::Dns, Kind::Icmp, Kind::Command];
 
 /// Keys that only some kinds of checks have.
-pub(super) const KEYS_OF: [(&str, &[&str]); 31] = [
+pub(super) const KEYS_OF: [(&str, &[&str]); 32] = [
     ("address", &["tcp", "udp", "http", "https", "dns", "icmp", "command"]),
     ("port", &["tcp", "udp", "http", "https", "dns"]),
     ("send", &["udp"]),
@@ -80,6 +81,7 @@ pub(super) const KEYS_OF: [(&str, &[&str]); 31] = [
     ("transport", &["dns"]),
     ("rcode", &["dns"]),
     ("expect", &["udp", "dns"]),
+    ("expect-part", &["dns"]),
     ("recursion", &["dns"]),
     ("ad", &["dns"]),
     ("cache-busting", &["dns"]),
@@ -188,7 +190,7 @@ fn read_dns(section: &mut Section<'_>) -> Option<Probe> {
     let transports = &[("udp", Transport::Udp), ("tcp", Transport::Tcp)];
     let transport = section.get("transport", value::word(transports));
     let rcode = section.get("rcode", rcode);
-    let expect = section.get("expect", value::text);
+    let expect = read_data(section, qtype.unwrap_or(RecordType::A));
     let authentic = section.get("ad", value::boolean).unwrap_or_default();
     // Only who resolves can call an answer authentic (RFC 6840 §5.8).
     let recursion = section.get("recursion", value::boolean).unwrap_or(authentic);
@@ -203,7 +205,7 @@ fn read_dns(section: &mut Section<'_>) -> Option<Probe> {
     Some(Probe::Dns {
         port,
         query,
-        qtype: qtype.unwrap_or(RecordType(1)),
+        qtype: qtype.unwrap_or(RecordType::A),
         class: class.unwrap_or(Class::In),
         transport: transport.unwrap_or(Transport::Udp),
         rcode: rcode.unwrap_or(Rcode::NOERROR),
@@ -212,6 +214,43 @@ fn read_dns(section: &mut Section<'_>) -> Option<Probe> {
         authentic,
         cache_busting,
     })
+}
+
+fn read_data(section: &mut Section<'_>, qtype: RecordType) -> Option<DnsData> {
+    let data = section.get("expect", |value| data(value, qtype));
+    let part = section.get("expect-part", value::text);
+    if section.places().has("expect") && section.places().has("expect-part") {
+        let span = section.places().of("expect-part");
+        let message = "`expect-part` beside `expect`, which says all of the data";
+        section.problem(Problem::error("bad-value", span, message).help("Leave one of them out."));
+    }
+    data.map(DnsData::Exactly).or(part.map(DnsData::Part))
+}
+
+/// The data of one record, or a list of them.
+fn data(value: &DeValue<'_>, qtype: RecordType) -> Result<Vec<String>, Fault> {
+    let Some(list) = value.as_array() else { return Ok(vec![datum(value, qtype)?]) };
+    if list.is_empty() {
+        return Err(Fault::value("is empty", "Write the data of one record, or leave it out."));
+    }
+    list.iter().map(|item| datum(item.get_ref(), qtype)).collect()
+}
+
+fn datum(value: &DeValue<'_>, qtype: RecordType) -> Result<String, Fault> {
+    let text = value::text(value)?;
+    let (fits, what) = match qtype {
+        RecordType::A => (text.parse::<Ipv4Addr>().is_ok(), "an IPv4 address"),
+        RecordType::AAAA => (text.parse::<Ipv6Addr>().is_ok(), "an IPv6 address"),
+        _ => return Ok(text),
+    };
+    if fits {
+        return Ok(text);
+    }
+    let message = format!("must be {what}, as records of type {qtype} have, not {text:?}");
+    Err(Fault::value(
+        message,
+        "For a part of the data write `expect-part`; for other data `qtype`.",
+    ))
 }
 
 fn read_command(section: &mut Section<'_>) -> Option<Probe> {

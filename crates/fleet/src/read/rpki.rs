@@ -14,6 +14,8 @@ use crate::{Rpki, value};
 const RTR_PORT: u16 = 323;
 /// Long enough for a cache nearby to give all that there is; short for a site that starts.
 const WAIT: Duration = Duration::from_secs(3);
+/// A site that announces nothing for longer is a site that is down.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Sources that still know their places.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ fn read_sources(mut section: Section<'_>, reject_invalid: bool) -> RpkiDraft {
     let caches = section.get_list("caches", cache).unwrap_or_default();
     let once = without_repeats(&section, "caches", caches.clone());
     let vrp_file = section.get("vrp-file", value::text).map(PathBuf::from);
-    let wait = section.get("wait", value::duration).unwrap_or(WAIT);
+    let wait = section.get("wait", wait).unwrap_or(WAIT);
     RpkiDraft { caches, once, vrp_file, reject_invalid, wait, at: section.finish() }
 }
 
@@ -58,6 +60,17 @@ impl RpkiDraft {
     pub(crate) fn is_empty(&self) -> bool {
         self.caches.is_empty() && self.vrp_file.is_none()
     }
+}
+
+fn wait(value: &DeValue<'_>) -> Result<Duration, Fault> {
+    let duration = value::duration(value)?;
+    if duration <= LONGEST_WAIT {
+        return Ok(duration);
+    }
+    Err(Fault::value(
+        "is too long: a site that starts announces nothing meanwhile",
+        "Write at most \"60s\"; with data that come later, everything is judged anew.",
+    ))
 }
 
 /// An address with a port, or the usual one.

@@ -5,9 +5,9 @@ use anycast_fleet::{Severity, parse};
 use proptest::prelude::*;
 
 const EXAMPLES: [&str; 3] = [
-    include_str!("../../../examples/fleet.toml"),
-    include_str!("../../../examples/vps.toml"),
-    include_str!("../../../examples/minimal.toml"),
+    include_str!("../../../../examples/fleet.toml"),
+    include_str!("../../../../examples/vps.toml"),
+    include_str!("../../../../examples/minimal.toml"),
 ];
 
 /// Pieces that mean something somewhere in the file.

@@ -1,6 +1,7 @@
 //! What a changed file changes, in words: each row is an edit and all that is said of it.
 
 use anycast_fleet::{Difference, Effect, Fleet, Subject, difference};
+use anycast_steer::Manner;
 
 const FILE: &str = r#"
 [fleet]
@@ -54,7 +55,7 @@ fn fleet(source: &str) -> Fleet {
 }
 
 fn between(old: &str, new: &str) -> Difference {
-    difference(&fleet(old), &fleet(new), "fra")
+    difference(&fleet(old), &fleet(new), "fra", &|_, _| Some(Manner::default()))
 }
 
 /// Every line that is said.
@@ -250,6 +251,75 @@ fn a_prefix_that_comes_is_heard_by_those_who_are_told_of_it() {
 }
 
 #[test]
+fn what_is_withdrawn_or_told_otherwise_now_is_said_with_what_would_be_heard() {
+    let prepended = FILE.replace("asn = 64510\n", "asn = 64510\nprepend = 1\n");
+    let silent = FILE.replace(
+        "import = \"careful\"\nexport = \"fleet\"",
+        "import = \"careful\"\nexport = \"nothing\"",
+    );
+    let more = FILE.replace("[site.nyc]", "[site.fra.neighbor.d]\naddress = '198.51.100.10'\n\
+                             local-address = '198.51.100.9'\nasn = 64513\nexport = 'fleet'\n[site.nyc]");
+    let draining = Manner { prepend: 3, communities: vec![0xffff_0000], ..Manner::default() };
+    let (path, prefix) = ("AS path 64500", "192.0.2.0/24");
+    // What neighbor a is told now, what b is, the files, and the last line of what is said.
+    for (told_a, told_b, old, new, wanted) in [
+        (
+            None,
+            None,
+            FILE,
+            &*prepended,
+            format!(
+                "  it would hear {prefix} otherwise (withdrawn now): {path} 64500; before {path}"
+            ),
+        ),
+        (None, None, FILE, &*silent, format!("  it would no longer hear {prefix} (withdrawn now)")),
+        (None, None, &*silent, FILE, format!("  it would hear {prefix} (withdrawn now): {path}")),
+        (
+            Some(draining),
+            None,
+            FILE,
+            &*prepended,
+            format!(
+                "  it hears {prefix} otherwise (now also with 3 prepends and community 65535:0): \
+                     {path} 64500; before {path}"
+            ),
+        ),
+        // From one neighbor alone.
+        (
+            None,
+            Some(Manner::default()),
+            FILE,
+            &*prepended,
+            format!(
+                "  it would hear {prefix} otherwise (withdrawn now): {path} 64500; before {path}"
+            ),
+        ),
+        (Some(Manner::default()), None, FILE, &*silent, format!("  it no longer hears {prefix}")),
+        // Who is new hears it if all others do, plainly.
+        (
+            Some(Manner::default()),
+            Some(Manner::default()),
+            FILE,
+            &*more,
+            format!("  it hears {prefix}: {path}"),
+        ),
+        (
+            None,
+            Some(Manner::default()),
+            FILE,
+            &*more,
+            format!("  it would hear {prefix} (others are not all told plainly now): {path}"),
+        ),
+        (None, None, FILE, &*more, format!("  it would hear {prefix} (withdrawn now): {path}")),
+    ] {
+        let now =
+            |neighbor: &str, _: &_| if neighbor == "a" { told_a.clone() } else { told_b.clone() };
+        let said = lines(&difference(&fleet(old), &fleet(new), "fra", &now));
+        assert_eq!(said.last(), Some(&wanted), "{said:#?}");
+    }
+}
+
+#[test]
 fn neighbors_come_and_go_by_name() {
     let renamed = FILE.replace("neighbor.b]", "neighbor.bb]");
     let wanted = [
@@ -299,7 +369,7 @@ fn no_setting_of_a_neighbor_is_without_a_name() {
         recv_id: 2,
         algorithm: anycast_fleet::AoAlgorithm::HmacSha1,
     });
-    let found = difference(&old, &new, "fra");
+    let found = difference(&old, &new, "fra", &|_, _| Some(Manner::default()));
     let change = found.neighbor("a").unwrap();
     assert_eq!((&change.subject, change.effect), (&Subject::Neighbor("a".into()), Effect::Reset));
     let named = change.details.iter().filter(|line| line.contains(" → ")).count();

@@ -407,6 +407,7 @@ const SERVICES: &[Row] = &[
         )],
         &[(W, "unused-service", "web")],
     ),
+    ("misspelt builtin", &[(DNS, "builtin = \"whoamy\"")], &[(E, "bad-value", "\"whoamy\"")]),
     ("unchecked", &[("builtin = \"whoami\"\n", "")], &[(W, "unchecked-service", "dns")]),
     (
         "two built-in services at one port",
@@ -510,6 +511,45 @@ const SERVICES: &[Row] = &[
         "an unknown record type",
         &[(DNS, "check = [{ type = \"dns\", query = \"a.\", qtype = \"TXTT\" }]")],
         &[(E, "bad-value", "\"TXTT\"")],
+    ),
+    (
+        "two addresses in the answer",
+        &[(
+            DNS,
+            "check = [{ type = \"dns\", query = \"a.\", expect = [\"192.0.2.1\", \"192.0.2.2\"] }]",
+        )],
+        &[],
+    ),
+    (
+        "half an address in the answer",
+        &[(DNS, "check = [{ type = \"dns\", query = \"a.\", expect = \"192.0.2.\" }]")],
+        &[(E, "bad-value", "\"192.0.2.\"")],
+    ),
+    (
+        "half an address as a part of the answer",
+        &[(DNS, "check = [{ type = \"dns\", query = \"a.\", expect-part = \"192.0.2.\" }]")],
+        &[],
+    ),
+    (
+        "an address of the other family in the answer",
+        &[(
+            DNS,
+            "check = [{ type = \"dns\", query = \"a.\", qtype = \"AAAA\", expect = \"192.0.2.1\" }]",
+        )],
+        &[(E, "bad-value", "\"192.0.2.1\"")],
+    ),
+    (
+        "no data in the answer",
+        &[(DNS, "check = [{ type = \"dns\", query = \"a.\", expect = [] }]")],
+        &[(E, "bad-value", "[]")],
+    ),
+    (
+        "all of the data and a part of them",
+        &[(
+            DNS,
+            "check = [{ type = \"dns\", query = \"a.\", expect = \"192.0.2.1\", expect-part = \"2\" }]",
+        )],
+        &[(E, "bad-value", "\"2\"")],
     ),
 ];
 
@@ -1137,6 +1177,16 @@ const RPKI: &[Row] = &[
         "a wait that is no duration",
         &[(FRA, "city = \"Frankfurt\"\nrpki = { vrp-file = 'x', wait = 3 }")],
         &[(E, "missing-unit", "3")],
+    ),
+    (
+        "more than a minute for the VRPs",
+        &[(FRA, "city = \"Frankfurt\"\nrpki = { vrp-file = 'x', wait = '61s' }")],
+        &[(E, "bad-value", "'61s'")],
+    ),
+    (
+        "a minute for the VRPs",
+        &[(FRA, "city = \"Frankfurt\"\nrpki = { vrp-file = 'x', wait = '60s' }")],
+        &[],
     ),
     (
         "a table without a source",
