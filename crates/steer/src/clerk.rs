@@ -21,6 +21,7 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -91,7 +92,7 @@ pub enum Output {
         answer: Answer,
     },
     /// Give the view to [`crate::Steer::handle_fleet`].
-    View(FleetView),
+    View(Arc<FleetView>),
     /// The shared state can be read and written.
     Reached,
     /// It cannot: the connection is of no use any more, and another is wanted.
@@ -133,8 +134,10 @@ pub struct Clerk {
     entered: BTreeMap<IpNet, Revision>,
     /// Ledgers that somebody has changed since this revision, which we have not been told yet.
     behind: BTreeMap<IpNet, Revision>,
+    /// The sites whose records count, and the revision that these must have seen.
     fresh: BTreeSet<String>,
-    view: FleetView,
+    judged_by: Option<Revision>,
+    view: Arc<FleetView>,
     /// Whether the view is to be made anew.
     stale: bool,
     outputs: VecDeque<Output>,
@@ -187,7 +190,8 @@ impl Clerk {
             entered: BTreeMap::new(),
             behind: BTreeMap::new(),
             fresh: BTreeSet::new(),
-            view: FleetView::default(),
+            judged_by: None,
+            view: Arc::default(),
             stale: false,
             outputs: VecDeque::new(),
         })
@@ -207,7 +211,7 @@ impl Clerk {
 
     /// The sites that are there, this one too, and all ledgers; as last known, if the state cannot
     /// be reached.
-    pub const fn view(&self) -> &FleetView {
+    pub fn view(&self) -> &FleetView {
         &self.view
     }
 
@@ -237,22 +241,27 @@ impl Clerk {
     }
 
     /// Takes in an entry, new or changed.
-    pub fn handle_entry(&mut self, now: Instant, revision: Revision, entry: Entry) {
+    pub fn handle_entry(&mut self, now: Instant, revision: Revision, entry: &Entry) {
         self.newest = self.newest.max(revision);
         match entry {
             Entry::Record { site, record } => {
-                let known = self.records.get(&site);
-                if known.is_some_and(|(older, _)| *older >= revision) {
-                    return;
+                match self.records.get_mut(site) {
+                    Some((older, _)) if *older >= revision => return,
+                    // Nearly all are such: a sign of life.
+                    Some((older, known)) if known.says_the_same(record) => {
+                        (*older, known.seen) = (revision, record.seen);
+                    }
+                    _ => {
+                        self.stale |= *site != self.site;
+                        self.records.insert(site.clone(), (revision, record.clone()));
+                    }
                 }
-                let news = known.is_none_or(|(_, old)| !old.says_the_same(&record));
-                self.stale |= news && site != self.site;
-                self.records.insert(site, (revision, record));
+                self.stale |= self.is_fresh(site, record) != self.fresh.contains(site);
             }
             Entry::Ledger { prefix, ledger } => {
                 // Who has written there waits until we show that we know.
-                self.changed |= self.last.announces.contains(&prefix);
-                self.learn(prefix, revision, ledger);
+                self.changed |= self.last.announces.contains(prefix);
+                self.learn(*prefix, revision, ledger.clone());
             }
         }
         self.carry_on(now);
@@ -296,7 +305,7 @@ impl Clerk {
         self.composed += 1;
         self.changed = false;
         self.next_beat = now + self.lease / BEATS;
-        self.stale = true;
+        self.stale |= !self.last.says_the_same(&record);
         self.last = record.clone();
         let what = What::Record { composed: self.composed };
         self.write(now, what, Entry::Record { site: self.site.clone(), record }, None);
@@ -561,11 +570,13 @@ impl Clerk {
         if self.link != Link::Up {
             return;
         }
-        let proof = self.marks.front().map(|(revision, _)| *revision);
-        let is_fresh = |site: &String, record: &Record| {
-            *site == self.site || proof.is_some_and(|proof| record.seen >= proof)
-        };
-        let fresh = self.records.iter().filter(|(site, (_, record))| is_fresh(site, record));
+        // Of each record that came, it was looked at then whether it counts.
+        let proof = self.proof();
+        if !self.stale && proof == self.judged_by {
+            return;
+        }
+        self.judged_by = proof;
+        let fresh = self.records.iter().filter(|(site, (_, record))| self.is_fresh(site, record));
         let fresh = fresh.map(|(site, _)| site);
         if !self.stale && fresh.clone().eq(&self.fresh) {
             return;
@@ -587,10 +598,19 @@ impl Clerk {
         let view = FleetView { sites, ledgers: ledgers.collect() };
         self.fresh = fresh;
         self.stale = false;
-        if view != self.view {
-            self.view = view.clone();
-            self.outputs.push_back(Output::View(view));
+        if view != *self.view {
+            self.view = Arc::new(view);
+            self.outputs.push_back(Output::View(Arc::clone(&self.view)));
         }
+    }
+
+    /// What a record must have seen to count.
+    fn proof(&self) -> Option<Revision> {
+        self.marks.front().map(|(revision, _)| *revision)
+    }
+
+    fn is_fresh(&self, site: &str, record: &Record) -> bool {
+        site == self.site || self.proof().is_some_and(|proof| record.seen >= proof)
     }
 
     fn lose(&mut self, why: String) {

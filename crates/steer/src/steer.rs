@@ -5,6 +5,7 @@ mod asking;
 mod drains;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -146,7 +147,7 @@ pub struct Steer {
     /// How many of them any neighbor is told of.
     announcing: usize,
     pub(crate) drains: Vec<Draining>,
-    view: Option<FleetView>,
+    view: Option<Arc<FleetView>>,
     heard: Option<Instant>,
     pub(crate) stopping: bool,
     actions: VecDeque<Action>,

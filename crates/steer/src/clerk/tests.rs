@@ -188,7 +188,7 @@ impl World {
         let clerk = &mut self.nodes[site].clerk;
         match message {
             Message::Connecting => clerk.handle_connecting(),
-            Message::Entry(revision, entry) => clerk.handle_entry(now, revision, entry),
+            Message::Entry(revision, entry) => clerk.handle_entry(now, revision, &entry),
             Message::Connected => clerk.handle_connected(now),
             Message::Written(number, result) => clerk.handle_written(now, number, result),
             other => panic!("{other:?} is not for a site"),

@@ -1,5 +1,6 @@
 //! The fleet's floor: asking for a permit, holding without one, and deciding alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -38,7 +39,8 @@ impl Steer {
     }
 
     /// Takes in what is known of the fleet, now that it could be reached.
-    pub fn handle_fleet(&mut self, now: Instant, view: FleetView) {
+    pub fn handle_fleet(&mut self, now: Instant, view: impl Into<Arc<FleetView>>) {
+        let view = view.into();
         self.heard = Some(now);
         for index in 0..self.prefixes.len() {
             let prefix = &self.prefixes[index];
@@ -126,7 +128,7 @@ impl Steer {
             );
         }
         let (members, me) = (&self.spec.members, &self.spec.site);
-        if floor.may_withdraw_alone(members, me, &prefix.spec.prefix, self.view.as_ref()) {
+        if floor.may_withdraw_alone(members, me, &prefix.spec.prefix, self.view.as_deref()) {
             return Ok(());
         }
         Err(match &self.view {
@@ -136,13 +138,14 @@ impl Steer {
         .to_owned())
     }
 
-    /// Whether anybody else can take what this site sheds.
+    /// Whether anybody else can take what this site sheds. Of a fleet that shares nothing nothing is
+    /// known; of one that does, and was never reached, it cannot be said.
     pub(super) fn fleet_can_take(&self, index: usize) -> bool {
         let prefix = &self.prefixes[index];
         match (&self.view, &prefix.spec.floor) {
             (Some(view), _) => view.another_can_take(&self.spec.site, &prefix.spec.prefix),
             (None, Some(floor)) => floor.when_alone == WhenAlone::Withdraw,
-            (None, None) => true,
+            (None, None) => self.spec.lease.is_none(),
         }
     }
 }

@@ -64,6 +64,36 @@ fn services_count_by_their_weight() {
 }
 
 #[test]
+fn who_knows_nothing_of_the_others_sheds_only_where_nothing_is_shared() {
+    let floor = |when_alone| {
+        let fleet = Bound { min_sites: 1, max_withdrawn: None };
+        Some(FloorSpec { fleet, region: None, when_alone })
+    };
+    let lease = Some(Duration::from_secs(10));
+    for (name, lease, floor, sheds) in [
+        ("no shared state, no floor", None, None, true),
+        ("a shared state that was never reached", lease, None, false),
+        ("the same, and a floor", lease, floor(WhenAlone::Hold), false),
+        ("who would withdraw alone", lease, floor(WhenAlone::Withdraw), true),
+        ("no shared state, a floor", None, floor(WhenAlone::Hold), false),
+    ] {
+        let mut steer = announced(|spec| {
+            spec.lease = lease;
+            spec.loads = vec!["cpu".to_owned()];
+            spec.prefixes[0].floor = floor.clone();
+            let response = response(None, prepends(1));
+            spec.prefixes[0].shed = Some(ShedSpec {
+                load: "cpu".to_owned(),
+                steps: vec![ShedStep { above: 80.0, below: 60.0, response }],
+                pause: Duration::from_secs(10),
+            });
+        });
+        steer.handle_load(at(10), 0, 95.0);
+        assert_eq!(steer.status(at(10)).prefixes[0].shed_level, usize::from(sheds), "{name}");
+    }
+}
+
+#[test]
 fn load_is_shed_by_steps_while_another_site_can_take_it() {
     let mut steer = announced(|spec| {
         let step = |above, below, response| ShedStep { above, below, response };
