@@ -19,8 +19,9 @@ use tracing::warn;
 use crate::config::{Neighbor, Place};
 use crate::{gtsm, sockopt};
 
-/// How long a TCP handshake may take before the attempt counts as failed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TCP handshake may take before the attempt counts as failed: less than the session
+/// waits for it, so that what the neighbor did is known and told.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// After so long without an octet on a new connection it is worth a word.
 pub(crate) const FIRST_WORD: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to drain, so that a NOTIFICATION is not lost to a reset.

@@ -242,6 +242,7 @@ impl Driver {
                     peer.session.handle_timeout(now);
                 }
                 peer.end_hold(now);
+                peer.tell_faults(now);
             }
             self.end_patience(now);
             while self.connections.try_join_next().is_some() {}
@@ -329,14 +330,9 @@ impl Driver {
                 }
                 Action::Update(update) => {
                     self.activity += 1;
-                    for fault in &update.faults {
-                        warn!(
-                            neighbor = self.peers[index].neighbor.name,
-                            attribute = fault.code,
-                            reaction = ?fault.reaction,
-                            "malformed attribute: {}",
-                            fault.what
-                        );
+                    if !update.faults.is_empty() {
+                        let now = self.now();
+                        self.peers[index].note_faults(now, &update.faults);
                     }
                     let end_of_rib = update.end_of_rib;
                     self.rib.handle_update(peer_id(index), update);
@@ -359,6 +355,7 @@ impl Driver {
                 Action::EndOfRouteRefresh(family) => self.end_of_refresh(index, family),
             }
         }
+        self.note_refusal(index);
     }
 
     fn established(&mut self, index: usize, established: &session::Established) {
@@ -430,6 +427,7 @@ impl Driver {
         info!(neighbor = peer.neighbor.name, "session is down: {why}");
         self.activity += 1;
         peer.established = false;
+        peer.last_error = peer.session.last_error().cloned();
         peer.inherited.clear();
         peer.since = now;
         peer.last_down = Some(why.clone());

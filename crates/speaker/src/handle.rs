@@ -24,7 +24,7 @@ use crate::peer::{Peer, peer_id};
 
 pub use changes::ChangeError;
 pub use neighbors::{
-    CapabilityWords, CounterRow, LimitsRow, NeighborOrder, NeighborStatus, NotificationRow,
+    CapabilityWords, CounterRow, Done, LimitsRow, NeighborOrder, NeighborStatus, NotificationRow,
     OrderError, UnknownNeighbor,
 };
 pub use origins::OriginCounts;

@@ -1,51 +1,51 @@
 //! Best routes in the kernel's main table, by rtnetlink.
 //!
-//! One task applies changes in the order in which they were told, many in flight at once. Of
-//! several changes to one prefix that wait together only the last is applied. What the kernel
-//! refuses, because a gateway is not on a link yet, is tried again. When messages from the kernel
-//! were lost (a netlink overrun), what is there is read and compared with what should be.
+//! What should be there is noted at once, so of several changes to one prefix that wait together
+//! only the last is left. One task carries changes out, many in one system call. What an earlier run
+//! left is taken over if it is asked for soon, else removed. What the kernel refuses, because a
+//! gateway is not on a link yet, is tried again. When messages from the kernel were lost (a netlink
+//! overrun), what is there is read and compared with what should be.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anycast_bgp::IpNet;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteVia,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteVia,
 };
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{RouteMessageBuilder, RouteNextHopBuilder, new_connection};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::config::Place;
 
+mod batch;
+mod changes;
 mod table;
 
-use table::{Change, Table};
+use batch::Batches;
+use changes::Refusals;
+use table::Table;
 
 /// What marks a route as ours: a number of no other daemon's in rt_protos, after BGP's port.
 pub(crate) const PROTOCOL: RouteProtocol = RouteProtocol::Other(179);
 /// Preferred to a default route that the system's network manager put there (100 and above).
 const METRIC: u32 = 20;
-/// Requests to the kernel in flight at once.
-const PIPELINE: usize = 128;
+/// How long routes of an earlier run that ended without a word stay although nobody asks for them:
+/// what neighbors say once their sessions are up is mostly the same.
+const LEFTOVERS_STAY: Duration = Duration::from_secs(5);
 /// How long the kernel's answer may take: one that was lost never comes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the kernel should do with packets for a prefix.
-#[derive(Clone, Debug)]
-pub(crate) struct KernelRoute {
-    pub(crate) prefix: IpNet,
-    /// Several share the packets; none: no route of ours.
-    pub(crate) gateways: Vec<IpAddr>,
-}
-
 enum Order {
-    Set(KernelRoute),
+    /// There are changes to carry out.
+    Change,
     Refresh,
     Resync,
     DropLeftovers,
@@ -55,26 +55,34 @@ enum Order {
 
 /// The kernel's main table of one namespace.
 pub(crate) struct Kernel {
+    table: Arc<Shared>,
     orders: mpsc::UnboundedSender<Order>,
     handle: rtnetlink::Handle,
 }
 
+/// What should be and what is there: orders go in directly, and what is done about it too.
+struct Shared(Mutex<Table>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Kernel {
-    /// Opens the table in `place` and removes what an earlier run left in it, unless that is taken
-    /// over.
+    /// Opens the table in `place`. What an earlier run left in it is removed after a while, but for
+    /// what is asked for meanwhile; with `take_over` it stays until
+    /// [`drop_leftovers`](Self::drop_leftovers).
     ///
     /// # Errors
     /// The netlink socket could not be opened.
-    pub(crate) async fn open(place: &dyn Place, take_over: bool) -> io::Result<Self> {
+    pub(crate) fn open(place: &dyn Place, take_over: bool) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
-        let (connection, handle, mut messages) = place.run(|| {
+        let ((connection, handle, mut messages), batches) = place.run(|| {
             let _context = runtime.enter();
-            new_connection()
+            io::Result::Ok((new_connection()?, Batches::open()?))
         })?;
         tokio::spawn(connection);
-        if !take_over {
-            remove_leftovers(&handle).await;
-        }
         let (orders, inbox) = mpsc::unbounded_channel();
         let lost = mpsc::UnboundedSender::downgrade(&orders);
         tokio::spawn(async move {
@@ -87,13 +95,21 @@ impl Kernel {
                 }
             }
         });
-        tokio::spawn(apply(handle.clone(), inbox));
-        Ok(Self { orders, handle })
+        let table = Arc::new(Shared(Mutex::new(Table::new())));
+        let netlink = Netlink { handle: handle.clone(), batches };
+        tokio::spawn(apply(netlink, Arc::clone(&table), inbox, take_over));
+        Ok(Self { table, orders, handle })
     }
 
-    /// Asks for a route to be as given.
-    pub(crate) fn set(&self, route: KernelRoute) {
-        let _ = self.orders.send(Order::Set(route));
+    /// Asks for packets for a prefix to go to these gateways, which share them; with none, for no
+    /// route of ours.
+    pub(crate) fn set(&self, prefix: IpNet, gateways: &[IpAddr]) {
+        let mut table = self.table.lock();
+        let rests = table.is_settled();
+        table.want(prefix, gateways);
+        if rests && !table.is_settled() {
+            let _ = self.orders.send(Order::Change);
+        }
     }
 
     /// Puts all routes there once more, because the kernel may have dropped some.
@@ -126,13 +142,7 @@ impl Kernel {
         address: IpAddr,
     ) -> impl Future<Output = Option<u32>> + Send + use<> {
         let handle = self.handle.clone();
-        async move {
-            let route = lookup(&handle, address).await?;
-            route.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            })
-        }
+        async move { interface_of(&lookup(&handle, address).await?.attributes) }
     }
 
     /// Removes every route of ours and ends.
@@ -144,192 +154,179 @@ impl Kernel {
     }
 }
 
-async fn apply(handle: rtnetlink::Handle, mut inbox: mpsc::UnboundedReceiver<Order>) {
-    let mut table = Table::new();
-    loop {
-        let retry = async {
-            match table.retry_after() {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
-        let mut next = tokio::select! {
-            biased;
-            order = inbox.recv() => match order {
-                Some(order) => Some(order),
-                None => return,
-            },
-            () = retry => None,
-        };
-        let is_retry = next.is_none();
-        if is_retry {
-            table.retry();
+/// What becomes of routes that an earlier run left and nobody has asked for yet.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Leftovers {
+    /// They stay until it is said that all has been asked for.
+    Stay,
+    StayUntil(Instant),
+    Go,
+}
+
+impl Leftovers {
+    /// Reads what there is.
+    async fn look(handle: &rtnetlink::Handle, table: &Shared, take_over: bool) -> Self {
+        let found = resync(handle, table).await;
+        if let Err(error) = &found {
+            warn!("cannot see which kernel routes an earlier run left: {error}");
         }
-        let mut settled = Vec::new();
-        let (mut resync, mut leftovers) = (false, false);
-        let mut close = None;
+        if take_over {
+            return Self::Stay;
+        }
+        if let Ok(left @ 1..) = found {
+            warn!(
+                "there are {left} kernel routes that an earlier run left; what nobody asks for \
+                 within {} s is removed",
+                LEFTOVERS_STAY.as_secs()
+            );
+        }
+        Self::StayUntil(Instant::now() + LEFTOVERS_STAY)
+    }
+
+    fn go_at(self) -> Option<Instant> {
+        if let Self::StayUntil(time) = self { Some(time) } else { None }
+    }
+}
+
+/// The two ways to the kernel.
+struct Netlink {
+    /// For questions.
+    handle: rtnetlink::Handle,
+    /// For what is to be changed.
+    batches: Batches,
+}
+
+async fn apply(
+    mut netlink: Netlink,
+    table: Arc<Shared>,
+    mut inbox: mpsc::UnboundedReceiver<Order>,
+    take_over: bool,
+) {
+    let mut leftovers = Leftovers::look(&netlink.handle, &table, take_over).await;
+    let (mut settled, mut close, mut refusals) = (Vec::new(), None, Refusals::default());
+    let mut retry_at = None;
+    loop {
+        let (is_settled, retry_after) = {
+            let table = table.lock();
+            (table.is_settled(), table.retry_after())
+        };
+        retry_at = retry_after.map(|wait| retry_at.unwrap_or(Instant::now() + wait));
+        // Whether to read what is there, and whether messages were lost.
+        let mut look = None;
+        let mut next = if is_settled {
+            tokio::select! {
+                biased;
+                () = at(leftovers.go_at()) => {
+                    leftovers = Leftovers::Go;
+                    look = Some(false);
+                    None
+                }
+                () = at(retry_at) => {
+                    retry_at = None;
+                    table.lock().retry();
+                    None
+                }
+                order = inbox.recv() => match order {
+                    Some(order) => Some(order),
+                    None => return,
+                },
+            }
+        } else if close.is_none() {
+            inbox.try_recv().ok()
+        } else {
+            None
+        };
         while let Some(order) = next {
             match order {
-                Order::Set(route) => table.want(route.prefix, &route.gateways),
-                Order::Refresh => table.refresh(),
-                Order::Resync => resync = true,
-                Order::DropLeftovers => leftovers = true,
+                Order::Change => {}
+                Order::Refresh => table.lock().refresh(),
+                Order::Resync => look = Some(true),
+                Order::DropLeftovers => {
+                    leftovers = Leftovers::Go;
+                    look = look.or(Some(false));
+                }
                 Order::Settled(sender) => settled.push(sender),
                 Order::Close(sender) => {
-                    table.want_nothing();
+                    table.lock().want_nothing();
                     close = Some(sender);
                     break;
                 }
             }
             next = inbox.try_recv().ok();
         }
-        if (resync || leftovers) && close.is_none() {
-            match timeout(PATIENCE, dump(&handle)).await {
-                Ok(found) => {
-                    let wrong = table.resync(found);
-                    if resync {
-                        warn!("messages from the kernel were lost; {wrong} routes are put right");
-                    }
+        if let Some(were_lost) = look.filter(|_| close.is_none()) {
+            match resync(&netlink.handle, &table).await {
+                Ok(wrong) if were_lost => {
+                    warn!("messages from the kernel were lost; {wrong} routes are put right");
                 }
-                Err(_) => table.refresh(),
+                Ok(_) => {}
+                Err(_) => table.lock().refresh(),
+            }
+            if leftovers == Leftovers::Go {
+                table.lock().drop_leftovers();
             }
         }
-        carry_out(&handle, &mut table, is_retry).await;
-        for sender in settled {
-            let _ = sender.send(());
-        }
-        if let Some(sender) = close {
-            let _ = sender.send(());
-            return;
-        }
-    }
-}
-
-/// Makes the kernel's table as wanted, as far as the kernel lets it.
-async fn carry_out(handle: &rtnetlink::Handle, table: &mut Table, is_retry: bool) {
-    let changes = table.take_changes();
-    let mut outcomes = stream::iter(changes)
-        .map(async |change| {
-            let outcome = timeout(PATIENCE, set_route(handle, &change)).await;
-            (change, outcome.unwrap_or_else(|_| Outcome::unknown()))
-        })
-        .buffered(PIPELINE);
-    let mut first_refusal = None;
-    let mut refusals = 0;
-    while let Some((change, outcome)) = outcomes.next().await {
-        table.handle_outcome(change.prefix, outcome.present, outcome.refusal.is_none());
-        if let Some(error) = outcome.refusal {
-            refusals += 1;
-            first_refusal.get_or_insert((change, error));
-        }
-    }
-    table.forget_settled();
-    // One line for all of them, and none for each new attempt: a full table would fill the log.
-    if let Some((Change { prefix, gateways, .. }, error)) = first_refusal
-        && !is_retry
-    {
-        let advice = match &error {
-            rtnetlink::Error::NetlinkError(message) if -message.raw_code() == libc::EPERM => {
-                " (that needs the capability CAP_NET_ADMIN)"
+        changes::carry_out(&mut netlink, &table, &mut refusals).await;
+        if table.lock().is_settled() {
+            std::mem::take(&mut refusals).log();
+            for sender in settled.drain(..) {
+                let _ = sender.send(());
             }
-            _ => "",
-        };
-        let what = if gateways.is_empty() {
-            format!("remove the route {prefix} from")
+            if let Some(sender) = close {
+                let _ = sender.send(());
+                return;
+            }
         } else {
-            let gateways: Vec<String> = gateways.iter().map(|it| words(*it)).collect();
-            format!("put the route {prefix} via {} in", gateways.join(" and "))
-        };
-        let others = match refusals - 1 {
-            0 => String::new(),
-            n => format!(", nor do so with {n} others"),
-        };
-        warn!("cannot {what} the kernel{others}: {error}{advice}; trying again from time to time");
-    }
-}
-
-/// What came of a change.
-struct Outcome {
-    /// Whether a route of ours is there afterwards.
-    present: bool,
-    /// Why it is not as asked.
-    refusal: Option<rtnetlink::Error>,
-}
-
-impl Outcome {
-    /// The kernel has not answered: the route may be there, and is set once more.
-    const fn unknown() -> Self {
-        Self { present: true, refusal: Some(rtnetlink::Error::RequestFailed) }
-    }
-}
-
-/// Makes one route be as asked.
-async fn set_route(handle: &rtnetlink::Handle, change: &Change) -> Outcome {
-    let Change { prefix, gateways, present } = change;
-    let (prefix, present) = (*prefix, *present);
-    if gateways.is_empty() {
-        return remove(handle, prefix).await;
-    }
-    let Err(error) = replace(handle, prefix, gateways).await else {
-        return Outcome { present: true, refusal: None };
-    };
-    // The next hop of a neighbor some hops away is on no link of ours: the route takes the way
-    // that leads to it (RFC 4271 §9.1.2.1, route resolvability), as it is now.
-    let routers = if is_unreachable(&error) { routers(handle, gateways).await } else { Vec::new() };
-    let error = if routers.is_empty() || routers == *gateways {
-        error
-    } else {
-        match replace(handle, prefix, &routers).await {
-            Ok(()) => return Outcome { present: true, refusal: None },
-            Err(error) => error,
-        }
-    };
-    // What is there leads where BGP no longer says: worse than no route.
-    let present = present && remove(handle, prefix).await.present;
-    Outcome { present, refusal: Some(error) }
-}
-
-async fn remove(handle: &rtnetlink::Handle, prefix: IpNet) -> Outcome {
-    let Some(message) = message(prefix, &[]) else {
-        return Outcome { present: false, refusal: None };
-    };
-    match handle.route().del(message).execute().await {
-        // The kernel drops routes by itself when their interface goes down.
-        Err(error) if !is_gone(&error) => Outcome { present: true, refusal: Some(error) },
-        _ => Outcome { present: false, refusal: None },
-    }
-}
-
-async fn replace(
-    handle: &rtnetlink::Handle,
-    prefix: IpNet,
-    gateways: &[IpAddr],
-) -> Result<(), rtnetlink::Error> {
-    // All are of one family, or there is no such route.
-    let Some(message) = message(prefix, gateways) else {
-        return Err(rtnetlink::Error::RequestFailed);
-    };
-    handle.route().add(message).replace().execute().await
-}
-
-/// The routers on links of ours through which the kernel reaches `addresses`, each once.
-async fn routers(handle: &rtnetlink::Handle, addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let mut routers = Vec::new();
-    for address in addresses {
-        if let Some(router) = next_router(handle, *address).await
-            && !routers.contains(&router)
-        {
-            routers.push(router);
+            // A full table takes many seconds: others have their turn.
+            tokio::task::yield_now().await;
         }
     }
-    routers
 }
 
-/// The router on a link of ours through which the kernel reaches `address`, which may be itself.
-async fn next_router(handle: &rtnetlink::Handle, address: IpAddr) -> Option<IpAddr> {
-    let route = lookup(handle, address).await?;
-    let gateway = gateway_of(&route.attributes).unwrap_or(address);
-    Some(with_interface(gateway, interface_of(&route.attributes)))
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads which routes of ours are there; how many are not as they should be.
+async fn resync(handle: &rtnetlink::Handle, table: &Shared) -> Result<usize, io::Error> {
+    table.lock().begin_resync();
+    let (mut wrong, mut others) = (0, Vec::new());
+    // Without a destination the kernel tells all routes of the family, not the one to there.
+    let queries = [
+        RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    ];
+    for query in queries {
+        let mut routes = std::pin::pin!(handle.route().get(query).execute());
+        let mut next = async || timeout(PATIENCE, routes.try_next()).await;
+        while let Some(route) = next().await?.map_err(io::Error::other)? {
+            if route.header.protocol != PROTOCOL {
+                continue;
+            }
+            match read_route(&route) {
+                Some((prefix, gateways)) if is_as_we_make_them(&route) => {
+                    wrong += usize::from(table.lock().found(prefix, &gateways));
+                }
+                _ => others.push(route),
+            }
+        }
+    }
+    // What bears our mark and is not as we write it, another version's perhaps, is in nobody's way
+    // but ours.
+    wrong += others.len();
+    for route in others {
+        match timeout(PATIENCE, handle.route().del(route).execute()).await {
+            Ok(Err(rtnetlink::Error::NetlinkError(error))) if is_gone(&error.to_io()) => {}
+            Ok(Err(error)) => {
+                warn!("cannot remove a kernel route that an earlier run left: {error}");
+            }
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+    Ok(wrong + table.lock().end_resync())
 }
 
 fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
@@ -398,15 +395,8 @@ async fn lookup(handle: &rtnetlink::Handle, address: IpAddr) -> Option<RouteMess
     answers.try_next().await.ok()?
 }
 
-/// What the kernel says of a gateway that is on no link; of IPv6 the second, or the third.
-fn is_unreachable(error: &rtnetlink::Error) -> bool {
-    let rtnetlink::Error::NetlinkError(message) = error else { return false };
-    matches!(-message.raw_code(), libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL)
-}
-
-fn is_gone(error: &rtnetlink::Error) -> bool {
-    let rtnetlink::Error::NetlinkError(message) = error else { return false };
-    matches!(-message.raw_code(), libc::ESRCH | libc::ENOENT | libc::ENODEV)
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::ENODEV))
 }
 
 fn message(prefix: IpNet, gateways: &[IpAddr]) -> Option<RouteMessage> {
@@ -447,11 +437,13 @@ fn message(prefix: IpNet, gateways: &[IpAddr]) -> Option<RouteMessage> {
     Some(builder.build())
 }
 
-/// Every route of ours that is there, and its gateways.
-async fn dump(handle: &rtnetlink::Handle) -> Vec<(IpNet, Vec<IpAddr>)> {
-    our_routes(handle).await.iter().filter_map(read_route).collect()
+/// Whether a route of ours is where [`message`] puts it.
+fn is_as_we_make_them(route: &RouteMessage) -> bool {
+    route.header.table == RouteHeader::RT_TABLE_MAIN
+        && route.attributes.contains(&RouteAttribute::Priority(METRIC))
 }
 
+/// A route that is there, and its gateways.
 fn read_route(route: &RouteMessage) -> Option<(IpNet, Vec<IpAddr>)> {
     let mut gateways: Vec<IpAddr> = gateway_of(&route.attributes)
         .map(|gateway| with_interface(gateway, interface_of(&route.attributes)))
@@ -480,40 +472,6 @@ fn read_route(route: &RouteMessage) -> Option<(IpNet, Vec<IpAddr>)> {
     let length = route.header.destination_prefix_length;
     let prefix = IpNet::new(destination.unwrap_or(unspecified), length).ok()?;
     Some((prefix, gateways))
-}
-
-/// Every route that is marked as ours.
-async fn our_routes(handle: &rtnetlink::Handle) -> Vec<RouteMessage> {
-    // Without a destination the kernel tells all routes of the family, not the one to there.
-    let queries = [
-        RouteMessageBuilder::<Ipv4Addr>::new().build(),
-        RouteMessageBuilder::<Ipv6Addr>::new().build(),
-    ];
-    let mut ours = Vec::new();
-    for query in queries {
-        let mut routes = std::pin::pin!(handle.route().get(query).execute());
-        while let Ok(Some(route)) = routes.try_next().await {
-            if route.header.protocol == PROTOCOL {
-                ours.push(route);
-            }
-        }
-    }
-    ours
-}
-
-async fn remove_leftovers(handle: &rtnetlink::Handle) {
-    let leftovers = our_routes(handle).await;
-    if !leftovers.is_empty() {
-        warn!("removing {} kernel routes that an earlier run left", leftovers.len());
-    }
-    for route in leftovers {
-        match handle.route().del(route).execute().await {
-            Err(error) if !is_gone(&error) => {
-                warn!("cannot remove a kernel route that an earlier run left: {error}");
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

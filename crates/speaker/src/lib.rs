@@ -16,6 +16,7 @@ mod bmp;
 mod config;
 mod connection;
 mod driver;
+mod faults;
 mod gtsm;
 mod handle;
 mod handover;
@@ -39,7 +40,7 @@ pub use config::{
     Place, TcpAo,
 };
 pub use handle::{
-    CapabilityWords, ChangeError, CounterRow, ExplainReport, ExplainRow, FoundRoute, Handle,
+    CapabilityWords, ChangeError, CounterRow, Done, ExplainReport, ExplainRow, FoundRoute, Handle,
     LimitsRow, LookError, NeighborOrder, NeighborStatus, NotificationRow, OrderError, OriginCounts,
     RouteLook, RouteRow, RouteStream, RouteSubject, RouteTable, Told, UnknownNeighbor,
 };

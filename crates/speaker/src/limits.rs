@@ -64,7 +64,8 @@ impl Peer {
     /// When the driver must look at it again, if ever.
     pub(crate) fn wake(&self) -> Option<Instant> {
         let held = self.held.as_ref().and_then(|held| held.until);
-        self.session.poll_timeout().into_iter().chain(held).min()
+        let faults = self.faults.poll_timeout();
+        self.session.poll_timeout().into_iter().chain(held).chain(faults).min()
     }
 
     /// Starts a session that has rested for long enough.

@@ -4,15 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 
 use anycast_bgp::IpNet;
-use anycast_bgp::message::Nlri;
+use anycast_bgp::iana::{cease_subcode, error_code, open_subcode};
+use anycast_bgp::message::{AttributeFault, Nlri};
 use anycast_bgp::retention::Retention;
 use anycast_bgp::rib::{PeerConfig, PeerId};
-use anycast_bgp::session::{self, Action, Connection, Session};
+use anycast_bgp::session::{self, Action, Connection, DownReason, Session};
 use anycast_bgp::time::Instant;
 use tokio::task::AbortHandle;
 
 use crate::config::{Config, Neighbor};
 use crate::connection::{ConnectionHandle, FIRST_WORD};
+use crate::faults::Faults;
 use crate::limits::Held;
 
 /// One neighbor as the driver sees it.
@@ -34,12 +36,16 @@ pub(crate) struct Peer {
     pub(crate) last_down: Option<String>,
     /// Why it cannot be reached, as far as attempts since then tell.
     pub(crate) unreachable: Option<String>,
+    /// The session's last error, if it has been taken note of.
+    pub(crate) last_error: Option<DownReason>,
     /// Why the session is about to go down, if we know better than the session.
     pub(crate) cause: Option<String>,
     pub(crate) dial: Option<(u64, AbortHandle)>,
     pub(crate) dialled: Option<ConnectionHandle>,
     pub(crate) accepted: Option<ConnectionHandle>,
     pub(crate) established: bool,
+    /// What was wrong with attributes that it sent, for the log.
+    pub(crate) faults: Faults,
     /// When it was last asked for a sign of life.
     pub(crate) doubted: Option<Instant>,
     /// The interface over which a directly connected neighbor was last reached.
@@ -82,11 +88,13 @@ impl Peer {
             since: now,
             last_down: None,
             unreachable: None,
+            last_error: None,
             cause: None,
             dial: None,
             dialled: None,
             accepted: None,
             established: false,
+            faults: Faults::default(),
             doubted: None,
             interface: None,
             unplaced: Vec::new(),
@@ -121,6 +129,20 @@ impl Peer {
         let counters = self.session.counters();
         self.sent.note(counters.notifications_out, now);
         self.received.note(counters.notifications_in, now);
+    }
+
+    /// Says, or counts, what is wrong with attributes that it sent.
+    pub(crate) fn note_faults(&mut self, now: Instant, faults: &[AttributeFault]) {
+        for line in faults.iter().filter_map(|fault| self.faults.note(now, fault)) {
+            line.log(&self.neighbor.name);
+        }
+    }
+
+    /// Says how many were counted, once that is due.
+    pub(crate) fn tell_faults(&mut self, now: Instant) {
+        for line in self.faults.handle_timeout(now) {
+            line.log(&self.neighbor.name);
+        }
     }
 
     pub(crate) fn slot(&mut self, connection: Connection) -> &mut Option<ConnectionHandle> {
@@ -217,7 +239,33 @@ pub(crate) fn dial_error(neighbor: &Neighbor, error: &io::Error) -> String {
         (io::ErrorKind::AddrNotAvailable, _) => " (no interface has the local address)",
         _ => "",
     };
+    let error = error.to_string();
+    // The number says nothing that the words do not.
+    let error = error.split(" (os error").next().unwrap_or_default();
     format!("cannot connect: {error}{hint}")
+}
+
+/// That the neighbor ends connections without a NOTIFICATION.
+pub(crate) const CLOSED: &str = "the neighbor closed the connection before there was a session (does \
+                                 it have us as a neighbor, at our address?)";
+
+/// Why a session that was on its way did not come about, in words, if one of both ends said so.
+pub(crate) fn refusal(neighbor: &Neighbor, reason: &DownReason) -> Option<String> {
+    let (DownReason::Sent(said) | DownReason::Received(said)) = reason else { return None };
+    let is_cease = said.code == error_code::CEASE;
+    let is_bad_as =
+        said.code == error_code::OPEN_MESSAGE && said.subcode == open_subcode::BAD_PEER_AS;
+    let hint = match reason {
+        // What we end without a fault of the neighbor's was ordered.
+        DownReason::Sent(_) if is_cease => return None,
+        _ if is_cease && said.subcode == cease_subcode::CONNECTION_COLLISION_RESOLUTION => {
+            return None;
+        }
+        DownReason::Sent(_) if is_bad_as => format!(" (it is not in AS {})", neighbor.asn),
+        _ if is_bad_as => " (it expects us in another AS)".to_owned(),
+        _ => String::new(),
+    };
+    Some(format!("{reason}{hint}"))
 }
 
 /// The table's name for the neighbor of the number `index`.

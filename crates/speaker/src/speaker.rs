@@ -137,11 +137,11 @@ impl Speaker {
     ///
     /// # Errors
     /// The first socket that could not be opened.
-    pub async fn bind(
+    pub fn bind(
         config: Config,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
     ) -> Result<Self, BindError> {
-        Self::take_over(config, reports, None).await
+        Self::take_over(config, reports, None)
     }
 
     /// The same, and goes on with the sessions that another speaker has
@@ -151,7 +151,7 @@ impl Speaker {
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
-    pub async fn take_over(
+    pub fn take_over(
         mut config: Config,
         reports: Option<mpsc::UnboundedSender<SpeakerEvent>>,
         handed: Option<HandedOver>,
@@ -170,11 +170,8 @@ impl Speaker {
             &mut watchers,
         )?;
         let kernel = if config.install_routes {
-            Some(
-                Kernel::open(config.place.as_ref(), handed.is_some())
-                    .await
-                    .map_err(BindError::Netlink)?,
-            )
+            let kernel = Kernel::open(config.place.as_ref(), handed.is_some());
+            Some(kernel.map_err(BindError::Netlink)?)
         } else {
             None
         };

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::message::Message;
-use anycast_bgp::session::Connection;
+use anycast_bgp::session::{Connection, DownReason};
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
 use super::{Driver, Event};
 use crate::connection::{self, ConnectionHandle};
+use crate::peer::{CLOSED, refusal};
 use crate::speaker::SpeakerEvent;
 
 /// The least time between KEEPALIVEs that only ask for a sign of life.
@@ -40,6 +41,33 @@ impl Driver {
             peer.unreachable = Some(why.clone());
             let name = peer.neighbor.name.clone();
             self.report(SpeakerEvent::NeighborUnreachable { name, why });
+        }
+    }
+
+    /// Notes why a session did not come about although the neighbor was reached.
+    pub(super) fn note_refusal(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        let error = peer.session.last_error();
+        if error == peer.last_error.as_ref() {
+            return;
+        }
+        peer.last_error = error.cloned();
+        // What ends an Established session, or is ordered, is told elsewhere.
+        if peer.established || !peer.may_start() || self.stopping {
+            return;
+        }
+        match &peer.last_error {
+            Some(DownReason::ConnectionClosed) => {
+                // It may be one of two that crossed: shown, but no event.
+                peer.unreachable = Some(CLOSED.to_owned());
+            }
+            Some(reason) => {
+                if let Some(why) = refusal(&peer.neighbor, reason) {
+                    info!(neighbor = peer.neighbor.name, "there is no session: {why}");
+                    self.unreachable(index, why);
+                }
+            }
+            None => {}
         }
     }
 

@@ -8,7 +8,7 @@ use anycast_bgp::{IpNet, NextHop};
 
 use super::Driver;
 use crate::config::Igp;
-use crate::kernel::{self, Kernel, KernelRoute};
+use crate::kernel::{self, Kernel};
 
 impl Driver {
     pub(super) fn install_routes(&mut self) {
@@ -32,7 +32,7 @@ impl Driver {
             let igp = self.igp.as_ref();
             let gateways =
                 change.route.map(|route| gateways(igp, &route, interface)).unwrap_or_default();
-            kernel.set(KernelRoute { prefix: change.prefix, gateways });
+            kernel.set(change.prefix, &gateways);
         }
     }
 
@@ -43,7 +43,7 @@ impl Driver {
         for prefix in prefixes {
             let route = self.rib.fib_route(prefix);
             let gateways = route.map(|it| gateways(self.igp.as_ref(), &it, interface));
-            kernel.set(KernelRoute { prefix: *prefix, gateways: gateways.unwrap_or_default() });
+            kernel.set(*prefix, &gateways.unwrap_or_default());
         }
     }
 
@@ -52,10 +52,10 @@ impl Driver {
         if let Some(kernel) = &self.kernel {
             let old = self.igp.take().unwrap_or_default();
             for prefix in old.routes.keys().filter(|prefix| !igp.routes.contains_key(prefix)) {
-                kernel.set(KernelRoute { prefix: *prefix, gateways: Vec::new() });
+                kernel.set(*prefix, &[]);
             }
             for (prefix, route) in &igp.routes {
-                kernel.set(KernelRoute { prefix: *prefix, gateways: vec![route.gateway] });
+                kernel.set(*prefix, &[route.gateway]);
             }
             // A next hop whose gateway moved may keep its cost: the tables see no change then.
             for route in self.rib.routes().filter(|route| route.best && route.peer.is_some()) {
@@ -63,7 +63,7 @@ impl Driver {
                 let interface = |id: PeerId| self.peers.get(id.0 as usize)?.interface;
                 let gateways = gateways(Some(&igp), &fib, interface);
                 if !gateways.is_empty() && gateways != self::gateways(Some(&old), &fib, interface) {
-                    kernel.set(KernelRoute { prefix: route.prefix, gateways });
+                    kernel.set(route.prefix, &gateways);
                 }
             }
         }

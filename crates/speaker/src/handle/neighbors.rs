@@ -227,6 +227,15 @@ pub enum NeighborOrder {
     Enable,
 }
 
+/// An order was carried out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Done {
+    /// What was done.
+    pub words: String,
+    /// Whether anything is otherwise than before.
+    pub changed: bool,
+}
+
 /// An order could not be carried out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OrderError {
@@ -293,11 +302,11 @@ impl Handle {
         .unwrap_or_default()
     }
 
-    /// Carries out an order; what was done, in words.
+    /// Carries out an order.
     ///
     /// # Errors
     /// There is no such neighbor, or it is not in a state for it.
-    pub async fn order(&self, neighbor: &str, order: NeighborOrder) -> Result<String, OrderError> {
+    pub async fn order(&self, neighbor: &str, order: NeighborOrder) -> Result<Done, OrderError> {
         let name = neighbor.to_owned();
         self.ask(move |driver| driver.carry_out(&name, order))
             .await
@@ -314,7 +323,7 @@ impl Driver {
         })
     }
 
-    fn carry_out(&mut self, name: &str, order: NeighborOrder) -> Result<String, OrderError> {
+    fn carry_out(&mut self, name: &str, order: NeighborOrder) -> Result<Done, OrderError> {
         let now = self.now();
         let index = self.peer_named(name)?;
         let peer = &mut self.peers[index];
@@ -326,30 +335,31 @@ impl Driver {
                 peer.session.handle_stop(now, ADMINISTRATIVE_RESET, "");
                 peer.session.handle_start(now);
                 self.give_up(index);
-                Ok(format!("the session with {name} is reset"))
+                Ok(Done { words: format!("the session with {name} is reset"), changed: true })
             }
-            NeighborOrder::ClearSoft => self.refresh(now, index),
+            NeighborOrder::ClearSoft => {
+                self.refresh(now, index).map(|words| Done { words, changed: true })
+            }
             NeighborOrder::Disable { message } => {
                 peer.enabled = false;
                 peer.session.handle_stop(now, ADMINISTRATIVE_SHUTDOWN, &message);
+                let changed = !disabled || peer.disabled_message.as_ref() != Some(&message);
                 peer.disabled_message = Some(message);
                 self.give_up(index);
-                Ok(if disabled {
-                    format!("{name} was disabled already")
-                } else {
-                    format!("{name} is disabled")
-                })
+                let how = if disabled { "was disabled already" } else { "is disabled" };
+                Ok(Done { words: format!("{name} {how}"), changed })
             }
             NeighborOrder::Enable => {
                 peer.enabled = true;
-                peer.held = None;
+                let rested = peer.held.take().is_some();
                 peer.disabled_message = None;
                 peer.session.handle_start(now);
-                Ok(if disabled {
-                    format!("{name} is enabled")
-                } else {
-                    format!("{name} was enabled already")
-                })
+                let how = match (disabled, rested) {
+                    (true, _) => "is enabled",
+                    (false, true) => "starts again",
+                    (false, false) => "was enabled already",
+                };
+                Ok(Done { words: format!("{name} {how}"), changed: disabled || rested })
             }
         }
     }

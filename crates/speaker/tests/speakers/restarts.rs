@@ -33,7 +33,7 @@ async fn speaker(limits: Option<Limits>) -> (Handle, TcpListener) {
     let neighbor = Neighbor {
         port: listener.local_addr().unwrap().port(),
         local_address: Some(IpAddr::V4(US)),
-        hold_time: Duration::from_secs(9),
+        hold_time: Duration::from_secs(90),
         connect_retry: Duration::from_millis(50),
         families: vec![FAMILY],
         offer: Offer { graceful_restart: limits, ..Offer::default() },
@@ -46,7 +46,7 @@ async fn speaker(limits: Option<Limits>) -> (Handle, TcpListener) {
         neighbors: vec![neighbor],
         ..Config::new(Asn(64501), US)
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     (handle, listener)

@@ -7,34 +7,32 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anycast_bgp::Asn;
 use anycast_speaker::{BindError, Config, Handle, Neighbor, Speaker};
 
-use setup::{ip, run_in_namespace};
+use crate::setup::{ip, run_in_namespace};
 
 const PORT: u16 = 1790;
 
 #[test]
 fn a_neighbor_is_dialled_and_heard_over_its_interface_alone() {
-    run_in_namespace("bound");
+    run_in_namespace(module_path!(), "bound");
 }
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-async fn start(asn: u32, listen: &str, neighbor: Neighbor) -> Result<Handle, BindError> {
+fn start(asn: u32, listen: &str, neighbor: Neighbor) -> Result<Handle, BindError> {
     let config = Config {
         listen: vec![SocketAddr::new(address(listen), PORT)],
         neighbors: vec![neighbor],
         ..Config::new(Asn(asn), std::net::Ipv4Addr::from(asn))
     };
-    let speaker = Speaker::bind(config, None).await?;
+    let speaker = Speaker::bind(config, None)?;
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     Ok(handle)
@@ -76,8 +74,8 @@ async fn bound() {
         let free =
             Neighbor { passive: !passive, ..neighbor("bound", 64501, "127.0.0.2", "127.0.0.1") };
         // A listener for the interface stands beside the one for all.
-        let one = start(64501, "127.0.0.1", bound).await.unwrap();
-        let other = start(64502, "127.0.0.2", free).await.unwrap();
+        let one = start(64501, "127.0.0.1", bound).unwrap();
+        let other = start(64502, "127.0.0.2", free).unwrap();
         assert_eq!(meet(&one, &other).await, meets, "{interface}, passive: {passive}");
         one.shutdown("enough");
         other.shutdown("enough");
@@ -88,7 +86,7 @@ async fn bound() {
         interface: Some("d9".to_owned()),
         ..neighbor("other", 64502, "127.0.0.1", "127.0.0.2")
     };
-    let Err(error) = start(64501, "127.0.0.1", nowhere).await else {
+    let Err(error) = start(64501, "127.0.0.1", nowhere) else {
         panic!("bound to an interface that is not there")
     };
     assert!(error.to_string().contains("there is no interface"), "{error}");

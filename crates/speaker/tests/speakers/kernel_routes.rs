@@ -7,8 +7,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -16,21 +14,26 @@ use std::time::{Duration, Instant};
 use anycast_bgp::Asn;
 use anycast_speaker::{Config, Igp, IgpRoute, Speaker};
 
-use setup::{ip, run_in_namespace};
+use crate::setup::{ip, run_in_namespace};
 
 #[test]
 fn what_an_earlier_run_left_goes_and_what_is_anothers_stays() {
-    run_in_namespace("leftovers");
+    run_in_namespace(module_path!(), "leftovers");
 }
 
 #[test]
 fn routes_come_back_when_the_kernel_has_dropped_or_refused_them() {
-    run_in_namespace("dropped_and_refused");
+    run_in_namespace(module_path!(), "dropped_and_refused");
 }
 
 #[test]
 fn routes_that_others_remove_come_back_when_the_kernel_told_more_than_we_could_take() {
-    run_in_namespace("overrun");
+    run_in_namespace(module_path!(), "overrun");
+}
+
+#[test]
+fn each_of_ten_thousand_routes_goes_its_own_way_or_is_refused_and_all_go_at_the_end() {
+    run_in_namespace(module_path!(), "many");
 }
 
 /// Our routes, of both families.
@@ -43,20 +46,20 @@ fn ours() -> Vec<String> {
 async fn until_ours_are(wanted: &[&str]) -> Duration {
     let started = Instant::now();
     while ours() != wanted {
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}, not {wanted:?}", ours());
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}, not {wanted:?}", ours());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     started.elapsed()
 }
 
-async fn speaker() -> Speaker {
+fn speaker() -> Speaker {
     let config = Config {
         listen: Vec::new(),
         install_routes: true,
         neighbors: Vec::new(),
         ..Config::new(Asn(64501), Ipv4Addr::LOCALHOST)
     };
-    Speaker::bind(config, None).await.unwrap()
+    Speaker::bind(config, None).unwrap()
 }
 
 /// An interface with two prefixes on it, and a router at `.9` and `::9` of them.
@@ -99,8 +102,9 @@ async fn leftovers() {
     ip("-6 route add 2001:db8:3::/48 via 2001:db8:1::9 proto 179 metric 20");
     ip("route add 203.0.113.0/24 via 198.51.100.8 proto static metric 50");
     ip("-6 route add 2001:db8:3::/48 via 2001:db8:1::8 proto static metric 50");
-    let speaker = speaker().await;
-    assert_eq!(ours(), [""; 0]);
+    ip("route add 192.0.2.0/24 via 198.51.100.9 proto 179 metric 20");
+    ip("route add 192.0.2.0/24 via 198.51.100.9 proto 179 metric 30");
+    let speaker = speaker();
     let strangers = ip("route show proto static") + &ip("-6 route show proto static");
     assert_eq!(strangers.lines().count(), 2, "{strangers}");
 
@@ -108,17 +112,21 @@ async fn leftovers() {
     let task = tokio::spawn(speaker.run());
     handle.set_igp(igp());
     handle.settled().await;
-    assert_eq!(ours(), BOTH);
+    let stay = ["192.0.2.0/24", "203.0.113.0/24", "2001:db8:2::/48", "2001:db8:3::/48", "default"];
+    assert!(stay.iter().all(|it| ours().iter().any(|ours| ours == it)), "{:?}", ours());
+    until_ours_are(&BOTH).await;
     handle.shutdown("");
     task.await.unwrap();
     assert_eq!(ours(), [""; 0]);
+    let strangers = ip("route show proto static") + &ip("-6 route show proto static");
+    assert_eq!(strangers.lines().count(), 2, "{strangers}");
 }
 
 #[tokio::test]
 #[ignore = "run by routes_come_back_when_the_kernel_has_dropped_or_refused_them"]
 async fn dropped_and_refused() {
     interface();
-    let speaker = speaker().await;
+    let speaker = speaker();
     let handle = speaker.handle();
     let task = tokio::spawn(speaker.run());
     handle.set_igp(igp());
@@ -145,7 +153,7 @@ async fn overrun() {
     interface();
     addresses();
     ip("link add noise type veth peer name noise1");
-    let speaker = speaker().await;
+    let speaker = speaker();
     let handle = speaker.handle();
     let task = tokio::spawn(speaker.run());
     handle.set_igp(igp());
@@ -166,4 +174,64 @@ async fn overrun() {
     handle.shutdown("");
     task.await.unwrap();
     assert_eq!(ours(), [""; 0]);
+}
+
+/// Far more than go to the kernel in one system call.
+const MANY: u32 = 10_000;
+
+/// `turn`: where the gateways begin.
+fn many_by_turns(turn: u32) -> Igp {
+    let gateways = ["198.51.100.9", "203.0.113.9", "198.51.100.7", "233.252.0.9"];
+    let routes = (0..MANY).map(|number| {
+        let prefix = format!("10.{}.{}.0/24", number >> 8, number & 255).parse().unwrap();
+        let gateway = gateways[(number + turn) as usize % 4].parse().unwrap();
+        (prefix, IgpRoute { cost: 1, gateway })
+    });
+    Igp { routes: routes.collect() }
+}
+
+/// Prefixes and routers of our routes.
+fn ways() -> HashMap<String, String> {
+    let text = ip("route show proto 179");
+    let way = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (words[0].to_owned(), words[2].to_owned())
+    };
+    text.lines().map(way).collect()
+}
+
+#[tokio::test]
+#[ignore = "run by each_of_ten_thousand_routes_goes_its_own_way_or_is_refused_and_all_go_at_the_end"]
+async fn many() {
+    interface();
+    let speaker = speaker();
+    let handle = speaker.handle();
+    let task = tokio::spawn(speaker.run());
+    handle.set_igp(many_by_turns(0));
+    handle.settled().await;
+    assert_eq!(ways().len(), 0, "the kernel has refused every one");
+
+    addresses();
+    ip("route add 203.0.113.0/24 via 198.51.100.8");
+    // The last of these leads nowhere, whatever led somewhere before.
+    let routers = [Some("198.51.100.9"), Some("198.51.100.8"), Some("198.51.100.7"), None];
+    for turn in 0..4 {
+        handle.set_igp(many_by_turns(turn));
+        handle.settled().await;
+        let wanted = (0..MANY).filter_map(|number| {
+            let router = routers[(number + turn) as usize % 4]?;
+            Some((format!("10.{}.{}.0/24", number >> 8, number & 255), router.to_owned()))
+        });
+        assert!(ways() == wanted.collect(), "turn {turn}");
+    }
+    handle.set_igp(Igp { routes: HashMap::new() });
+    handle.settled().await;
+    assert_eq!(ways().len(), 0);
+
+    handle.set_igp(many_by_turns(0));
+    handle.settled().await;
+    assert_eq!(ways().len(), MANY as usize * 3 / 4);
+    handle.shutdown("");
+    task.await.unwrap();
+    assert_eq!(ways().len(), 0);
 }

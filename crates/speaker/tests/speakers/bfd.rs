@@ -8,8 +8,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::path::Path;
@@ -23,7 +21,7 @@ use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{Bfd, BfdStatus, BindError, ChangeError, Config, Handle, Neighbor, Speaker};
 
-use setup::{Killed, ip, run_in_namespace, until};
+use crate::setup::{Killed, ip, only, run_in_namespace, until};
 
 const LEFT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const RIGHT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -33,22 +31,22 @@ const DETECTION_TIME: Duration = Duration::from_millis(150);
 
 #[test]
 fn a_frozen_neighbor_is_dropped_after_three_intervals_and_comes_back() {
-    run_in_namespace("frozen");
+    run_in_namespace(module_path!(), "frozen");
 }
 
 #[test]
 fn a_process_without_time_for_anything_else_keeps_bfd_up() {
-    run_in_namespace("busy");
+    run_in_namespace(module_path!(), "busy");
 }
 
 #[test]
 fn sessions_come_up_over_both_families_and_over_one_hop_and_several() {
-    run_in_namespace("kinds");
+    run_in_namespace(module_path!(), "kinds");
 }
 
 #[test]
 fn an_operator_who_ends_bfd_does_not_end_bgp_and_a_failure_does() {
-    run_in_namespace("by_hand");
+    run_in_namespace(module_path!(), "by_hand");
 }
 
 #[test]
@@ -56,12 +54,12 @@ fn bird_and_we_notice_each_others_death() {
     if !Path::new("/usr/sbin/bird").exists() {
         return println!("skipped: BIRD is not installed");
     }
-    run_in_namespace("bird");
+    run_in_namespace(module_path!(), "bird");
 }
 
 #[test]
 fn bfd_of_one_neighbor_comes_and_goes_and_anothers_goes_on() {
-    run_in_namespace("comes_and_goes");
+    run_in_namespace(module_path!(), "comes_and_goes");
 }
 
 fn bfd() -> Bfd {
@@ -82,13 +80,13 @@ fn neighbor(name: &str, local: IpAddr, remote: IpAddr, asn: u32) -> Neighbor {
     }
 }
 
-async fn start(asn: u32, neighbor: Neighbor) -> Handle {
+fn start(asn: u32, neighbor: Neighbor) -> Handle {
     let config = Config {
         listen: neighbor.local_address.map(|ip| SocketAddr::new(ip, PORT)).into_iter().collect(),
         neighbors: vec![neighbor],
         ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -122,9 +120,9 @@ fn signal(child: &Killed, name: &str) {
 async fn frozen() {
     ip("link set lo up");
     let mut right = Command::new(std::env::current_exe().unwrap());
-    right.args(["--exact", "--ignored", "right_side"]).stdout(Stdio::null());
+    right.args(only(module_path!(), "right_side")).stdout(Stdio::null());
     let right = Killed(right.spawn().unwrap());
-    let left = start(64501, neighbor("right", LEFT, RIGHT, 64502)).await;
+    let left = start(64501, neighbor("right", LEFT, RIGHT, 64502));
     let net: IpNet = "192.0.2.0/24".parse().unwrap();
     until("a route, and BFD", async || left.best(net).await.is_some() && is_up(&left).await).await;
     assert_eq!(left.neighbors().await[0].bfd.as_deref(), Some("Up"));
@@ -147,7 +145,7 @@ async fn frozen() {
 #[tokio::test]
 #[ignore = "the neighbor of `frozen`"]
 async fn right_side() {
-    let right = start(64502, neighbor("left", RIGHT, LEFT, 64501)).await;
+    let right = start(64502, neighbor("left", RIGHT, LEFT, 64501));
     right.originate("192.0.2.0/24".parse().unwrap(), Attributes::new(RIGHT));
     std::future::pending::<()>().await;
 }
@@ -161,8 +159,8 @@ async fn busy() {
         let bfd = neighbor.bfd.map(|bfd| Bfd { interval: Duration::from_millis(200), ..bfd });
         Neighbor { bfd, ..neighbor }
     };
-    let left = start(64501, patient(neighbor("right", LEFT, RIGHT, 64502))).await;
-    let right = start(64502, patient(neighbor("left", RIGHT, LEFT, 64501))).await;
+    let left = start(64501, patient(neighbor("right", LEFT, RIGHT, 64502)));
+    let right = start(64502, patient(neighbor("left", RIGHT, LEFT, 64501)));
     // Both at the operators' interval: the slow start is over.
     let fast = async |handle| status(handle).await.detection_ms == Some(600.0);
     until("Up", async || fast(&left).await && fast(&right).await).await;
@@ -214,8 +212,8 @@ async fn kinds() {
                 neighbor.ttl_security = true;
                 neighbor
             };
-            let left = start(64501, with_hops(neighbor("b", a, b, 64502))).await;
-            let right = start(64502, with_hops(neighbor("a", b, a, 64501))).await;
+            let left = start(64501, with_hops(neighbor("b", a, b, 64502)));
+            let right = start(64502, with_hops(neighbor("a", b, a, 64501)));
             let what = format!("{a} and {b}, hops {hops:?}");
             until(&what, async || {
                 is_up(&left).await && is_up(&right).await && established(&left).await
@@ -279,10 +277,10 @@ impl Puppet {
 async fn by_hand() {
     ip("link set lo up");
     let puppet = Puppet::new();
-    let left = start(64501, neighbor("right", LEFT, RIGHT, 64502)).await;
+    let left = start(64501, neighbor("right", LEFT, RIGHT, 64502));
     let mut without = neighbor("left", RIGHT, LEFT, 64501);
     without.bfd = None;
-    let right = start(64502, without).await;
+    let right = start(64502, without);
     until("BGP does not wait for BFD", async || established(&left).await).await;
     assert!(right.bfd().await.is_empty());
     let state_is = async |wanted: &str| status(&left).await.state == wanted;
@@ -357,7 +355,7 @@ async fn bird() {
     let ends = ["198.51.100.0", "198.51.100.1"].map(|text| text.parse::<IpAddr>().unwrap());
     // Our address is left to the kernel, as most fleet files do.
     let to_bird = Neighbor { local_address: None, ..neighbor("bird", ends[0], ends[1], 64502) };
-    let left = start(64501, to_bird).await;
+    let left = start(64501, to_bird);
     let net: IpNet = "192.0.2.0/24".parse().unwrap();
     until("a route, and BFD", async || left.best(net).await.is_some() && is_up(&left).await).await;
     let told = || {
@@ -388,11 +386,11 @@ async fn comes_and_goes() {
         listen: vec![SocketAddr::new(LEFT, PORT)],
         ..Config::new(Asn(64501), Ipv4Addr::from(64501))
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let left = speaker.handle();
     tokio::spawn(speaker.run());
-    let _right = start(64502, neighbor("left", RIGHT, LEFT, 64501)).await;
-    let _third = start(64503, neighbor("left", THIRD, LEFT, 64501)).await;
+    let _right = start(64502, neighbor("left", RIGHT, LEFT, 64501));
+    let _third = start(64503, neighbor("left", THIRD, LEFT, 64501));
     let row = async |name: &str| left.bfd().await.into_iter().find(|it| it.neighbor == name);
     let up = async |name: &str| row(name).await.is_some_and(|it| it.state == "Up");
 

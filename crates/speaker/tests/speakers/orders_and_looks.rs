@@ -6,8 +6,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +18,12 @@ use anycast_speaker::{
     RouteSubject, RouteTable, Speaker,
 };
 
-use setup::{free_port, resident, until};
+use crate::setup::{free_port, resident, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
 
-async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
+fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
     let asn = |address: Ipv4Addr| Asn(64500 + u32::from(address.octets()[3]));
     let config = Config {
         local_asn: asn(local),
@@ -36,7 +34,7 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
         neighbors: vec![Neighbor {
             port,
             local_address: Some(IpAddr::V4(local)),
-            hold_time: Duration::from_secs(9),
+            hold_time: Duration::from_secs(90),
             connect_retry: Duration::from_millis(50),
             families: vec![Family::Ipv4Unicast],
             import,
@@ -45,7 +43,7 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
         }],
         ..Config::new(asn(local), local)
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -55,8 +53,8 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
 async fn pair() -> (Handle, Handle) {
     let port = free_port(&[LEFT, RIGHT]);
     let prefer = Rule { matches: vec![], sets: vec![Set::LocalPref(200)], action: Action::Accept };
-    let left = start("right", LEFT, RIGHT, port, Policy::accept_all()).await;
-    let right = start("left", RIGHT, LEFT, port, Policy { rules: vec![prefer] }).await;
+    let left = start("right", LEFT, RIGHT, port, Policy::accept_all());
+    let right = start("left", RIGHT, LEFT, port, Policy { rules: vec![prefer] });
     until("both are Established", async || {
         left.established().await == (1, 1) && right.established().await == (1, 1)
     })
@@ -84,10 +82,12 @@ fn disable(message: &str) -> NeighborOrder {
 #[tokio::test]
 async fn a_disabled_neighbor_stays_away_until_it_is_enabled_and_reads_why() {
     let (left, right) = pair().await;
-    assert_eq!(
-        left.order("right", disable("back at noon")).await.as_deref(),
-        Ok("right is disabled")
-    );
+    let done = async |order| {
+        let done = left.order("right", order).await.unwrap();
+        (done.words, done.changed)
+    };
+    let (is_disabled, was_disabled) = ("right is disabled", "right was disabled already");
+    assert_eq!(done(disable("back at noon")).await, (is_disabled.into(), true));
     until("the other side was told", async || {
         let received = status(&right).await.last_received;
         received.is_some_and(|it| {
@@ -108,20 +108,15 @@ async fn a_disabled_neighbor_stays_away_until_it_is_enabled_and_reads_why() {
     );
     let soft = left.order("right", NeighborOrder::ClearSoft).await.unwrap_err();
     assert!(soft.to_string().contains("not Established (disabled)"), "{soft}");
-    assert_eq!(
-        left.order("right", disable("later")).await.as_deref(),
-        Ok("right was disabled already")
-    );
+    assert_eq!(done(disable("back at noon")).await, (was_disabled.into(), false));
+    assert_eq!(done(disable("later")).await, (was_disabled.into(), true), "another message");
 
-    assert_eq!(left.order("right", NeighborOrder::Enable).await.as_deref(), Ok("right is enabled"));
+    assert_eq!(done(NeighborOrder::Enable).await, ("right is enabled".into(), true));
     until("it is back", async || left.established().await == (1, 1)).await;
     let ours = status(&left).await;
     assert_eq!((ours.enabled, ours.disabled_message), (true, None));
     assert_eq!((ours.counters.established, ours.counters.dropped), (2, 1));
-    assert_eq!(
-        left.order("right", NeighborOrder::Enable).await.as_deref(),
-        Ok("right was enabled already")
-    );
+    assert_eq!(done(NeighborOrder::Enable).await, ("right was enabled already".into(), false));
     assert_eq!(left.established().await, (1, 1), "that changed nothing");
 }
 
@@ -135,8 +130,8 @@ async fn a_soft_clear_sends_everything_both_ways_again_and_keeps_the_session() {
     })
     .await;
     let before = (status(&left).await.counters, status(&right).await.counters);
-    let words = left.order("right", NeighborOrder::ClearSoft).await.unwrap();
-    assert_eq!(words, "asked right for its routes (ipv4) and tell it all of ours again");
+    let done = left.order("right", NeighborOrder::ClearSoft).await.unwrap();
+    assert_eq!(done.words, "asked right for its routes (ipv4) and tell it all of ours again");
     until("each heard the other once more", async || {
         let after = (status(&left).await.counters, status(&right).await.counters);
         after.0.updates_in > before.0.updates_in && after.1.updates_in > before.1.updates_in
@@ -156,11 +151,11 @@ async fn everything_of_a_neighbor_is_told() {
     assert_eq!(ours.local_address, Some(IpAddr::V4(LEFT)));
     // One of the two ends is the port on which both listen.
     assert!([ours.local_port, ours.remote_port].contains(&Some(ours.port)), "{ours:?}");
-    assert_eq!(ours.hold_time_seconds, Some(9.0));
+    assert_eq!(ours.hold_time_seconds, Some(90.0));
     let hold = ours.hold_due_seconds.unwrap();
-    assert!((6.0..=9.0).contains(&hold), "{hold}");
+    assert!((60.0..=90.0).contains(&hold), "{hold}");
     let keepalive = ours.keepalive_due_seconds.unwrap();
-    assert!((0.0..=3.0).contains(&keepalive), "{keepalive}");
+    assert!((0.0..=30.0).contains(&keepalive), "{keepalive}");
     let words = [
         "ipv4",
         "route refresh",

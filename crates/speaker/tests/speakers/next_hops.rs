@@ -8,8 +8,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,7 +16,7 @@ use anycast_bgp::policy::{Action, Match, Policy, Rule, Set};
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{Config, Neighbor, Offer, Speaker};
 
-use setup::{Killed, ip, run_in_namespace};
+use crate::setup::{Killed, ip, only, run_in_namespace};
 
 const NEAR: &str = "2001:db8:1::1";
 const FAR: &str = "2001:db8:1::9";
@@ -26,14 +24,14 @@ const PORT: u16 = 1790;
 
 #[test]
 fn ipv4_goes_over_ipv6_next_hops_and_link_local_ones_find_their_interface() {
-    run_in_namespace("near");
+    run_in_namespace(module_path!(), "near");
 }
 
 fn config(asn: u32, local: &str, remote: (&str, u32), export: Policy) -> Config {
     let neighbor = Neighbor {
         port: PORT,
         local_address: Some(local.parse().unwrap()),
-        hold_time: Duration::from_secs(9),
+        hold_time: Duration::from_secs(90),
         connect_retry: Duration::from_millis(50),
         families: Family::ALL.to_vec(),
         offer: Offer { extended_next_hop: true, ..Offer::default() },
@@ -57,7 +55,7 @@ async fn near() {
     let far = Command::new("unshare")
         .args(["--net"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "far"])
+        .args(only(module_path!(), "far"))
         .spawn()
         .unwrap();
     let far = Killed(far);
@@ -71,7 +69,7 @@ async fn near() {
     ip("link set d0 up");
     ip(&format!("address add {NEAR}/64 dev d0 nodad"));
     let speaker =
-        Speaker::bind(config(64501, NEAR, (FAR, 64502), Policy::reject_all()), None).await.unwrap();
+        Speaker::bind(config(64501, NEAR, (FAR, 64502), Policy::reject_all()), None).unwrap();
     tokio::spawn(speaker.run());
     let started = Instant::now();
     let wanted = [
@@ -112,7 +110,7 @@ async fn far() {
         rule,
     ];
     let config = config(64502, FAR, (NEAR, 64501), Policy { rules });
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     for prefix in ["10.1.0.0/16".parse().unwrap(), six] {
         handle.originate(prefix, Attributes::new(IpAddr::V4(Ipv4Addr::LOCALHOST)));

@@ -7,8 +7,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -22,7 +20,7 @@ use anycast_speaker::{
     Speaker, TcpAo,
 };
 
-use setup::{free_port, until};
+use crate::setup::{free_port, until};
 
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const QUIET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -41,10 +39,10 @@ fn neighbor(name: &str, address: Ipv4Addr, port: u16, asn: u32) -> Neighbor {
     }
 }
 
-async fn start(address: Ipv4Addr, asn: Asn, port: u16, neighbors: Vec<Neighbor>) -> Handle {
+fn start(address: Ipv4Addr, asn: Asn, port: u16, neighbors: Vec<Neighbor>) -> Handle {
     let listen = vec![SocketAddr::new(address.into(), port)];
     let config = Config { listen, neighbors, ..Config::new(asn, address) };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -127,7 +125,7 @@ async fn is_up(speaker: &Handle, name: &str) -> bool {
 async fn neighbors_come_change_and_go_and_another_hears_nothing_but_keepalives() {
     let port = free_port(&[US, QUIET, OTHER]);
     let quiet = Scribe::play(QUIET, port, 64502);
-    let us = start(US, OUR_ASN, port, vec![neighbor("quiet", QUIET, port, 64502)]).await;
+    let us = start(US, OUR_ASN, port, vec![neighbor("quiet", QUIET, port, 64502)]);
     us.originate(net("192.0.2.0/24"), ours());
     until("the quiet one is up", async || is_up(&us, "quiet").await).await;
     until("and is told", async || us.neighbor("quiet").await.unwrap().advertised == 1).await;
@@ -138,7 +136,7 @@ async fn neighbors_come_change_and_go_and_another_hears_nothing_but_keepalives()
 
     // One comes.
     let back = Neighbor { local_address: Some(OTHER.into()), ..neighbor("us", US, port, 64501) };
-    let other = start(OTHER, Asn(64503), port, vec![back]).await;
+    let other = start(OTHER, Asn(64503), port, vec![back]);
     let new = Neighbor { passive: true, ..neighbor("new", OTHER, port, 64503) };
     us.add_neighbor(new.clone()).await.unwrap();
     until("the new one has the route", async || other.best(net("192.0.2.0/24")).await.is_some())
@@ -198,7 +196,7 @@ async fn neighbors_come_change_and_go_and_another_hears_nothing_but_keepalives()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_removed_hears_the_withdrawal_and_then_the_cease() {
     let port = free_port(&[US, QUIET, OTHER]);
-    let us = start(US, OUR_ASN, port, Vec::new()).await;
+    let us = start(US, OUR_ASN, port, Vec::new());
     us.originate(net("192.0.2.0/24"), ours());
     us.originate(net("198.51.100.0/24"), ours());
     let scribe = Scribe::play(QUIET, port, 64502);
@@ -223,7 +221,7 @@ async fn who_is_removed_hears_the_withdrawal_and_then_the_cease() {
 async fn the_secret_of_one_who_comes_is_asked_for_and_of_one_who_goes_forgotten() {
     for ao in [false, true] {
         let port = free_port(&[US, QUIET, OTHER]);
-        let us = start(US, OUR_ASN, port, Vec::new()).await;
+        let us = start(US, OUR_ASN, port, Vec::new());
         let sign = |neighbor: Neighbor, ours: bool| {
             let key = Password::new(b"a secret".to_vec()).unwrap();
             let (send_id, recv_id) = if ours { (1, 2) } else { (2, 1) };
@@ -247,7 +245,7 @@ async fn the_secret_of_one_who_comes_is_asked_for_and_of_one_who_goes_forgotten(
         }
         let dials =
             Neighbor { local_address: Some(OTHER.into()), ..neighbor("us", US, port, 64501) };
-        let other = start(OTHER, Asn(64503), port, vec![sign(dials.clone(), false)]).await;
+        let other = start(OTHER, Asn(64503), port, vec![sign(dials.clone(), false)]);
         until("the secret fits", async || is_up(&us, "it").await).await;
 
         us.remove_neighbor("it").await.unwrap();
@@ -262,7 +260,7 @@ async fn the_secret_of_one_who_comes_is_asked_for_and_of_one_who_goes_forgotten(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbor_of_an_interface_gets_a_listening_socket_and_takes_it_along() {
     let port = free_port(&[US, QUIET, OTHER]);
-    let us = start(US, OUR_ASN, port, Vec::new()).await;
+    let us = start(US, OUR_ASN, port, Vec::new());
     let waits = Neighbor {
         passive: true,
         interface: Some("lo".into()),
@@ -275,7 +273,7 @@ async fn a_neighbor_of_an_interface_gets_a_listening_socket_and_takes_it_along()
         other => other.unwrap(),
     }
     let dials = Neighbor { local_address: Some(OTHER.into()), ..neighbor("us", US, port, 64501) };
-    let _other = start(OTHER, Asn(64503), port, vec![dials]).await;
+    let _other = start(OTHER, Asn(64503), port, vec![dials]);
     until("it comes over lo", async || is_up(&us, "it").await).await;
     us.remove_neighbor("it").await.unwrap();
     let nowhere = Neighbor { interface: Some("no-such-interface".into()), ..waits.clone() };
@@ -314,7 +312,7 @@ async fn the_routes_of_a_neighbor_that_was_killed_go_with_its_connection() {
             stream.write_all(&update.emit(&context).concat()).unwrap();
             stream
         });
-        let us = start(US, OUR_ASN, port, vec![neighbor("it", QUIET, port, 64502)]).await;
+        let us = start(US, OUR_ASN, port, vec![neighbor("it", QUIET, port, 64502)]);
         until("its route is there", async || us.best(net("192.0.2.0/24")).await.is_some()).await;
         let stream = socket2::Socket::from(route.join().unwrap());
         // As the kernel does with what a killed process leaves unread.

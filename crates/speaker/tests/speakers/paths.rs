@@ -8,8 +8,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -23,7 +21,7 @@ use anycast_speaker::{
     Config, Handle, Neighbor, Offer, RouteLook, RouteRow, RouteSubject, RouteTable, Speaker,
 };
 
-use setup::{Killed, ip, run_in_namespace, until};
+use crate::setup::{Killed, ip, run_in_namespace, until};
 
 const PORT: u16 = 1790;
 
@@ -32,7 +30,7 @@ fn bird_and_we_tell_each_other_several_paths_and_the_kernel_shares_packets_among
     if !Path::new("/usr/sbin/bird").exists() {
         return println!("skipped: BIRD is not installed");
     }
-    run_in_namespace("bird");
+    run_in_namespace(module_path!(), "bird");
 }
 
 fn neighbor(name: &str, address: &str, asn: u32, offer: Offer) -> Neighbor {
@@ -50,14 +48,14 @@ fn neighbor(name: &str, address: &str, asn: u32, offer: Offer) -> Neighbor {
     }
 }
 
-async fn start(asn: u32, listen: &str, install_routes: bool, neighbors: Vec<Neighbor>) -> Handle {
+fn start(asn: u32, listen: &str, install_routes: bool, neighbors: Vec<Neighbor>) -> Handle {
     let config = Config {
         listen: vec![SocketAddr::new(listen.parse().unwrap(), PORT)],
         install_routes,
         neighbors,
         ..Config::new(Asn(asn), Ipv4Addr::from(asn))
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -150,8 +148,8 @@ async fn bird() {
     let to_bird = neighbor("bird", "198.51.100.2", 64502, several);
     let to_other = neighbor("other", "127.0.0.2", 64503, Offer::default());
     let to_us = neighbor("us", "127.0.0.1", 64501, Offer::default());
-    let us = start(64501, "198.51.100.1", true, vec![to_bird, to_other]).await;
-    let other = start(64503, "127.0.0.2", false, vec![Neighbor { passive: true, ..to_us }]).await;
+    let us = start(64501, "198.51.100.1", true, vec![to_bird, to_other]);
+    let other = start(64503, "127.0.0.2", false, vec![Neighbor { passive: true, ..to_us }]);
     us.set_multipath(Multipath { paths: 2, across_as: false });
     let (four, six) = ("192.0.2.0/24", "2001:db8:2::/48");
 

@@ -6,8 +6,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ use anycast_speaker::{
     Config, Handle, Neighbor, NeighborOrder, Offer, Password, Speaker, SpeakerEvent,
 };
 
-use setup::{free_port, until};
+use crate::setup::{free_port, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -26,7 +24,7 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
     Neighbor {
         port,
         local_address: Some(IpAddr::V4(local)),
-        hold_time: Duration::from_secs(9),
+        hold_time: Duration::from_secs(90),
         connect_retry: Duration::from_millis(50),
         families: vec![Family::Ipv4Unicast],
         import: Policy::accept_all(),
@@ -35,13 +33,13 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
     }
 }
 
-async fn start(local: Ipv4Addr, asn: u32, neighbor: Neighbor) -> Handle {
+fn start(local: Ipv4Addr, asn: u32, neighbor: Neighbor) -> Handle {
     let config = Config {
         listen: vec![SocketAddr::new(local.into(), neighbor.port)],
         neighbors: vec![neighbor],
         ..Config::new(Asn(asn), local)
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -55,18 +53,18 @@ fn prefix(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-async fn pair(change: impl Fn(&mut Neighbor)) -> (Handle, Handle) {
+fn pair(change: impl Fn(&mut Neighbor)) -> (Handle, Handle) {
     let port = free_port(&[LEFT, RIGHT]);
     let mut to_right = neighbor("right", LEFT, RIGHT, port, 64502);
     let mut to_left = neighbor("left", RIGHT, LEFT, port, 64501);
     change(&mut to_right);
     change(&mut to_left);
-    (start(LEFT, 64501, to_right).await, start(RIGHT, 64502, to_left).await)
+    (start(LEFT, 64501, to_right), start(RIGHT, 64502, to_left))
 }
 
 #[tokio::test]
 async fn a_prefix_is_announced_changed_and_withdrawn() {
-    let (left, right) = pair(|_| ()).await;
+    let (left, right) = pair(|_| ());
     until("both are Established", async || established(&left).await && established(&right).await)
         .await;
     let net = prefix("192.0.2.0/24");
@@ -89,7 +87,7 @@ async fn a_prefix_is_announced_changed_and_withdrawn() {
 
 #[tokio::test]
 async fn ten_thousand_prefixes_cross_and_go_with_the_session() {
-    let (left, right) = pair(|_| ()).await;
+    let (left, right) = pair(|_| ());
     for high in 0..40_u8 {
         for low in 0..250_u8 {
             let net = IpNet::new(Ipv4Addr::new(10, high, low, 0).into(), 24).unwrap();
@@ -106,7 +104,7 @@ async fn ten_thousand_prefixes_cross_and_go_with_the_session() {
 
 #[tokio::test]
 async fn a_cleared_session_comes_back() {
-    let (left, right) = pair(|_| ()).await;
+    let (left, right) = pair(|_| ());
     until("Established", async || established(&left).await && established(&right).await).await;
     left.order("right", NeighborOrder::Clear).await.unwrap();
     let unknown = left.order("nobody", NeighborOrder::Clear).await.unwrap_err();
@@ -121,17 +119,17 @@ async fn a_cleared_session_comes_back() {
 
 #[tokio::test]
 async fn with_ttl_security_both_ends_still_meet() {
-    let (left, right) = pair(|neighbor| neighbor.ttl_security = true).await;
+    let (left, right) = pair(|neighbor| neighbor.ttl_security = true);
     until("Established", async || established(&left).await && established(&right).await).await;
 }
 
 #[tokio::test]
 async fn the_same_md5_password_meets_and_another_does_not() {
     let password = |text: &str| Password::new(text.as_bytes().to_vec());
-    let (left, right) = pair(|neighbor| neighbor.password = password("swordfish")).await;
+    let (left, right) = pair(|neighbor| neighbor.password = password("swordfish"));
     until("Established", async || established(&left).await && established(&right).await).await;
 
-    let (left, right) = pair(|neighbor| neighbor.password = password(&neighbor.name)).await;
+    let (left, right) = pair(|neighbor| neighbor.password = password(&neighbor.name));
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!established(&left).await && !established(&right).await);
 }
@@ -139,10 +137,37 @@ async fn the_same_md5_password_meets_and_another_does_not() {
 #[tokio::test]
 async fn a_wrong_asn_is_refused_with_bad_peer_as() {
     let port = free_port(&[LEFT, RIGHT]);
-    let left = start(LEFT, 64501, neighbor("right", LEFT, RIGHT, port, 64999)).await;
-    let right = start(RIGHT, 64502, neighbor("left", RIGHT, LEFT, port, 64501)).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let left = start(LEFT, 64501, neighbor("right", LEFT, RIGHT, port, 64999));
+    let right = start(RIGHT, 64502, neighbor("left", RIGHT, LEFT, port, 64501));
+    let says = async |handle: &Handle, name: &str, words: &str| {
+        let row = handle.neighbor(name).await.unwrap();
+        row.last_down.is_some_and(|why| why.ends_with(words))
+    };
+    let ours = "we sent: OPEN Message Error: Bad Peer AS (it is not in AS 64999)";
+    until("we say so", async || says(&left, "right", ours).await).await;
+    let its = "neighbor sent: OPEN Message Error: Bad Peer AS (it expects us in another AS)";
+    until("it hears so", async || says(&right, "left", its).await).await;
     assert!(!established(&left).await && !established(&right).await);
+}
+
+#[tokio::test]
+async fn a_neighbor_that_closes_each_connection_is_shown_with_that() {
+    let listener = TcpListener::bind((RIGHT, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let config = Config {
+        listen: Vec::new(),
+        neighbors: vec![neighbor("right", LEFT, RIGHT, port, 64502)],
+        ..Config::new(Asn(64501), LEFT)
+    };
+    let speaker = Speaker::bind(config, None).unwrap();
+    let handle = speaker.handle();
+    tokio::spawn(speaker.run());
+    until("it is shown", async || {
+        let why = handle.neighbor("right").await.unwrap().last_down;
+        why.is_some_and(|why| why.contains("closed the connection before there was a session"))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -154,14 +179,14 @@ async fn a_neighbor_that_cannot_be_reached_is_reported_once() {
         ..Config::new(Asn(64501), LEFT)
     };
     let (reports, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let speaker = Speaker::bind(config, Some(reports)).await.unwrap();
+    let speaker = Speaker::bind(config, Some(reports)).unwrap();
     tokio::spawn(speaker.run());
     let first = tokio::time::timeout(Duration::from_secs(5), heard.recv()).await.unwrap();
     let Some(SpeakerEvent::NeighborUnreachable { name, why }) = first else {
         panic!("{first:?}");
     };
     assert_eq!(name, "right");
-    assert!(why.contains("no BGP daemon listens there"), "{why}");
+    assert!(why.contains("Connection refused (no BGP daemon listens there)"), "{why}");
     // Several attempts later there is nothing new to say.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(heard.try_recv().is_err());
@@ -175,7 +200,7 @@ async fn a_port_in_use_is_an_error_that_says_so() {
         neighbors: Vec::new(),
         ..Config::new(Asn(64501), LEFT)
     };
-    let Err(error) = Speaker::bind(config, None).await else { panic!("bound a taken port") };
+    let Err(error) = Speaker::bind(config, None) else { panic!("bound a taken port") };
     assert!(error.to_string().contains("another BGP daemon"), "{error}");
 }
 
@@ -188,8 +213,7 @@ async fn roles_are_told_and_what_is_for_customers_stays_in() {
         };
         neighbor.asn = asn;
         neighbor.offer = Offer { role: Some(role), strict_role: true, ..Offer::default() };
-    })
-    .await;
+    });
     until("both are Established", async || established(&left).await && established(&right).await)
         .await;
     let status = left.neighbors().await.remove(0);

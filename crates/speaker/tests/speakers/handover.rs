@@ -6,8 +6,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ use anycast_bgp::{Asn, Attributes, IpNet};
 use anycast_speaker::{Config, HandedOver, Handle, Neighbor, Speaker, SpeakerEvent};
 use tokio::sync::mpsc;
 
-use setup::{free_port, until};
+use crate::setup::{free_port, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -47,9 +45,9 @@ fn right(port: u16) -> Config {
 
 type Reports = mpsc::UnboundedReceiver<SpeakerEvent>;
 
-async fn start(config: Config, handed: Option<HandedOver>) -> (Handle, Reports) {
+fn start(config: Config, handed: Option<HandedOver>) -> (Handle, Reports) {
     let (reports, reported) = mpsc::unbounded_channel();
-    let speaker = Speaker::take_over(config, Some(reports), handed).await.unwrap();
+    let speaker = Speaker::take_over(config, Some(reports), handed).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     (handle, reported)
@@ -76,8 +74,7 @@ fn carried(mut handed: HandedOver) -> HandedOver {
 #[tokio::test]
 async fn a_session_goes_on_with_both_tables_and_what_is_no_more_is_withdrawn() {
     let port = free_port(&[LEFT, RIGHT]);
-    let ((before, _), (other, mut reports)) =
-        (start(left(port), None).await, start(right(port), None).await);
+    let ((before, _), (other, mut reports)) = (start(left(port), None), start(right(port), None));
     for number in 1..=3 {
         originate(&before, number);
     }
@@ -90,7 +87,7 @@ async fn a_session_goes_on_with_both_tables_and_what_is_no_more_is_withdrawn() {
     assert_eq!((handed.sessions.len(), handed.ended.len()), (1, 0));
     assert!(before.hand_over().await.is_none(), "it has ended");
 
-    let (after, mut news) = start(left(port), Some(carried(handed))).await;
+    let (after, mut news) = start(left(port), Some(carried(handed)));
     until("the neighbor's route is there", async || after.best(net(200)).await.is_some()).await;
     for number in [1, 2, 4] {
         originate(&after, number);
@@ -109,8 +106,7 @@ async fn a_session_goes_on_with_both_tables_and_what_is_no_more_is_withdrawn() {
 #[tokio::test]
 async fn a_session_by_other_settings_or_without_graceful_restart_begins_anew_and_says_so() {
     let port = free_port(&[LEFT, RIGHT]);
-    let ((before, _), (other, _reports)) =
-        (start(left(port), None).await, start(right(port), None).await);
+    let ((before, _), (other, _reports)) = (start(left(port), None), start(right(port), None));
     until("it is up", async || {
         before.established().await == (1, 1) && other.established().await == (1, 1)
     })
@@ -119,7 +115,7 @@ async fn a_session_by_other_settings_or_without_graceful_restart_begins_anew_and
     let mut changed = left(port);
     changed.neighbors[0].hold_time = Duration::from_secs(33);
     changed.neighbors[0].offer.graceful_restart = None;
-    let (after, mut news) = start(changed.clone(), Some(carried(handed))).await;
+    let (after, mut news) = start(changed.clone(), Some(carried(handed)));
     let Some(SpeakerEvent::NeighborReset { name, why }) = news.recv().await else {
         panic!("nothing is said of it");
     };
@@ -130,7 +126,7 @@ async fn a_session_by_other_settings_or_without_graceful_restart_begins_anew_and
     assert_eq!(handed.sessions.len(), 0);
     assert_eq!(handed.ended.len(), 1);
     assert!(handed.ended[0].1.contains("graceful-restart is off"), "{:?}", handed.ended);
-    let (again, mut news) = start(changed, Some(carried(handed))).await;
+    let (again, mut news) = start(changed, Some(carried(handed)));
     assert!(matches!(news.recv().await, Some(SpeakerEvent::NeighborReset { .. })));
     until("it comes back", async || again.established().await == (1, 1)).await;
 }

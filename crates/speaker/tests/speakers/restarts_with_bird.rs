@@ -7,8 +7,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +16,7 @@ use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family};
 use anycast_speaker::{Config, Handle, Neighbor, Speaker};
 
-use setup::{Killed, run_in_namespace, until};
+use crate::setup::{Killed, run_in_namespace, until};
 
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const BIRD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -29,7 +27,7 @@ fn bird_finds_its_routes_after_a_restart_and_drops_ours_at_our_death() {
     if !Path::new("/usr/sbin/bird").exists() {
         return println!("skipped: BIRD is not installed");
     }
-    run_in_namespace("with_bird");
+    run_in_namespace(module_path!(), "with_bird");
 }
 
 fn config(routes: &[&str]) -> String {
@@ -53,7 +51,7 @@ fn config(routes: &[&str]) -> String {
     )
 }
 
-async fn speaker() -> Speaker {
+fn speaker() -> Speaker {
     let neighbor = Neighbor {
         port: PORT,
         local_address: Some(IpAddr::V4(US)),
@@ -70,7 +68,7 @@ async fn speaker() -> Speaker {
         neighbors: vec![neighbor],
         ..Config::new(Asn(64501), US)
     };
-    Speaker::bind(config, None).await.unwrap()
+    Speaker::bind(config, None).unwrap()
 }
 
 /// The prefixes that BIRD told us, with a mark at those that are stale.
@@ -99,7 +97,7 @@ async fn with_bird() {
     };
     std::fs::write(path("bird.conf"), config(&["10.1.0.0/16", "10.2.0.0/16"])).unwrap();
     let bird = start_bird(&[]);
-    let speaker = speaker().await;
+    let speaker = speaker();
     let us = speaker.handle();
     let running = tokio::spawn(speaker.run());
     us.originate("192.0.2.0/24".parse().unwrap(), Attributes::new(IpAddr::V4(US)));

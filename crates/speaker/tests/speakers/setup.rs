@@ -1,5 +1,10 @@
 //! What the tests of running speakers share: ports, patience, namespaces and other programs.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests use real sockets and may panic"
+)]
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command};
@@ -25,14 +30,20 @@ pub(crate) async fn until(what: &str, wanted: impl AsyncFn() -> bool) -> Duratio
     let started = Instant::now();
     while !wanted().await {
         assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     started.elapsed()
 }
 
-/// Runs one of a test program's ignored tests as root of namespaces of its own, where it may do as
+/// What runs one ignored test of a module, alone.
+pub(crate) fn only(module: &str, name: &str) -> [String; 4] {
+    let (_, path) = module.split_once("::").expect("a module of this program");
+    ["--exact", "--ignored", "--nocapture", &format!("{path}::{name}")].map(String::from)
+}
+
+/// Runs one of a module's ignored tests as root of namespaces of its own, where it may do as
 /// it likes; whether it ran. Whatever it leaves running ends with it.
-pub(crate) fn run_in_namespace(name: &str) -> bool {
+pub(crate) fn run_in_namespace(module: &str, name: &str) -> bool {
     let unshare = ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"];
     match Command::new("unshare").args(unshare).arg("true").output() {
         Ok(output) if output.status.success() => {}
@@ -47,18 +58,18 @@ pub(crate) fn run_in_namespace(name: &str) -> bool {
     }
     let mut command = Command::new("unshare");
     command.args(unshare).args(["--kill-child", "--mount-proc"]);
-    run(command.arg(std::env::current_exe().unwrap()), name);
+    run(command.arg(std::env::current_exe().unwrap()), module, name);
     true
 }
 
-/// Runs one of a test program's ignored tests in a process of its own, in which no other test
+/// Runs one of a module's ignored tests in a process of its own, in which no other test
 /// takes memory.
-pub(crate) fn run_alone(name: &str) {
-    run(&mut Command::new(std::env::current_exe().unwrap()), name);
+pub(crate) fn run_alone(module: &str, name: &str) {
+    run(&mut Command::new(std::env::current_exe().unwrap()), module, name);
 }
 
-fn run(program: &mut Command, name: &str) {
-    let output = program.args(["--exact", "--ignored", "--nocapture", name]).output().unwrap();
+fn run(program: &mut Command, module: &str, name: &str) {
+    let output = program.args(only(module, name)).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");

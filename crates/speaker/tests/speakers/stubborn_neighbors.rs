@@ -6,8 +6,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -19,7 +17,7 @@ use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{Config, Handle, Neighbor, Speaker};
 use tokio::task::JoinHandle;
 
-use setup::{resident, run_alone, until};
+use crate::setup::{resident, run_alone, until};
 
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OUR_ASN: Asn = Asn(64501);
@@ -37,7 +35,7 @@ fn neighbor(address: Ipv4Addr, port: u16, asn: Asn) -> Neighbor {
     }
 }
 
-async fn start(
+fn start(
     address: Ipv4Addr,
     asn: Asn,
     port: u16,
@@ -48,7 +46,7 @@ async fn start(
         neighbors,
         ..Config::new(asn, address)
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     (handle, tokio::spawn(speaker.run()))
 }
@@ -98,10 +96,10 @@ async fn a_neighbor_that_reads_nothing_holds_back_nobody_and_nothing_at_the_end(
         neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502)),
         Neighbor { passive: true, ..neighbor(other, port, Asn(64503)) },
     ];
-    let (handle, task) = start(US, OUR_ASN, port, us).await;
+    let (handle, task) = start(US, OUR_ASN, port, us);
     let mut back = neighbor(US, port, OUR_ASN);
     back.local_address = Some(other.into());
-    let (healthy, _) = start(other, Asn(64503), port, vec![back]).await;
+    let (healthy, _) = start(other, Asn(64503), port, vec![back]);
     until("both are Established", async || handle.established().await == (2, 2)).await;
     let open_for_good = reads_nothing.join().unwrap();
 
@@ -154,10 +152,10 @@ async fn a_neighbor_that_never_stops_talking_costs_no_other_its_keepalives() {
             ..neighbor(other, port, Asn(64503))
         },
     ];
-    let (handle, _) = start(US, OUR_ASN, port, us).await;
+    let (handle, _) = start(US, OUR_ASN, port, us);
     let mut back = neighbor(US, port, OUR_ASN);
     back.local_address = Some(other.into());
-    let (quiet, _) = start(other, Asn(64503), port, vec![back]).await;
+    let (quiet, _) = start(other, Asn(64503), port, vec![back]);
     until("both are Established", async || handle.established().await == (2, 2)).await;
     // More than the hold time, of three seconds, in which only KEEPALIVEs cross.
     tokio::time::sleep(Duration::from_millis(4500)).await;
@@ -173,7 +171,7 @@ async fn when_a_speaker_has_ended_the_next_one_can_listen() {
     let port = probe.local_addr().unwrap().port();
     drop(probe);
     for _ in 0..3 {
-        let (handle, task) = start(US, OUR_ASN, port, Vec::new()).await;
+        let (handle, task) = start(US, OUR_ASN, port, Vec::new());
         handle.shutdown("");
         task.await.unwrap();
     }
@@ -186,7 +184,7 @@ async fn a_cease_arrives_before_the_speaker_has_ended() {
     let there =
         tokio::task::spawn_blocking(move || shake_hands(&listener, Asn(64502), Duration::ZERO));
     let us = vec![neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502))];
-    let (handle, task) = start(US, OUR_ASN, port, us).await;
+    let (handle, task) = start(US, OUR_ASN, port, us);
     let mut stream = there.await.unwrap();
     until("Established", async || handle.established().await == (1, 1)).await;
     handle.shutdown("gone fishing");
@@ -205,7 +203,7 @@ async fn a_neighbor_that_connects_once_more_is_asked_whether_the_old_connection_
     let there = tokio::task::spawn_blocking(move || shake_hands(&listener, Asn(64502), hold));
     let mut us = neighbor(Ipv4Addr::new(127, 0, 0, 2), port, Asn(64502));
     us.hold_time = hold;
-    let (handle, _) = start(US, OUR_ASN, port, vec![us]).await;
+    let (handle, _) = start(US, OUR_ASN, port, vec![us]);
     let mut old = there.await.unwrap();
     until("Established", async || handle.established().await == (1, 1)).await;
 
@@ -231,21 +229,23 @@ async fn a_neighbor_that_connects_once_more_is_asked_whether_the_old_connection_
 
 #[test]
 fn a_neighbor_that_flaps_hundreds_of_times_leaves_nothing_and_touches_nobody() {
-    run_alone("flaps");
+    run_alone(module_path!(), "flaps");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "runs in a process of its own, by a_neighbor_that_flaps_hundreds_of_times_…"]
 async fn flaps() {
     const ROUTES: u32 = 500;
-    // A machine with much else to do may take a second or two between two steps.
-    const HOLD_TIME: Duration = Duration::from_secs(30);
+    // A machine with much else to do may take a second or two between two steps, keepalives not.
+    const HOLD_TIME: Duration = Duration::from_secs(6);
     let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     // Each time with attributes that nobody has seen before.
     let flaps = std::thread::spawn(move || {
-        let mut settled = 0;
-        for flap in 0..300 {
+        let (mut settled, began) = (0, std::time::Instant::now());
+        // So long that the bystander's session ends if nobody has time for its KEEPALIVEs.
+        let lasts = HOLD_TIME + Duration::from_secs(2);
+        for flap in (0..).take_while(|flap| *flap < 300 || began.elapsed() < lasts) {
             let mut stream = shake_hands(&listener, Asn(64502), HOLD_TIME);
             let routes = (0..ROUTES).flat_map(|number| {
                 let mut attributes = Attributes::new(IpAddr::from([127, 0, 0, 2]));
@@ -273,11 +273,11 @@ async fn flaps() {
         },
         Neighbor { passive: true, hold_time: HOLD_TIME, ..neighbor(other, port, Asn(64503)) },
     ];
-    let (handle, _) = start(US, OUR_ASN, port, us).await;
+    let (handle, _) = start(US, OUR_ASN, port, us);
     let mut back = neighbor(US, port, OUR_ASN);
     back.local_address = Some(other.into());
     back.hold_time = HOLD_TIME;
-    let (healthy, _) = start(other, Asn(64503), port, vec![back]).await;
+    let (healthy, _) = start(other, Asn(64503), port, vec![back]);
     handle.originate(prefix(100_000), Attributes::new(IpAddr::V4(US)));
     let grown = tokio::task::spawn_blocking(|| flaps.join().unwrap()).await.unwrap();
     // 200 flaps of 500 sets each would be some 30 MB.

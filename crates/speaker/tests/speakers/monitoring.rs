@@ -7,8 +7,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -22,14 +20,14 @@ use anycast_bgp::{AsPath, Asn, Attributes, Family, IpNet};
 use anycast_speaker::{Config, Handle, Neighbor, NeighborOrder, Speaker, Station, Tables, Updates};
 use tokio::io::AsyncReadExt;
 
-use setup::{free_port, until};
+use crate::setup::{free_port, until};
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const ALL: Tables =
     Tables { adj_rib_in_pre: true, adj_rib_in_post: true, loc_rib: true, adj_rib_out: true };
 
-async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
+fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
     let (ours, theirs) = if local == LEFT { (64501, 64502) } else { (64502, 64501) };
     let neighbor = Neighbor {
         name: if local == LEFT { "right" } else { "left" }.into(),
@@ -37,7 +35,7 @@ async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> 
         port,
         local_address: Some(IpAddr::V4(local)),
         asn: Asn(theirs),
-        hold_time: Duration::from_secs(9),
+        hold_time: Duration::from_secs(90),
         connect_retry: Duration::from_millis(50),
         families: Family::ALL.to_vec(),
         next_hop_other: Some(IpAddr::V6(local.to_ipv6_mapped())),
@@ -50,7 +48,7 @@ async fn start(local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> 
         neighbors: vec![neighbor],
         ..Config::new(Asn(ours), local)
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -66,8 +64,8 @@ async fn pair() -> (Handle, Handle) {
             Rule::new(Action::Accept).set(Set::LocalPref(200)),
         ],
     };
-    let left = start(LEFT, RIGHT, port, Policy::accept_all()).await;
-    let right = start(RIGHT, LEFT, port, import).await;
+    let left = start(LEFT, RIGHT, port, Policy::accept_all());
+    let right = start(RIGHT, LEFT, port, import);
     until("both are Established", async || {
         left.established().await == (1, 1) && right.established().await == (1, 1)
     })

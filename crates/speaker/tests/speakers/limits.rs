@@ -6,8 +6,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use anycast_speaker::{
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use setup::{free_port, until};
+use crate::setup::{free_port, until};
 
 const ADDRESSES: [Ipv4Addr; 3] =
     [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
@@ -31,14 +29,14 @@ fn neighbor(us: usize, other: usize, port: u16, asn: u32) -> Neighbor {
         port,
         local_address: Some(ADDRESSES[us].into()),
         connect_retry: Duration::from_millis(50),
-        hold_time: Duration::from_secs(9),
+        hold_time: Duration::from_secs(90),
         import: Policy::accept_all(),
         export: Policy::accept_all(),
         ..Neighbor::new(other.to_string(), ADDRESSES[other].into(), Asn(asn))
     }
 }
 
-async fn start(
+fn start(
     us: usize,
     asn: u32,
     neighbors: Vec<Neighbor>,
@@ -50,7 +48,7 @@ async fn start(
         ..Config::new(Asn(asn), ADDRESSES[us])
     };
     let (reports, heard) = tokio::sync::mpsc::unbounded_channel();
-    let speaker = Speaker::bind(config, Some(reports)).await.unwrap();
+    let speaker = Speaker::bind(config, Some(reports)).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     (handle, heard)
@@ -71,12 +69,12 @@ async fn accepted(speaker: &Handle) -> usize {
 }
 
 /// Two speakers; the second has a limit of ten prefixes from the first.
-async fn limited(at_limit: AtLimit) -> (Handle, Handle, UnboundedReceiver<SpeakerEvent>) {
+fn limited(at_limit: AtLimit) -> (Handle, Handle, UnboundedReceiver<SpeakerEvent>) {
     let port = free_port(&ADDRESSES);
     let limits = Limits { warn_at: Some(8), prefixes: Some(10), as_path_length: None };
     let towards = Neighbor { limits, at_limit, ..neighbor(1, 0, port, 64501) };
-    let (sender, _) = start(0, 64501, vec![neighbor(0, 1, port, 64502)]).await;
-    let (taker, heard) = start(1, 64502, vec![towards]).await;
+    let (sender, _) = start(0, 64501, vec![neighbor(0, 1, port, 64502)]);
+    let (taker, heard) = start(1, 64502, vec![towards]);
     (sender, taker, heard)
 }
 
@@ -92,7 +90,7 @@ async fn limit_report(heard: &mut UnboundedReceiver<SpeakerEvent>) -> String {
 
 #[tokio::test]
 async fn at_the_limit_there_is_a_warning_and_beyond_it_the_session_rests_until_it_is_cleared() {
-    let (sender, taker, mut heard) = limited(AtLimit::End { restart_after: None }).await;
+    let (sender, taker, mut heard) = limited(AtLimit::End { restart_after: None });
     tell(&sender, 0..10);
     until("all that is allowed is there", async || accepted(&taker).await == 10).await;
     let why = limit_report(&mut heard).await;
@@ -116,17 +114,24 @@ async fn at_the_limit_there_is_a_warning_and_beyond_it_the_session_rests_until_i
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(taker.established().await, (0, 1));
 
-    // With fewer routes the order to start again is the end of it.
-    sender.withdraw(net(10));
-    taker.order("0", NeighborOrder::Clear).await.unwrap();
-    until("the session is back", async || accepted(&taker).await == 10).await;
-    assert_eq!(taker.neighbors().await[0].held, None);
+    // With fewer routes the order to start again is the end of it, and so is to disable and enable it.
+    let disable = NeighborOrder::Disable { message: String::new() };
+    for orders in [vec![NeighborOrder::Clear], vec![disable, NeighborOrder::Enable]] {
+        tell(&sender, 10..11);
+        until("it rests", async || taker.neighbors().await[0].held.is_some()).await;
+        sender.withdraw(net(10));
+        for order in orders {
+            assert!(taker.order("0", order).await.unwrap().changed);
+        }
+        until("the session is back", async || accepted(&taker).await == 10).await;
+        assert_eq!(taker.neighbors().await[0].held, None);
+    }
 }
 
 #[tokio::test]
 async fn a_session_that_rests_for_a_while_starts_by_itself() {
     let rest = Duration::from_millis(600);
-    let (sender, taker, mut heard) = limited(AtLimit::End { restart_after: Some(rest) }).await;
+    let (sender, taker, mut heard) = limited(AtLimit::End { restart_after: Some(rest) });
     tell(&sender, 0..11);
     while limit_report(&mut heard).await != "more than 10 prefixes" {}
     let ended = std::time::Instant::now();
@@ -139,7 +144,7 @@ async fn a_session_that_rests_for_a_while_starts_by_itself() {
 
 #[tokio::test]
 async fn a_limit_that_only_warns_ends_nothing() {
-    let (sender, taker, mut heard) = limited(AtLimit::Warn).await;
+    let (sender, taker, mut heard) = limited(AtLimit::Warn);
     tell(&sender, 0..20);
     until("all is taken", async || accepted(&taker).await == 20).await;
     while limit_report(&mut heard).await != "more than 10 prefixes" {}
@@ -151,8 +156,8 @@ async fn a_limit_that_only_warns_ends_nothing() {
 #[tokio::test]
 async fn limits_and_policies_change_while_the_session_stays() {
     let port = free_port(&ADDRESSES);
-    let (left, _) = start(0, 64501, vec![neighbor(0, 1, port, 64502)]).await;
-    let (right, _) = start(1, 64502, vec![neighbor(1, 0, port, 64501)]).await;
+    let (left, _) = start(0, 64501, vec![neighbor(0, 1, port, 64502)]);
+    let (right, _) = start(1, 64502, vec![neighbor(1, 0, port, 64501)]);
     tell(&left, 0..20);
     until("all is there", async || accepted(&right).await == 20).await;
     let updates = async || right.neighbors().await[0].counters.updates_in;
@@ -199,11 +204,11 @@ async fn a_reflector_tells_its_clients_what_others_say() {
     for client in [false, true] {
         let port = free_port(&ADDRESSES);
         // 1 is between 0 and 2, all in one AS.
-        let (first, _) = start(0, 64500, vec![neighbor(0, 1, port, 64500)]).await;
+        let (first, _) = start(0, 64500, vec![neighbor(0, 1, port, 64500)]);
         let mut to_first = neighbor(1, 0, port, 64500);
         to_first.reflector_client = client;
-        let (_between, _) = start(1, 64500, vec![to_first, neighbor(1, 2, port, 64500)]).await;
-        let (last, _) = start(2, 64500, vec![neighbor(2, 1, port, 64500)]).await;
+        let (_between, _) = start(1, 64500, vec![to_first, neighbor(1, 2, port, 64500)]);
+        let (last, _) = start(2, 64500, vec![neighbor(2, 1, port, 64500)]);
         tell(&first, 0..1);
         until("both are Established", async || last.established().await == (1, 1)).await;
         if client {
@@ -226,8 +231,8 @@ async fn a_delayed_open_is_sent_after_the_delay_and_sooner_if_the_neighbor_speak
         ..neighbor(us, other, port, asn)
     };
     // One of both speaks at once: nobody waits.
-    let (left, _) = start(0, 64501, vec![patient(0, 1, 64502)]).await;
-    let (_right, _) = start(1, 64502, vec![neighbor(1, 0, port, 64501)]).await;
+    let (left, _) = start(0, 64501, vec![patient(0, 1, 64502)]);
+    let (_right, _) = start(1, 64502, vec![neighbor(1, 0, port, 64501)]);
     until("it is Established", async || left.established().await == (1, 1)).await;
 
     let port = free_port(&ADDRESSES);
@@ -236,8 +241,8 @@ async fn a_delayed_open_is_sent_after_the_delay_and_sooner_if_the_neighbor_speak
         ..neighbor(us, other, port, asn)
     };
     let started = std::time::Instant::now();
-    let (left, _) = start(0, 64501, vec![brief(0, 1, 64502)]).await;
-    let (_right, _) = start(1, 64502, vec![brief(1, 0, 64501)]).await;
+    let (left, _) = start(0, 64501, vec![brief(0, 1, 64502)]);
+    let (_right, _) = start(1, 64502, vec![brief(1, 0, 64501)]);
     until("it is Established", async || left.established().await == (1, 1)).await;
     assert!(started.elapsed() >= Duration::from_millis(700), "{:?}", started.elapsed());
 }
@@ -257,7 +262,7 @@ async fn tcp_ao_signs_the_session_or_there_is_none() {
         neighbors: vec![towards(0, 1, 64502, signed("swordfish", 1, 2))],
         ..Config::new(Asn(64501), ADDRESSES[0])
     };
-    if let Err(error) = Speaker::bind(probe, None).await {
+    if let Err(error) = Speaker::bind(probe, None) {
         assert!(matches!(error, BindError::Key { tcp_ao: true, .. }), "{error}");
         let words = error.to_string();
         assert!(words.contains("neighbor 1") && words.contains("CONFIG_TCP_AO"), "{words}");
@@ -265,8 +270,8 @@ async fn tcp_ao_signs_the_session_or_there_is_none() {
         println!("this kernel has no TCP-AO: only the refusal was tested");
         return;
     }
-    let (left, _) = start(0, 64501, vec![towards(0, 1, 64502, signed("swordfish", 1, 2))]).await;
-    let (right, _) = start(1, 64502, vec![towards(1, 0, 64501, signed("swordfish", 2, 1))]).await;
+    let (left, _) = start(0, 64501, vec![towards(0, 1, 64502, signed("swordfish", 1, 2))]);
+    let (right, _) = start(1, 64502, vec![towards(1, 0, 64501, signed("swordfish", 2, 1))]);
     until("both are Established", async || {
         left.established().await == (1, 1) && right.established().await == (1, 1)
     })
@@ -274,9 +279,9 @@ async fn tcp_ao_signs_the_session_or_there_is_none() {
     for (tcp_ao, what) in [(signed("marlin", 2, 1), "another key"), (None, "no key")] {
         let port = free_port(&ADDRESSES);
         let left = Neighbor { tcp_ao: signed("swordfish", 1, 2), ..neighbor(0, 1, port, 64502) };
-        let (left, _) = start(0, 64501, vec![left]).await;
+        let (left, _) = start(0, 64501, vec![left]);
         let right = Neighbor { tcp_ao, ..neighbor(1, 0, port, 64501) };
-        let (_right, _) = start(1, 64502, vec![right]).await;
+        let (_right, _) = start(1, 64502, vec![right]);
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(left.established().await, (0, 1), "{what}");
     }

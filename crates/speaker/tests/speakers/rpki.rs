@@ -7,8 +7,6 @@
     reason = "tests use real sockets and may panic"
 )]
 
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use setup::until;
+use crate::setup::until;
 
 const LEFT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -150,7 +148,7 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
     Neighbor {
         port,
         local_address: Some(IpAddr::V4(local)),
-        hold_time: Duration::from_secs(9),
+        hold_time: Duration::from_secs(90),
         connect_retry: Duration::from_millis(50),
         families: vec![Family::Ipv4Unicast],
         import: Policy::accept_all(),
@@ -159,7 +157,7 @@ fn neighbor(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, asn: u32) 
     }
 }
 
-async fn start(
+fn start(
     local: Ipv4Addr,
     asn: u32,
     neighbors: Vec<Neighbor>,
@@ -170,18 +168,15 @@ async fn start(
         ..Config::new(Asn(asn), local)
     };
     let (sender, events) = mpsc::unbounded_channel();
-    let speaker = Speaker::bind(config, Some(sender)).await.unwrap();
+    let speaker = Speaker::bind(config, Some(sender)).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     (handle, events)
 }
 
 /// A speaker without neighbors, and where its VRPs come from.
-async fn fetch(
-    caches: &[SocketAddr],
-    file: Option<&Path>,
-) -> (Rpki, mpsc::UnboundedReceiver<RpkiEvent>) {
-    let (speaker, _) = start(LEFT, 64500, Vec::new()).await;
+fn fetch(caches: &[SocketAddr], file: Option<&Path>) -> (Rpki, mpsc::UnboundedReceiver<RpkiEvent>) {
+    let (speaker, _) = start(LEFT, 64500, Vec::new());
     follow(speaker, caches, file)
 }
 
@@ -222,7 +217,7 @@ async fn a_cache_of_any_version_is_understood() {
     for version in [0, 1, 2] {
         let vrps = [("192.0.2.0/24", 64500), ("2001:db8::/32", 64501)];
         let cache = cache(Behaviour::new(version, &vrps)).await;
-        let (rpki, mut events) = fetch(&[cache.address], None).await;
+        let (rpki, mut events) = fetch(&[cache.address], None);
         let got = next_vrps(&mut events).await.unwrap();
         assert_eq!(got, ["192.0.2.0/24 AS64500", "2001:db8::/32 AS64501"]);
         let source = &sources(&rpki).await[0];
@@ -244,7 +239,7 @@ async fn the_preferred_cache_counts_until_it_is_late_and_its_data_stay_until_the
     let first = Behaviour { timing: short, ..Behaviour::new(2, &[("192.0.2.0/24", 64500)]) };
     let first = cache(first).await;
     let second = cache(Behaviour::new(1, &[("198.51.100.0/24", 64500)])).await;
-    let (rpki, mut events) = fetch(&[first.address, second.address], None).await;
+    let (rpki, mut events) = fetch(&[first.address, second.address], None);
     until("both are up to date", async || {
         sources(&rpki).await.iter().all(|source| source.state == "up to date")
     })
@@ -283,7 +278,7 @@ async fn garbage_and_silence_are_told_and_the_next_source_counts() {
     let closed = TcpListener::bind((LEFT, 0)).unwrap().local_addr().unwrap();
     let file = VrpFile::new("garbage");
     file.allow(&[("192.0.2.0/24", 64500)]);
-    let (rpki, mut events) = fetch(&[garbage_address, closed], Some(&file.0)).await;
+    let (rpki, mut events) = fetch(&[garbage_address, closed], Some(&file.0));
     let (mut downs, mut vrps) = (std::collections::BTreeMap::new(), None);
     while downs.len() < 2 || vrps.is_none() {
         match events.recv().await.unwrap() {
@@ -305,7 +300,7 @@ async fn garbage_and_silence_are_told_and_the_next_source_counts() {
 #[tokio::test]
 async fn a_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
     let file = VrpFile::new("changes");
-    let (rpki, mut events) = fetch(&[], Some(&file.0)).await;
+    let (rpki, mut events) = fetch(&[], Some(&file.0));
     let state = async || sources(&rpki).await[0].state.clone();
     until("it is missed", async || state().await == "absent").await;
     file.allow(&[("192.0.2.0/24", 64500)]);
@@ -336,8 +331,8 @@ async fn an_invalid_route_is_rejected_and_comes_in_when_the_vrps_change_without_
             Rule::new(Action::Accept),
         ],
     };
-    let (left, mut left_events) = start(LEFT, 64501, vec![to_right]).await;
-    let (right, _) = start(RIGHT, 64502, vec![neighbor("left", RIGHT, LEFT, port, 64501)]).await;
+    let (left, mut left_events) = start(LEFT, 64501, vec![to_right]);
+    let (right, _) = start(RIGHT, 64502, vec![neighbor("left", RIGHT, LEFT, port, 64501)]);
     let file = VrpFile::new("reject");
     file.allow(&[("192.0.2.0/24", 64999), ("198.51.100.0/24", 64502)]);
     let (_rpki, mut events) = follow(left.clone(), &[], Some(&file.0));
@@ -405,7 +400,7 @@ async fn stayrtr_serves_us_its_file_and_what_changes_in_it() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let (rpki, mut events) = fetch(&[address], None).await;
+    let (rpki, mut events) = fetch(&[address], None);
     let got = next_vrps(&mut events).await.unwrap();
     assert_eq!(got, ["192.0.2.0/24 AS64500", "2001:db8::/32 AS64501"]);
     let before = sources(&rpki).await[0].clone();
