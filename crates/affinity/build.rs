@@ -41,7 +41,9 @@ fn compile(clang: &str, source: &Path, target: &Path, flags: &[&str]) -> Result<
         return Err("the programs are for little-endian machines".to_owned());
     }
     let output = Command::new(clang)
-        .args(["-O2", "-g", "-target", "bpfel", "-mcpu=v3", "-Wall", "-Werror"])
+        // The same octets are read as words of 16, 32 and 64 bits.
+        .args(["-O2", "-g", "-target", "bpfel", "-mcpu=v3", "-fno-strict-aliasing"])
+        .args(["-Wall", "-Werror"])
         // Where Debian keeps <asm/types.h>.
         .arg(format!("-I/usr/include/{arch}-linux-gnu"))
         .args(flags)

@@ -375,6 +375,16 @@ INLINE int judge(const struct config *c, const struct frame *f, void *end, int o
 	return 0;
 }
 
+/* Whether what came in a frame belongs to a connection whose socket was found before. */
+INLINE int is_noted(const struct config *c, const void *l3, const void *end, const struct opened *o)
+{
+	if (o->protocol != IPPROTO_TCP ||
+	    !(o->inner6 ? is_mine(c, l3, end, 1) : is_mine(c, l3, end, 0)))
+		return 0;
+	count(REASON_OWN_ID);
+	return 1;
+}
+
 /* Sets the ECN field of an inner packet to "congestion experienced". */
 INLINE void mark_congested(void *inner, int inner6)
 {

@@ -119,7 +119,7 @@ INLINE __u64 NAME(tcp)(CTX *ctx, const struct config *c, __u32 l3, int is6, __u3
 	}
 	if (NAME(known)(ctx, &tuple, is6, ip, th)) {
 		/* Room for a later step: which backend of this site. */
-		if (hint != c->me || from) {
+		if (hint != c->me) {
 			count(REASON_OWN_SOCKET);
 			return HERE;
 		}

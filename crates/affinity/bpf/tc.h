@@ -24,7 +24,7 @@ INLINE __u32 tc_way(struct __sk_buff *ctx, const struct config *c, const struct 
 }
 
 /* The answer to a packet that does not fit into a frame. A packet of this machine may have left its
- * TCP checksum to the card, which then fills it in wherever the packet goes, here in a quote that
+ * checksum to the card, which then fills it in wherever the packet goes, here in a quote that
  * our own checksum covers: so the field gets the one value that filling in leaves as it is. */
 static __noinline int tc_too_big(struct __sk_buff *ctx, __u32 where, __u32 mtu)
 {
@@ -43,13 +43,16 @@ static __noinline int tc_too_big(struct __sk_buff *ctx, __u32 where, __u32 mtu)
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	void *ip = data + 14;
-	__u32 *tcp = ip + (inner6 ? 88 : 48);
-	if (data + 82 > end || (void *)(tcp + 5) > end)
+	__u32 *l4 = ip + (inner6 ? 88 : 48);
+	if (data + 82 > end || (void *)(l4 + 5) > end)
 		return TC_ACT_SHOT;
-	if (protocol == IPPROTO_TCP) {
-		__u64 sum = (__u64)tcp[0] + tcp[1] + tcp[2] + tcp[3] + (tcp[4] >> 16 << 16);
+	__u16 *check = (__u16 *)l4 + (protocol == IPPROTO_TCP ? 8 : 3);
+	/* A datagram without one has none to be filled in. */
+	if (protocol == IPPROTO_TCP || *check) {
+		*check = 0;
+		__u64 sum = (__u64)l4[0] + l4[1] + l4[2] + l4[3] + l4[4];
 		__u16 twice = ~fold64(sum);
-		((__u16 *)tcp)[8] = twice >> 1 | twice << 15;
+		*check = twice >> 1 | twice << 15;
 	}
 	__u16 *link = data;
 #pragma unroll
@@ -187,5 +190,7 @@ static __noinline __u64 tc_unwrap(struct __sk_buff *ctx, __u32 where)
 	*(__u16 *)(data + 12) = o.inner6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	if (o.congested)
 		mark_congested(data + 14, o.inner6);
+	if (is_noted(c, data + 14, end, &o))
+		return HERE;
 	return with_packet(tc_serve(ctx, 14, o.protocol, o.flags, o.from), o.protocol, o.inner6);
 }

@@ -219,5 +219,7 @@ static __noinline __u64 xdp_unwrap(struct xdp_md *ctx, __u32 where)
 	restore_link(data, &link, l3, o.inner6);
 	if (o.congested)
 		mark_congested(data + l3, o.inner6);
+	if (is_noted(c, data + l3, end, &o))
+		return HERE;
 	return with_packet(xdp_serve(ctx, l3, o.protocol, o.flags, o.from), o.protocol, o.inner6);
 }

@@ -23,6 +23,9 @@ const PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/a
 const PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pass.o"));
 const FAILURE: &str = include_str!(concat!(env!("OUT_DIR"), "/failure.txt"));
 
+/// Where the kernel shows what interfaces there are.
+const INTERFACES: &str = "/sys/class/net";
+
 const MAPS: [&str; 11] = [
     "CONFIG",
     "SERVICES",
@@ -135,12 +138,14 @@ impl Affinity {
 
     /// Loads and attaches the programs, with maps and links pinned under `directory`, which must lie
     /// on a BPF file system and is made if need be. What an earlier process pinned there is taken
-    /// over: counters go on, and each link's program is replaced between two packets.
+    /// over: counters go on, and each link's program is replaced between two packets. If that process
+    /// had maps of another layout, its links are taken over all the same and its maps are removed, so
+    /// that counters and budgets begin anew.
     ///
     /// # Errors
     ///
     /// See [`LoadError`]. What this call attached newly is detached again; what was pinned before
-    /// stays as it was, still forwarding.
+    /// stays attached and goes on forwarding, with the new programs where they had been put in already.
     pub fn load(config: &Config, directory: &Path) -> Result<Self, LoadError> {
         config.check()?;
         if PROGRAMS.is_empty() {
@@ -168,6 +173,11 @@ impl Affinity {
         if let Err(error) = affinity.attach() {
             affinity.detach_all_but(&before)?;
             return Err(error);
+        }
+        // The programs run by now, so what is left over is no error; the next loader tries again.
+        let others = layouts(directory).unwrap_or_default();
+        for other in others.iter().filter(|it| **it != affinity.directory) {
+            let _ = remove_layout(other);
         }
         Ok(affinity)
     }
@@ -255,24 +265,14 @@ impl Affinity {
         Self::unload_pinned(self.directory.parent().unwrap_or(&self.directory))
     }
 
-    /// The same for what an earlier process left under `directory`, without loading anything.
+    /// The same for what earlier processes left under `directory`, of whatever layout, without loading
+    /// anything.
     ///
     /// # Errors
     ///
     /// When a pin cannot be removed.
     pub fn unload_pinned(directory: &Path) -> Result<(), LoadError> {
-        let base = directory.join(format!("v{}", layout::VERSION));
-        // Links first: a program without its maps' names would only be harder to find.
-        for part in ["links", "maps"] {
-            let part = base.join(part);
-            match fs::remove_dir_all(&part) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(of_io(&format!("removing {}", part.display()), &error)),
-            }
-        }
-        let _ = fs::remove_dir(&base);
-        Ok(())
+        layouts(directory)?.iter().try_for_each(|layout| remove_layout(layout))
     }
 
     fn fill(&mut self, config: &Config) -> Result<(), LoadError> {
@@ -370,7 +370,7 @@ impl Affinity {
         self.attach_tc(interface, "anycast_egress", "egress", TcAttachType::Egress)
             .map_err(|why| refused(Mode::Tc, why))?;
         let mode = match self.config.mode {
-            Mode::Auto if !is_device(interface) => Mode::Tc,
+            Mode::Auto if !is_device(Path::new(INTERFACES), interface) => Mode::Tc,
             Mode::Auto => match self.attach_xdp(interface, Mode::XdpNative) {
                 Ok(()) => return Ok(Mode::XdpNative),
                 Err(_) => Mode::Tc,
@@ -388,25 +388,26 @@ impl Affinity {
     }
 
     fn attach_xdp(&mut self, interface: &str, mode: Mode) -> Result<(), String> {
-        let pin = self.directory.join("links").join(link_name(interface, hook_name(mode)));
+        let name = link_name(interface, hook_name(mode));
         let other = if mode == Mode::XdpNative { Mode::XdpGeneric } else { Mode::XdpNative };
-        let _ = fs::remove_file(
-            self.directory.join("links").join(link_name(interface, hook_name(other))),
-        );
-        let flags = if mode == Mode::XdpGeneric { XdpMode::Skb } else { XdpMode::Driver };
+        let others = self.pins_of(&link_name(interface, hook_name(other)));
+        let (pin, pins) = (self.pin_of(&name), self.pins_of(&name));
         let program = self.xdp();
-        if let Ok(pinned) = PinnedLink::from_pin(&pin) {
-            let taken = FdLink::from(pinned).try_into().map(|link| program.attach_to_link(link));
-            if matches!(taken, Ok(Ok(_))) {
-                return Ok(());
-            }
-            // The interface it hung on is gone: another of the same name has come.
-            let _ = fs::remove_file(&pin);
+        // A device takes one XDP program, so a link of the other kind goes first.
+        for other in others {
+            let _ = fs::remove_file(other);
         }
+        let put = |link: FdLink| {
+            let id = program.attach_to_link(link.try_into()?)?;
+            Ok(program.take_link(id)?.try_into()?)
+        };
+        if take_over(pins, &pin, put)? {
+            return Ok(());
+        }
+        let flags = if mode == Mode::XdpGeneric { XdpMode::Skb } else { XdpMode::Driver };
         let id = program.attach(interface, flags).map_err(|error| chain(&error))?;
         let link = program.take_link(id).map_err(|error| chain(&error))?;
-        let link: FdLink = link.try_into().map_err(|error| chain(&error))?;
-        link.pin(&pin).map(drop).map_err(|error| chain(&error))
+        keep_link(link.try_into().map_err(|error| chain(&error))?, &pin)
     }
 
     fn attach_tc(
@@ -416,20 +417,57 @@ impl Affinity {
         hook: &str,
         at: TcAttachType,
     ) -> Result<(), String> {
-        let pin = self.directory.join("links").join(link_name(interface, hook));
+        let name = link_name(interface, hook);
+        let (pin, pins) = (self.pin_of(&name), self.pins_of(&name));
         let program = self.tc(program);
-        if let Ok(pinned) = PinnedLink::from_pin(&pin) {
-            let taken = FdLink::from(pinned).try_into().map(|link| program.attach_to_link(link));
-            if matches!(taken, Ok(Ok(_))) {
-                return Ok(());
-            }
-            let _ = fs::remove_file(&pin);
+        let put = |link: FdLink| {
+            let id = program.attach_to_link(link.try_into()?)?;
+            Ok(program.take_link(id)?.try_into()?)
+        };
+        if take_over(pins, &pin, put)? {
+            return Ok(());
         }
         let id = program.attach(interface, at).map_err(|error| chain(&error))?;
         let link = program.take_link(id).map_err(|error| chain(&error))?;
-        let link: FdLink = link.try_into().map_err(|error| chain(&error))?;
-        link.pin(&pin).map(drop).map_err(|error| chain(&error))
+        keep_link(link.try_into().map_err(|error| chain(&error))?, &pin)
     }
+
+    /// Where a link is to be pinned.
+    fn pin_of(&self, name: &str) -> PathBuf {
+        self.directory.join("links").join(name)
+    }
+
+    /// Where a link of that name is pinned, the own layout first. The kernel puts another program
+    /// into a link whoever made it, so the links of other layouts are as good.
+    fn pins_of(&self, name: &str) -> Vec<PathBuf> {
+        let all = layouts(self.directory.parent().unwrap_or(&self.directory)).unwrap_or_default();
+        let others = all.into_iter().filter(|layout| *layout != self.directory);
+        let others = others.map(|layout| layout.join("links").join(name));
+        std::iter::once(self.pin_of(name)).chain(others).filter(|pin| pin.exists()).collect()
+    }
+}
+
+/// Puts our program into a link that is pinned already, by `put`, and has it pinned at `pin`. Whether
+/// there was any; one whose interface is gone (another of the same name may have come) goes.
+fn take_over(
+    pins: Vec<PathBuf>,
+    pin: &Path,
+    mut put: impl FnMut(FdLink) -> Result<FdLink, Box<dyn std::error::Error>>,
+) -> Result<bool, String> {
+    for there in pins {
+        let Ok(pinned) = PinnedLink::from_pin(&there) else { continue };
+        match put(FdLink::from(pinned)) {
+            Ok(_) if there == pin => return Ok(true),
+            Ok(link) => return keep_link(link, pin).map(|()| true),
+            Err(_) => drop(fs::remove_file(&there)),
+        }
+    }
+    Ok(false)
+}
+
+/// Pins a link, which then outlives this process.
+fn keep_link(link: FdLink, pin: &Path) -> Result<(), String> {
+    link.pin(pin).map(drop).map_err(|error| chain(&error))
 }
 
 /// Attaches a program that passes everything, in native XDP, for as long as the value lives. The
@@ -460,8 +498,8 @@ pub fn pass_program(interface: &str) -> Result<Ebpf, LoadError> {
 
 /// Whether there is a device behind an interface, of the machine or of a virtual one. Others may take
 /// native programs and yet lose what these send: a veth does unless its other end has one too.
-fn is_device(interface: &str) -> bool {
-    Path::new("/sys/class/net").join(interface).join("device").exists()
+fn is_device(interfaces: &Path, interface: &str) -> bool {
+    interfaces.join(interface).join("device").exists()
 }
 
 fn hook_name(mode: Mode) -> &'static str {
@@ -498,6 +536,32 @@ fn make_directories(directory: &Path, base: &Path) -> Result<(), LoadError> {
         fs::create_dir_all(base.join(part))
             .map_err(|error| of_io("making the directory for pins", &error))?;
     }
+    Ok(())
+}
+
+/// The folders of all layouts that anything is pinned of.
+fn layouts(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| of_io("reading what is pinned", &error))?,
+    };
+    let is_layout = |name: &str| name.strip_prefix('v').is_some_and(|it| it.parse::<u32>().is_ok());
+    let named = entries.flatten().filter(|it| it.file_name().to_str().is_some_and(is_layout));
+    Ok(named.map(|entry| entry.path()).collect())
+}
+
+/// Detaches what still hangs by the links of a layout, and removes its maps.
+fn remove_layout(layout: &Path) -> Result<(), LoadError> {
+    // Links first: a program without its maps' names would only be harder to find.
+    for part in ["links", "maps"] {
+        let part = layout.join(part);
+        match fs::remove_dir_all(&part) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(of_io(&format!("removing {}", part.display()), &error)),
+        }
+    }
+    let _ = fs::remove_dir(layout);
     Ok(())
 }
 
@@ -625,6 +689,16 @@ mod tests {
         assert_eq!(link_name("eth0", "egress"), "eth0:egress");
         assert_eq!(link_name("eth0.100", "ingress"), "eth0%2e100:ingress");
         assert_ne!(link_name("a.b", "egress"), link_name("a%2eb", "egress"));
+    }
+
+    #[test]
+    fn an_interface_is_a_device_if_there_is_one_behind_it() {
+        let folder = std::env::temp_dir().join(format!("anycast-devices-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("eth0/device")).expect("a folder");
+        std::fs::create_dir_all(folder.join("veth0")).expect("a folder");
+        let found = ["eth0", "veth0", "none"].map(|name| is_device(&folder, name));
+        std::fs::remove_dir_all(&folder).expect("it is ours");
+        assert_eq!(found, [true, false, false]);
     }
 
     #[test]

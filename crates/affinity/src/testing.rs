@@ -63,6 +63,24 @@ pub fn config() -> Config {
     }
 }
 
+/// The same fleet as one of its peers sees it, without those that it has no way to.
+///
+/// # Panics
+///
+/// If it is not a peer.
+#[must_use]
+pub fn seen_by(peer: SiteId, config: &Config) -> Config {
+    let mut there = config.clone();
+    let peer = there.peers.iter_mut().find(|it| it.id == peer).expect("a peer");
+    std::mem::swap(&mut there.me, &mut peer.id);
+    std::mem::swap(&mut there.tunnel_v4, &mut peer.v4);
+    std::mem::swap(&mut there.tunnel_v6, &mut peer.v6);
+    peer.alive = true;
+    let ways = there.clone();
+    there.peers.retain(|peer| ways.outer_is_v6(peer).is_some());
+    there
+}
+
 /// The programs in the kernel, run by `BPF_PROG_TEST_RUN` and attached to nothing.
 pub struct Programs {
     ebpf: Ebpf,

@@ -1,15 +1,22 @@
 //! Loading, taking over and unloading, on interfaces of the test's own.
 
-#![allow(clippy::unwrap_used, clippy::unused_self, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unused_self,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; the kernel takes its time"
+)]
 
 mod arena;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anycast_affinity::{
     Affinity, Budgets, Config, Key, LoadError, Mode, Peer, Reason, ServiceAddress, SiteId,
 };
 use arena::Arena;
+use aya::programs::{SchedClassifier, TcAttachType};
 
 fn config(mode: Mode) -> Config {
     Config {
@@ -79,6 +86,82 @@ fn programs_hang_where_they_are_asked_to_and_outlive_their_loader() {
         assert!(pins(arena.directory()).is_empty());
         let shown = arena.run("ip link show near");
         assert!(!shown.contains("xdp"), "{shown}");
+    }
+}
+
+/// How many programs hang at an interface, on the way in and on the way out.
+fn programs(arena: &Arena, interface: &str) -> [usize; 2] {
+    let at_tc = |at| SchedClassifier::query_tcx(interface, at).unwrap().1.len();
+    let shown = arena.run(&format!("ip link show {interface}"));
+    let by_xdp = shown.matches("prog/xdp").count();
+    [by_xdp + at_tc(TcAttachType::Ingress), at_tc(TcAttachType::Egress)]
+}
+
+/// Waits until so many do: the kernel takes a program away some time after its link has gone.
+fn expect_programs(arena: &Arena, interface: &str, expected: [usize; 2]) {
+    let begin = Instant::now();
+    while programs(arena, interface) != expected {
+        let found = programs(arena, interface);
+        assert!(begin.elapsed() < Duration::from_secs(20), "{interface}: {found:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn layouts(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    // What the kernel puts into each BPF file system.
+    names.retain(|name| !["maps.debug", "progs.debug"].contains(&name.as_str()));
+    names.sort();
+    names
+}
+
+#[test]
+fn links_of_another_layout_are_taken_over_and_its_maps_removed() {
+    let Some(arena) = Arena::enter("layouts") else { return };
+    arena.run("ip link add near type veth peer name far");
+    let directory = arena.directory();
+    for mode in [Mode::XdpNative, Mode::XdpGeneric, Mode::Tc] {
+        for earlier in ["v0", "v2"] {
+            let mut config = config(mode);
+            config.interfaces.push("far".to_owned());
+            drop(Affinity::load(&config, directory).unwrap());
+            std::fs::rename(directory.join("v1"), directory.join(earlier)).unwrap();
+            // One that the next loader leaves alone, and one that is not a layout.
+            config.interfaces.pop();
+            std::fs::create_dir_all(directory.join("vault")).unwrap();
+            let affinity = Affinity::load(&config, directory).unwrap();
+            assert_eq!(affinity.mode(), mode, "{earlier}");
+            drop(affinity);
+            assert_eq!(layouts(directory), ["v1", "vault"], "{mode} {earlier}");
+            assert_eq!(pins(directory).len(), 2, "{mode} {earlier}");
+            expect_programs(&arena, "near", [1, 1]);
+            expect_programs(&arena, "far", [0, 0]);
+            Affinity::unload_pinned(directory).unwrap();
+            assert_eq!(layouts(directory), ["vault"], "{mode} {earlier}");
+            expect_programs(&arena, "near", [0, 0]);
+        }
+    }
+}
+
+#[test]
+fn a_load_that_fails_leaves_links_of_another_layout_attached() {
+    let Some(arena) = Arena::enter("layouts-failing") else { return };
+    arena.run("ip link add near type veth peer name far");
+    let directory = arena.directory();
+    for mode in [Mode::XdpNative, Mode::Tc] {
+        drop(Affinity::load(&config(mode), directory).unwrap());
+        std::fs::rename(directory.join("v1"), directory.join("v0")).unwrap();
+        let mut both = config(mode);
+        both.interfaces.push("nowhere".to_owned());
+        Affinity::load(&both, directory).unwrap_err();
+        expect_programs(&arena, "near", [1, 1]);
+        assert_eq!(pins(directory), [""; 0], "{mode}");
+        // What any program has left is unloaded.
+        Affinity::unload_pinned(directory).unwrap();
+        expect_programs(&arena, "near", [0, 0]);
+        assert_eq!(layouts(directory), [""; 0], "{mode}");
     }
 }
 

@@ -137,8 +137,7 @@ impl Course<'_> {
             ))
         })();
         // A SYN-ACK's TSval has no id, so its echo may name this site by chance.
-        let is_named = hint == Some(self.world.config.me) && from == From::Wire;
-        if is_named
+        if hint == Some(self.world.config.me)
             && ends.is_some_and(|(client, service)| (self.world.has_socket)(client, service))
         {
             return self.here(Reason::OwnId);

@@ -169,12 +169,15 @@ impl Course<'_> {
         }
         let (l3, v6) = (place.l3, place.v6);
         let mut quoted = self.octets[l3..l3 + if v6 { 60 } else { 40 }].to_vec();
-        if self.world.context == Context::Tc && place.protocol == 6 {
+        let l4 = quoted.len() - 20;
+        let check = l4 + if place.protocol == 6 { 16 } else { 6 };
+        // A datagram without a checksum has none to be filled in.
+        let is_filled = place.protocol == 6 || quoted[check..check + 2] != [0, 0];
+        if self.world.context == Context::Tc && is_filled {
             // A card that fills the checksum in leaves this value as it is: c = !(sum + c).
-            let tcp = quoted.len() - 20;
-            quoted[tcp + 16..tcp + 18].fill(0);
-            let fixed = (!sum(&[&quoted[tcp..]])).rotate_right(1);
-            quoted[tcp + 16..tcp + 18].copy_from_slice(&fixed.to_be_bytes());
+            quoted[check..check + 2].fill(0);
+            let fixed = (!sum(&[&quoted[l4..]])).rotate_right(1);
+            quoted[check..check + 2].copy_from_slice(&fixed.to_be_bytes());
         }
         let mut icmp = if v6 { vec![2, 0, 0, 0] } else { vec![3, 4, 0, 0] };
         icmp.extend_from_slice(&u32::try_from(mtu).expect("an MTU").to_be_bytes());
