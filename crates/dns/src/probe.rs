@@ -1,6 +1,7 @@
 //! The asking side: one query, and what came back for it. Health checks and test clients use
 //! it; it is no resolver and follows nothing.
 
+use std::net::{AddrParseError, IpAddr};
 use std::str::FromStr;
 
 use domain::base::iana::{Class, OptRcode, Rtype};
@@ -55,6 +56,15 @@ pub struct Answer {
     pub ttl: u32,
     /// The data as people write it; the strings of TXT without quotes, a space between them.
     pub text: String,
+}
+
+/// What the data of an answer must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Expected {
+    /// The records of the type that was asked for have just these data, in whatever order.
+    Exactly(Vec<String>),
+    /// The data of one record, of whatever type, hold this text.
+    Part(String),
 }
 
 /// Why octets are not the answer to a query.
@@ -196,6 +206,23 @@ impl Response {
         Ok(Self { rcode, truncated, authoritative, authentic: header.ad(), answers, nsid })
     }
 
+    /// Whether the data are those that were expected of the answer to `query`. A CNAME on the way
+    /// and signatures are no records of the type that was asked for.
+    pub fn holds(&self, expected: &Expected, query: &Query) -> bool {
+        match expected {
+            Expected::Part(part) => self.texts().any(|text| text.contains(part)),
+            Expected::Exactly(wanted) => {
+                let asked = |it: &&Answer| query.qtype == Rtype::ANY || it.rtype == query.qtype;
+                let got: Vec<&Answer> = self.answers.iter().filter(asked).collect();
+                let same = |it: &Answer, text: &str| {
+                    canonical(it.rtype, &it.text) == canonical(it.rtype, text)
+                };
+                wanted.iter().all(|text| got.iter().any(|it| same(it, text)))
+                    && got.iter().all(|it| wanted.iter().any(|text| same(it, text)))
+            }
+        }
+    }
+
     /// The data of each answer.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.answers.iter().map(|answer| answer.text.as_str())
@@ -204,6 +231,29 @@ impl Response {
     /// The server's identifier as text; octets that are none are shown as `�`.
     pub fn nsid_text(&self) -> Option<String> {
         self.nsid.as_ref().map(|nsid| String::from_utf8_lossy(nsid).into_owned())
+    }
+}
+
+/// The one way to write data that can be written in several: addresses, and names, which are the
+/// same in capitals and with their final dot.
+fn canonical(rtype: Rtype, text: &str) -> String {
+    let written = |address: Result<IpAddr, _>| {
+        address.map_or_else(|_: AddrParseError| text.to_owned(), |address| address.to_string())
+    };
+    match rtype {
+        Rtype::A | Rtype::AAAA => written(text.parse()),
+        Rtype::NS
+        | Rtype::CNAME
+        | Rtype::DNAME
+        | Rtype::PTR
+        | Rtype::MX
+        | Rtype::SRV
+        | Rtype::SOA => {
+            let words = text.split_whitespace();
+            let words = words.map(|word| word.strip_suffix('.').unwrap_or(word));
+            words.collect::<Vec<_>>().join(" ").to_ascii_lowercase()
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -218,5 +268,64 @@ impl Answer {
             data => data.to_string(),
         };
         Some(Self { rtype: record.rtype(), ttl: record.ttl().as_secs(), text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(answers: &[(&str, &str)]) -> Response {
+        let answer = |(rtype, text): &(&str, &str)| Answer {
+            rtype: Rtype::from_str(rtype).unwrap(),
+            ttl: 60,
+            text: (*text).to_owned(),
+        };
+        Response {
+            rcode: OptRcode::NOERROR,
+            truncated: false,
+            authoritative: true,
+            authentic: false,
+            answers: answers.iter().map(answer).collect(),
+            nsid: None,
+        }
+    }
+
+    #[test]
+    fn just_the_expected_data_are_expected() {
+        type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [&'a str], bool);
+        let one = &[("A", "192.0.2.10")][..];
+        let two = &[("A", "192.0.2.1"), ("A", "192.0.2.2")][..];
+        let alias = &[("CNAME", "host.example."), ("A", "192.0.2.1"), ("RRSIG", "A 13 2 60 …")][..];
+        let any = &alias[..2];
+        let cases: &[Case<'_>] = &[
+            ("the address", "A", one, &["192.0.2.10"], true),
+            ("the beginning of another", "A", one, &["192.0.2.1"], false),
+            ("in any order", "A", two, &["192.0.2.2", "192.0.2.1"], true),
+            ("one is missing", "A", one, &["192.0.2.10", "192.0.2.1"], false),
+            ("one too many", "A", two, &["192.0.2.1"], false),
+            ("none", "A", &[], &["192.0.2.1"], false),
+            ("behind an alias, signed", "A", alias, &["192.0.2.1"], true),
+            ("the alias itself", "CNAME", alias, &["HOST.example"], true),
+            ("any type", "ANY", alias, &["192.0.2.1"], false),
+            ("any type, all of them", "ANY", any, &["HOST.example", "192.0.2.1"], true),
+            ("written otherwise", "AAAA", &[("AAAA", "2001:db8::1")], &["2001:DB8:0::0001"], true),
+            ("a mail host", "MX", &[("MX", "10 mx.example.")], &["10  MX.example"], true),
+            ("a host longer by a label", "NS", &[("NS", "a.ns.example.")], &["ns.example."], false),
+            ("text", "TXT", &[("TXT", "fra")], &["fra"], true),
+            ("text in capitals", "TXT", &[("TXT", "FRA")], &["fra"], false),
+            ("a part of text", "TXT", &[("TXT", "fra 7")], &["fra"], false),
+        ];
+        for (name, qtype, answers, wanted, holds) in cases {
+            let query = Query::from_text(0, "www.example", qtype, "IN").unwrap();
+            let wanted = wanted.iter().map(|&it| it.to_owned()).collect();
+            let got = response(answers).holds(&Expected::Exactly(wanted), &query);
+            assert_eq!(got, *holds, "{name}");
+        }
+        let query = Query::from_text(0, "www.example", "TXT", "IN").unwrap();
+        for (part, holds) in [("fra", true), ("a 7", true), ("nyc", false)] {
+            let response = response(&[("TXT", "ams"), ("TXT", "fra 7")]);
+            assert_eq!(response.holds(&Expected::Part(part.to_owned()), &query), holds, "{part}");
+        }
     }
 }

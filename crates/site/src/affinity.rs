@@ -76,6 +76,12 @@ impl Keeper {
         matches!(self.state, State::Loaded(_))
     }
 
+    /// Whether connections are kept here, or will be in a moment: what an earlier daemon loaded keeps
+    /// them while this one takes it over.
+    pub(crate) const fn is_keeping(&self) -> bool {
+        matches!(self.state, State::Loaded(_) | State::Loading(_))
+    }
+
     /// Does what the fleet file asks for, at the start and after it has changed. What an operator
     /// took out stays out.
     pub(crate) fn follow(&mut self, fleet: &Fleet, site: &Site) -> Vec<News> {

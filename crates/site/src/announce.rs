@@ -66,6 +66,14 @@ impl Announcer {
         self.told.contains_key(prefix)
     }
 
+    /// How the neighbor of this index is told of the prefix now, an operator's prepends included;
+    /// `None`: not at all.
+    pub(crate) fn manner(&self, site: &Site, index: usize, prefix: &IpNet) -> Option<Manner> {
+        let manner = self.told.get(prefix)?.get(index)?.clone()?;
+        let prepend = manner.prepend.saturating_add(self.prepends(&site.neighbors[index].name));
+        Some(Manner { prepend, ..manner })
+    }
+
     /// Prepends that an operator has added towards the neighbor.
     pub(crate) fn prepends(&self, neighbor: &str) -> u8 {
         self.prepends.get(neighbor).copied().unwrap_or_default()

@@ -23,7 +23,7 @@ const RESTART_WAIT: Duration = Duration::from_secs(1);
 const MAX_RESTART_WAIT: Duration = Duration::from_secs(30);
 /// A service that ran so long starts again after the first wait.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// The line by which a child says that its sockets are open.
+/// The line by which a child says that its sockets are open. Any other is why it ends.
 pub const READY: &str = "ready";
 
 /// What became of a built-in service.
@@ -188,7 +188,7 @@ impl Adopted {
     }
 }
 
-/// Waits for the child's end; tells when it is ready.
+/// Waits for the child's end; tells when it is ready. What it says last is why it ended.
 async fn watch_child(
     child: &mut Child,
     is_ready: &mut bool,
@@ -196,24 +196,22 @@ async fn watch_child(
     events: &mpsc::Sender<BuiltinEvent>,
 ) -> String {
     let pid = child.id().unwrap_or_default();
-    let output = child.stdout.take();
-    let ready = async {
-        let Some(output) = output else { return std::future::pending().await };
+    let mut last_words = String::new();
+    // Its output ends with it.
+    if let Some(output) = child.stdout.take() {
         let mut lines = BufReader::new(output).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             if line == READY {
                 *is_ready = true;
                 let _ = events.send(BuiltinEvent::Ready { service, pid }).await;
+            } else {
+                last_words = format!(": {line}");
             }
         }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        ended = child.wait() => match ended {
-            Ok(status) => describe(status),
-            Err(error) => format!("cannot be waited for: {error}"),
-        },
-        () = ready => unreachable!("never ends"),
+    }
+    match child.wait().await {
+        Ok(status) => describe(status) + &last_words,
+        Err(error) => format!("cannot be waited for: {error}"),
     }
 }
 

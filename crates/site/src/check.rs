@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anycast_dns::probe::Query;
+use anycast_dns::probe::{Expected, Query};
 use anycast_dns::{Rcode, Transport};
 
 mod command;
@@ -68,8 +68,8 @@ pub enum Kind {
         transport: Transport,
         /// The only response code that passes.
         rcode: Rcode,
-        /// Text that the data of one answer must contain.
-        expect: Option<String>,
+        /// What the data of the answer must be.
+        expect: Option<Expected>,
         /// Whether each check puts a label of its own before the name, so that no cache can answer.
         cache_busting: bool,
     },
@@ -213,7 +213,7 @@ async fn read(check: &Check) -> Result<Option<f64>, Failure> {
             Kind::Dns { query, transport, rcode, expect, cache_busting } => {
                 let query = dns::of_its_own(query, *cache_busting);
                 let response = dns::ask(*target, &query, *transport).await?;
-                dns::judge(&response, &query, *rcode, expect.as_deref())
+                dns::judge(&response, &query, *rcode, expect.as_ref())
             }
             Kind::Process(target) => process::check(target).await,
             Kind::Unit(target) => unit::check(target),

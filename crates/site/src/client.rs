@@ -39,7 +39,7 @@ pub enum ClientError {
     SeveralSites(String),
     #[error("the site at {place} does not answer within {patience:?}: is it stopped or frozen?")]
     Silent { place: String, patience: Duration },
-    #[error("the site answered with an error: {0}")]
+    #[error("{0}")]
     Refused(String),
     #[error("the site's answer cannot be understood: {0} (is it of another version?)")]
     Garbled(String),

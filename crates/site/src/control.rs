@@ -74,8 +74,9 @@ pub(crate) enum Question {
     Metrics(oneshot::Sender<SiteMetrics>),
     Overview(oneshot::Sender<Box<overview_of::Look>>),
     Upgrade(UpgradeOrder, Caller, oneshot::Sender<Result<UpgradeReport, String>>),
-    /// Something that an operator did: an event.
+    /// Something that an operator did: an event, if it changed anything.
     Note {
+        changed: bool,
         kind: &'static str,
         subject: String,
         detail: String,
@@ -319,7 +320,7 @@ mod tests {
     /// A speaker alone, with so many routes of its own, and its control socket.
     async fn speaker_with(routes: u32, path: &Path) -> (tokio::task::JoinHandle<()>, SocketFile) {
         let config = anycast_speaker::Config::new(anycast_bgp::Asn(64500), [192, 0, 2, 1].into());
-        let speaker = anycast_speaker::Speaker::bind(config, None).await.unwrap();
+        let speaker = anycast_speaker::Speaker::bind(config, None).unwrap();
         let handle = speaker.handle();
         tokio::spawn(speaker.run());
         for number in 0..routes {

@@ -8,6 +8,7 @@
 //! | `answers` | what the control socket asks |
 //! | `around` | addresses, built-in services and the like, which change when the fleet does |
 //! | `checks` | what is seen of services |
+//! | `first_vrps` | what a site that starts waits for |
 //! | `drains`, `finishing` | what operators drain, and connections that run on after it |
 //! | `keeping` | connections kept at the site that they began at |
 //! | `look` | how the site is |
@@ -21,6 +22,7 @@ mod around;
 mod checks;
 mod drains;
 mod finishing;
+mod first_vrps;
 mod keeping;
 mod look;
 mod meters;
@@ -48,6 +50,7 @@ use crate::affinity::Keeper;
 use crate::announce::Announcer;
 use crate::api::{self, Gate, Plan};
 use crate::check::{self, RunnerHandle};
+use crate::confirmed::Confirmed;
 use crate::control;
 use crate::dead_man::{BEAT, DeadMan};
 use crate::disabled::Disabled;
@@ -76,6 +79,8 @@ const CHECKERS: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The fleet.
     pub fleet: Fleet,
+    /// The text that it was read from.
+    pub source: String,
     /// Where it was read from, to be read again.
     pub file: PathBuf,
     /// Which of its sites this is.
@@ -132,10 +137,14 @@ pub enum Error {
 /// What kept it from starting; it has then changed nothing that lasts.
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut fleet = options.fleet;
-    let Some(site) = fleet.site(&options.site).cloned() else {
-        let known: Vec<&str> = fleet.sites.iter().map(|site| site.name.as_str()).collect();
-        return Err(Error::UnknownSite { name: options.site, known: known.join(", ") });
-    };
+    let mut site = site_of(&fleet, &options.site)?;
+    let asked = options.state_dir.as_deref();
+    let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
+    let mut found = Confirmed::open(&folder, &options.file, options.source);
+    if let Some(confirmed) = found.instead.take() {
+        fleet = confirmed;
+        site = site_of(&fleet, &options.site)?;
+    }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
@@ -156,13 +165,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
     let (speaker_events, mut from_speaker) = mpsc::unbounded_channel();
     let config = translate::speaker_config(&fleet, &site)?;
-    let revision = Revision::new(&fleet, &config.neighbors);
+    let revision = Revision::new(&fleet, &config.neighbors, std::mem::take(&mut found.source));
     let mut taken_over = options.taken_over;
     let handed = taken_over.as_mut().map(|taken| std::mem::take(&mut taken.speaker));
     let sessions = handed.as_ref().map_or(0, |handed| handed.sessions.len());
-    let mut speaker = Speaker::take_over(config, Some(speaker_events), handed).await?;
-    let asked = options.state_dir.as_deref();
-    let folder = state::folder(asked, site.state_dir.as_deref(), &site.name);
+    let mut speaker = Speaker::take_over(config, Some(speaker_events), handed)?;
     let (disabled, unread) = Disabled::open(&folder, |name| site.neighbor(name).is_some());
     for (name, message) in disabled.iter() {
         speaker.disable(name, message);
@@ -195,28 +202,41 @@ pub async fn run(options: Options) -> Result<(), Error> {
         gate.carry_out(Plan::Open(doors));
     }
 
+    found.carry_out();
     let events = EventLog::open(&folder);
     let (origins, mut from_rpki) = OwnOrigins::start(&fleet, &site, handle.clone());
     let (check_events, mut from_checks) = mpsc::channel(256);
-    let (reload, mut from_file) = Reload::new(options.file, revision);
+    let (reload, mut from_file) =
+        Reload::new(options.file, revision, found.confirmed, found.rolled_back);
     let announcer = Announcer::new(handle.clone());
     let (tried, mut from_program) = mpsc::unbounded_channel();
     let succession = (options.successor, tried);
     let inputs = (check_events, succession);
     let mut daemon = Daemon::new(fleet, site, announcer, origins, events, inputs, reload);
     daemon.events.add("start", &daemon.site.name, concat!("version ", env!("CARGO_PKG_VERSION")));
+    for (kind, words) in found.news.take() {
+        let file = daemon.reload.file().display().to_string();
+        daemon.events.warn(kind, &file, &words);
+    }
     daemon.take_up_disabled(disabled, unread.as_deref());
     // Before anything can be announced.
     daemon.take_up_drains(&folder, options.drained, taken_over.as_ref());
     daemon.keep_connections(None);
+    let notifier = Notifier::of_environment();
     let mut early_signal = None;
     if let Some(patience) = patience {
-        let Daemon { origins, events, .. } = &mut daemon;
+        notifier.status(first_vrps::WAITS);
         tokio::select! {
-            () = origins.await_first(patience, &mut from_rpki, events) => {}
+            () = daemon.await_first_vrps(
+                patience,
+                &mut from_rpki,
+                &mut from_speaker,
+                &mut questions,
+            ) => {}
             _ = terminate.recv() => early_signal = Some("SIGTERM"),
             _ = interrupt.recv() => early_signal = Some("SIGINT"),
         }
+        daemon.end_wait_for_vrps();
         handle.give_up_vrps();
     }
     daemon.start_checks();
@@ -241,7 +261,6 @@ pub async fn run(options: Options) -> Result<(), Error> {
         (None, None) => daemon.steer_on(Trigger::Nothing),
     }
 
-    let notifier = Notifier::of_environment();
     let dead_man = DeadMan::start(handle.clone(), notifier.clone()).map_err(Error::DeadMan)?;
     // By the loop itself: what says that it lives must not live by itself.
     let beat = notifier.watchdog_interval().map_or(BEAT, |interval| interval.min(BEAT));
@@ -357,6 +376,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     failure.map_or(Ok(()), Err)
 }
 
+fn site_of(fleet: &Fleet, name: &str) -> Result<Site, Error> {
+    fleet.site(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = fleet.sites.iter().map(|site| site.name.as_str()).collect();
+        Error::UnknownSite { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
 /// What the steering was told: what its actions follow from.
 enum Trigger {
     /// The start, or time that passed.
@@ -397,6 +423,8 @@ struct Daemon {
     /// For the end of a loading.
     waiting: Vec<keeping::Answer>,
     finishing: Finishing,
+    /// How long the first VRPs are waited for, while they are.
+    vrps_until: Option<tokio::time::Instant>,
 }
 
 impl Daemon {
@@ -437,6 +465,7 @@ impl Daemon {
             keeper: Keeper::default(),
             waiting: Vec::new(),
             finishing: Finishing::default(),
+            vrps_until: None,
             fleet,
             site,
         }
@@ -469,16 +498,22 @@ impl Daemon {
     }
 
     fn handle_speaker(&mut self, event: SpeakerEvent) {
+        if self.note_of_speaker(event) {
+            self.settle(true);
+        }
+    }
+
+    /// Notes it; returns whether the number of sessions is another.
+    fn note_of_speaker(&mut self, event: SpeakerEvent) -> bool {
+        let before = self.established;
         match event {
             SpeakerEvent::NeighborUp { name } => {
                 self.established += 1;
                 self.events.add("neighbor-up", &name, "");
-                self.settle(true);
             }
             SpeakerEvent::NeighborDown { name, why } => {
                 self.established -= 1;
                 self.events.add("neighbor-down", &name, &why);
-                self.settle(true);
             }
             SpeakerEvent::NeighborReset { name, why } => {
                 self.events.warn("neighbor-reset", &name, &why);
@@ -490,6 +525,7 @@ impl Daemon {
                 self.events.add("neighbor-unreachable", &name, &why);
             }
         }
+        self.established != before
     }
 
     /// The event that the steering's actions follow from. What a check finds is one only if
@@ -548,14 +584,15 @@ impl Daemon {
                     if change == Change::Announce {
                         self.origins.before_announcing(prefix, &mut self.events);
                     }
-                    let detail = steering::told_in_words(&self.site, &told, &why);
+                    let detail = steering::told_in_words(&self.site, &told, change, &why);
                     let kind = if change == Change::Announce { "announce" } else { "adjust" };
                     self.events.add_after(cause, kind, &prefix.to_string(), &detail);
                     news.insert(prefix, told);
                 }
-                other => {
+                mut other => {
                     drains_changed |=
                         matches!(other, Action::Drain { .. } | Action::Undrain { .. });
+                    self.report_end_of_drain(&mut other);
                     let number = steering::record(&other, &self.fleet, &mut self.events, cause);
                     cause = number.or(cause);
                     self.fleet_state.order(self.now(), &other, cause, &mut self.events);

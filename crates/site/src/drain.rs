@@ -106,6 +106,15 @@ impl DrainOrder {
     }
 }
 
+/// As an operator could write it: `1h30m`, `1m30s`. Less than a second is `0s`.
+pub(crate) fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let words: Vec<String> = parts.map(|(number, unit)| format!("{number}{unit}")).collect();
+    if words.is_empty() { "0s".to_owned() } else { words.concat() }
+}
+
 /// What an operator means at this site.
 ///
 /// # Errors
@@ -127,6 +136,9 @@ pub(crate) fn target(text: &str, fleet: &Fleet, site: &Site) -> Result<Target, S
         ["neighbor", name] if neighbor(name) => Ok(Target::Neighbor(name.to_owned())),
         ["service" | "neighbor", name] => {
             Err(format!("no {} is called {name}; {}", words[0], known(fleet, site)))
+        }
+        [kind @ ("service" | "neighbor")] if !service(kind) && !neighbor(kind) => {
+            Err(format!("which {kind}? {}", known(fleet, site)))
         }
         ["site", name] => Err(elsewhere(name, fleet, site)),
         [name] => {

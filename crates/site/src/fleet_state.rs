@@ -136,7 +136,7 @@ impl FleetState {
                 *connection = number;
                 clerk.handle_connecting();
             }
-            Event::Entry(revision, entry) => clerk.handle_entry(now, revision, entry),
+            Event::Entry(revision, entry) => clerk.handle_entry(now, revision, &entry),
             Event::Connected => clerk.handle_connected(now),
             Event::Disconnected(reason) => {
                 why.clone_from(&reason);
@@ -236,6 +236,11 @@ impl FleetState {
             }
         }
         Settled::Done
+    }
+
+    /// Whether it can be read and written; `None`: nothing is shared.
+    pub(crate) fn is_reached(&self) -> Option<bool> {
+        self.0.as_ref().map(|shared| shared.reached)
     }
 
     /// How it stands; `None`: nothing is shared.

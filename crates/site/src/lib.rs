@@ -13,6 +13,7 @@
 //! | `api` | the same over TCP, with TLS |
 //! | [`fleet_state`] | what the fleet's sites share: who is there, and permits to withdraw |
 //! | [`rpki`] | what the RPKI says of the site's own prefixes |
+//! | `confirmed` | the fleet that is confirmed while the file says something else, over restarts |
 //! | `disabled` | neighbors that operators have disabled, over restarts |
 //! | [`drain`] | drains as operators order them, and over restarts |
 //! | [`events`] | what happened |
@@ -33,6 +34,7 @@ mod api;
 pub mod builtin;
 pub mod check;
 pub mod client;
+mod confirmed;
 pub mod control;
 pub mod daemon;
 mod dead_man;

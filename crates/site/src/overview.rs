@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use anycast_bgp::Attributes;
+use anycast_bgp::{Attributes, Family, IpNet};
 use anycast_speaker::{Handle, NeighborStatus};
 use anycast_steer::{Instant, PrefixStatus, Stage};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct Overview {
     pub city: Option<String>,
     /// The daemon's version.
     pub version: String,
-    /// `running` or `stopping`.
+    /// `starting`, `running` or `stopping`.
     pub state: String,
     /// Seconds since the daemon's start.
     pub uptime_seconds: f64,
@@ -201,7 +201,7 @@ pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
         site: site.site,
         city: site.city,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: if site.is_running { "running" } else { "stopping" }.to_owned(),
+        state: site.state.to_owned(),
         uptime_seconds: site.uptime.as_secs_f64(),
         others,
         neighbors: neighbors.iter().map(neighbor).collect(),
@@ -289,6 +289,12 @@ fn reason(reason: &anycast_steer::Reason) -> ReasonRow {
     ReasonRow { kind, text: reason.text.clone() }
 }
 
+/// Whether a session that is up carries routes of a prefix's family.
+fn carries(row: &NeighborStatus, prefix: &IpNet) -> bool {
+    let family = Family::of(prefix).to_string();
+    row.families.contains(&family)
+}
+
 fn told_row(
     row: &NeighborStatus,
     status: &PrefixStatus,
@@ -304,9 +310,13 @@ fn told_row(
             words.to_owned()
         }
         None if row.state != "Established" => format!("no session: {}", no_session(row)),
+        None if !carries(row, &status.prefix) => {
+            let family = Family::of(&status.prefix);
+            format!("the session does not carry {family}: see `families` of both ends")
+        }
         None => {
             let export = in_file.get(&row.name).map_or("", |file| file.export.as_str());
-            format!("its export policy ({export}) lets it not out, or it is being sent")
+            format!("the export policy ({export}) does not let it out, or it is being sent")
         }
     };
     ToldRow { neighbor: row.name.clone(), told: heard.is_some(), wanted, how }
@@ -343,10 +353,12 @@ fn chain(events: &[SiteEvent], prefix: &str) -> Vec<SiteEvent> {
 /// What is not as it should be.
 fn troubles(site: &Overview) -> Vec<String> {
     let mut troubles = Vec::new();
-    if site.state != "running" {
+    if site.state == "stopping" {
         troubles.push("the site is stopping".to_owned());
     }
-    if let Some(why) = site.fleet_state.as_ref().and_then(|state| state.why.as_ref()) {
+    // While it starts it has not tried.
+    let state = site.fleet_state.as_ref().filter(|_| site.state != "starting");
+    if let Some(why) = state.and_then(|state| state.why.as_ref()) {
         troubles.push(format!("the fleet's shared state cannot be reached: {why}"));
     }
     match (site.affinity.as_str(), &site.affinity_why) {
@@ -361,10 +373,13 @@ fn troubles(site: &Overview) -> Vec<String> {
     for drain in &site.drains {
         let stage = match drain.stage.as_str() {
             stage if stage == Stage::Drained.word() => "is drained",
-            stage if stage == Stage::Withdrawing.word() => "is drained, and being withdrawn",
-            _ => "is drained, and traffic is leaving",
+            stage if stage == Stage::Withdrawing.word() => {
+                "is being drained: it is being withdrawn"
+            }
+            _ => "is being drained: traffic is leaving",
         };
-        troubles.push(format!("{} {stage}", drain.target));
+        let the = if drain.target == "site" { "the " } else { "" };
+        troubles.push(format!("{the}{} {stage}", drain.target));
     }
     for service in site.services.iter().filter(|service| service.state != "up") {
         let why = service.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();

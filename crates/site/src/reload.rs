@@ -3,10 +3,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::time::Duration;
 
 use anycast_fleet::{Change, Difference, Fleet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// The longest time that a reload may wait for its confirmation: a day.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 /// An order to read the file again: `POST /v1/reload`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -56,7 +60,7 @@ pub struct ReloadReport {
     pub problems: Value,
     /// The same for people.
     pub rendered: String,
-    /// Why it was refused or could not be done.
+    /// Why it was refused or could not be done, or what of it could not.
     pub why: Vec<String>,
     /// What changes.
     pub changes: Vec<ChangeRow>,
@@ -100,6 +104,10 @@ pub struct ReloadStatus {
     pub confirm_within_seconds: Option<f64>,
     /// Why what is in force is not what the file said when it was last read.
     pub rolled_back: Option<String>,
+    /// Whether what is in force was never confirmed although it should be, and nothing waits for that
+    /// any more.
+    #[serde(default)]
+    pub unconfirmed: bool,
 }
 
 impl ReloadStatus {
@@ -112,6 +120,13 @@ impl ReloadStatus {
                 seconds.ceil()
             ));
         }
+        if self.unconfirmed {
+            return Some(format!(
+                "{} is in force and not confirmed: a restart of the daemon puts what was before in \
+                 force",
+                self.file
+            ));
+        }
         let why = self.rolled_back.as_ref()?;
         Some(format!("{} is not in force: {why}", self.file))
     }
@@ -121,22 +136,15 @@ impl ReloadStatus {
 pub(crate) struct Found {
     /// If there are no errors in it.
     pub(crate) fleet: Option<Fleet>,
+    /// Its text.
+    pub(crate) source: String,
     /// What is known of it so far; the outcome is still open.
     pub(crate) report: ReloadReport,
 }
 
 /// Reads the file, which takes a while.
 pub(crate) fn read(path: &Path, colour: bool) -> Found {
-    let mut report = ReloadReport {
-        outcome: ReloadOutcome::Unsound,
-        file: path.display().to_string(),
-        digest: String::new(),
-        problems: Value::Array(Vec::new()),
-        rendered: String::new(),
-        why: Vec::new(),
-        changes: Vec::new(),
-        confirm_within_seconds: None,
-    };
+    let mut report = ReloadReport::empty(ReloadOutcome::Unsound, path);
     match anycast_fleet::read(path) {
         Ok(found) => {
             report.digest = digest(&found.source);
@@ -146,11 +154,11 @@ pub(crate) fn read(path: &Path, colour: bool) -> Found {
                 let errors = if found.errors() == 1 { "error" } else { "errors" };
                 report.why.push(format!("{} has {} {errors}", report.file, found.errors()));
             }
-            Found { fleet: found.fleet, report }
+            Found { fleet: found.fleet, source: found.source, report }
         }
         Err(error) => {
             report.why.push(error.to_string());
-            Found { fleet: None, report }
+            Found { fleet: None, source: String::new(), report }
         }
     }
 }
@@ -163,6 +171,24 @@ fn digest(source: &str) -> String {
 }
 
 impl ReloadReport {
+    /// The file was not even read.
+    pub(crate) fn refused(file: &Path, why: String) -> Self {
+        Self { why: vec![why], ..Self::empty(ReloadOutcome::Refused, file) }
+    }
+
+    fn empty(outcome: ReloadOutcome, file: &Path) -> Self {
+        Self {
+            outcome,
+            file: file.display().to_string(),
+            digest: String::new(),
+            problems: Value::Array(Vec::new()),
+            rendered: String::new(),
+            why: Vec::new(),
+            changes: Vec::new(),
+            confirm_within_seconds: None,
+        }
+    }
+
     pub(crate) fn note(&mut self, difference: &Difference) {
         self.why.extend(difference.refused.iter().cloned());
         self.changes = difference.changes.iter().map(ChangeRow::from).collect();

@@ -14,6 +14,7 @@ use anycast_speaker::{Handle, Here, Rpki, RpkiConfig, RpkiEvent};
 pub use anycast_speaker::{OriginCounts, RpkiSource};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::events::{EventLog, Happening};
 
@@ -119,19 +120,18 @@ impl OwnOrigins {
         }
     }
 
-    /// Takes in what comes until the first VRPs are there, or `patience` has passed.
+    /// Takes in what comes until the first VRPs are there, or `patience` has passed since `began`.
+    /// It may be dropped and begun again.
     pub(crate) async fn await_first(
         &mut self,
-        patience: Duration,
+        (began, patience): (Instant, Duration),
         events: &mut mpsc::UnboundedReceiver<RpkiEvent>,
         log: &mut EventLog,
     ) {
-        let enough = tokio::time::sleep(patience);
-        tokio::pin!(enough);
         while self.vrps.is_none() {
             tokio::select! {
                 Some(event) = events.recv() => self.handle(event, log),
-                () = &mut enough => {
+                () = tokio::time::sleep_until(began + patience) => {
                     let words = format!(
                         "no data within {patience:?}: routes are taken as not-found, and our own \
                          prefixes are announced without a look at what others make of them"

@@ -68,8 +68,9 @@ pub(crate) fn replace(folder: &Path, name: &str, contents: &impl Serialize) -> i
 /// It could not be removed.
 pub(crate) fn remove(folder: &Path, name: &str) -> io::Result<()> {
     match std::fs::remove_file(folder.join(name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Ok(()) => std::fs::File::open(folder)?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,15 +3,27 @@
 use std::collections::HashMap;
 
 use anycast_fleet::{Fleet, Site};
-use anycast_steer::{Action, Manner};
+use anycast_steer::{Action, Change, Manner};
 
 use crate::events::{EventLog, Happening};
 
-/// How neighbors are told of a prefix, and why; empty if plainly and for no reason.
-pub(crate) fn told_in_words(site: &Site, told: &[Option<Manner>], why: &str) -> String {
+/// How neighbors are told of a prefix, and why. That it is announced plainly, to all and as the fleet
+/// file has it, goes without saying; that it is so again does not.
+pub(crate) fn told_in_words(
+    site: &Site,
+    told: &[Option<Manner>],
+    change: Change,
+    why: &str,
+) -> String {
     let same = told.windows(2).all(|two| two[0] == two[1]);
     let how = match told {
-        [Some(manner), ..] if same && manner.is_plain() => String::new(),
+        [Some(manner), ..] if same && manner.is_plain() => {
+            if change == Change::Announce {
+                String::new()
+            } else {
+                "plainly".to_owned()
+            }
+        }
         [Some(manner), ..] if same => manner.to_string(),
         _ => {
             let each = site.neighbors.iter().zip(told).map(|(neighbor, manner)| match manner {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_bgp::rib::Multipath;
-use anycast_dns::probe::Query;
+use anycast_dns::probe::{Expected, Query};
 use anycast_dns::{Rcode, Transport};
-use anycast_fleet::{BmpStation, BmpTable, Fleet, Neighbor, Offers, Probe, Service, Site};
+use anycast_fleet::{BmpStation, BmpTable, DnsData, Fleet, Neighbor, Offers, Probe, Service, Site};
 use anycast_speaker::{
     AoAlgorithm, AtLimit, Bfd, Here, Limits, Offer, Password, Speaker, Station, Tables, TcpAo,
     Updates,
@@ -194,7 +194,11 @@ pub(crate) fn check(service: &Service, check: &anycast_fleet::Check) -> Check {
                 anycast_fleet::Transport::Tcp => Transport::Tcp,
             };
             let rcode = Rcode::masked_from_int(rcode.0.into());
-            let (expect, cache_busting) = (expect.clone(), *cache_busting);
+            let expect = expect.as_ref().map(|expect| match expect {
+                DnsData::Exactly(data) => Expected::Exactly(data.clone()),
+                DnsData::Part(part) => Expected::Part(part.clone()),
+            });
+            let cache_busting = *cache_busting;
             Kind::Dns { query, transport, rcode, expect, cache_busting }
         }
         Probe::Icmp => Kind::Icmp,

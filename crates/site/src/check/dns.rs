@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anycast_dns::probe::{NotAnAnswer, Query, Response};
+use anycast_dns::probe::{Expected, NotAnAnswer, Query, Response};
 use anycast_dns::{Rcode, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,7 +57,7 @@ pub(super) fn judge(
     response: &Response,
     query: &Query,
     rcode: Rcode,
-    expect: Option<&str>,
+    expect: Option<&Expected>,
 ) -> Result<(), Failure> {
     if response.rcode != rcode {
         return Err(Failure::Rcode { got: response.rcode, want: rcode });
@@ -66,9 +66,16 @@ pub(super) fn judge(
         return Err(Failure::Answer("the answer is not authentic (no AD)".to_owned()));
     }
     match expect {
-        Some(want) if !response.texts().any(|text| text.contains(want)) => {
-            let got = response.texts().collect::<Vec<_>>().join(", ");
-            Err(Failure::Unexpected { got, want: want.to_owned() })
+        Some(want) if !response.holds(want, query) => {
+            let mut got = response.texts().collect::<Vec<_>>().join(", ");
+            if response.truncated {
+                got.push_str(" (cut to fit; TCP brings all)");
+            }
+            let want = match want {
+                Expected::Exactly(data) => data.join(", "),
+                Expected::Part(part) => part.clone(),
+            };
+            Err(Failure::Unexpected { got, want })
         }
         _ => Ok(()),
     }

@@ -31,9 +31,8 @@ fn http_check(target: SocketAddr) -> Check {
     check(Kind::Http(Arc::new(get("/health"))), target, 200)
 }
 
-fn dns_kind(transport: Transport, expect: Option<&str>) -> Kind {
+fn dns_kind(transport: Transport, expect: Option<Expected>) -> Kind {
     let query = Query::from_text(0, "id.server", "TXT", "CH").unwrap();
-    let expect = expect.map(str::to_owned);
     Kind::Dns { query, transport, rcode: Rcode::NOERROR, expect, cache_busting: false }
 }
 
@@ -318,11 +317,17 @@ async fn dns_passes_with_the_code_and_the_data() {
         }
         kind
     };
-    let udp = |expect| dns_kind(Transport::Udp, expect);
+    let udp = |expect: Option<&str>| {
+        let exactly = |data: &str| Expected::Exactly(vec![data.to_owned()]);
+        dns_kind(Transport::Udp, expect.map(exactly))
+    };
+    let part = |part: &str| dns_kind(Transport::Udp, Some(Expected::Part(part.to_owned())));
     for (name, kind, target, want) in [
         ("any data", udp(None), whoami_server, "pass"),
         ("the data", udp(Some("fra")), whoami_server, "pass"),
-        ("a part of the data", udp(Some("ra")), whoami_server, "pass"),
+        ("a part of the data", part("ra"), whoami_server, "pass"),
+        ("no more than a part", udp(Some("ra")), whoami_server, "answer 'fra', expected 'ra'"),
+        ("not even a part", part("nrt"), whoami_server, "answer 'fra', expected 'nrt'"),
         ("other data", udp(Some("nrt")), whoami_server, "answer 'fra', expected 'nrt'"),
         (
             "another code",
@@ -369,7 +374,11 @@ async fn dns_over_tcp_passes_too() {
     tokio::spawn(crate::whoami::serve(config, |bound| send.send(bound.dns[0]).unwrap()));
     let target = ready.await.unwrap();
     for transport in [Transport::Udp, Transport::Tcp] {
-        let check = check(dns_kind(transport, Some("fra")), target, 1000);
+        let check = check(
+            dns_kind(transport, Some(Expected::Exactly(vec!["fra".to_owned()]))),
+            target,
+            1000,
+        );
         assert_eq!(words(&check).await, "pass", "{transport:?}");
     }
 }

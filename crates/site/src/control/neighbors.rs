@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anycast_speaker::{NeighborOrder, NeighborStatus, OrderError};
+use anycast_speaker::{Done, NeighborOrder, NeighborStatus, OrderError};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -51,11 +51,14 @@ pub(super) async fn order(
         NeighborOrder::Enable => ("neighbor-enable", String::new()),
     };
     match api.speaker.order(&name, order).await {
-        Ok(done) => {
+        Ok(Done { words, changed }) => {
             // When the answer is there, so is the event.
-            let note = |noted| Question::Note { kind, subject: name, detail, by: caller, noted };
+            let note = |noted| {
+                let (subject, by) = (name, caller);
+                Question::Note { changed, kind, subject, detail, by, noted }
+            };
             let _ = api.ask(note).await;
-            done.into_response()
+            words.into_response()
         }
         Err(error) => refusal(&error),
     }

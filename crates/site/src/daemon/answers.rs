@@ -42,10 +42,13 @@ impl Daemon {
             | Question::Upgrade(..)
             | Question::Confirm(..)
             | Question::RollBack(..) => {}
-            Question::Note { kind, subject, detail, by, noted } => {
+            Question::Note { changed, kind, subject, detail, by, noted } => {
                 let (subject, detail, by) = (&*subject, &*detail, by.name());
-                let what = Happening { kind, subject, detail, by, ..Happening::default() };
-                self.events.record(what);
+                if changed {
+                    let what = Happening { kind, subject, detail, by, ..Happening::default() };
+                    self.events.record(what);
+                }
+                // Also if nothing changed: it may not have been written down before.
                 self.keep_disabled(kind, subject, detail);
                 let _ = noted.send(());
             }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anycast_steer::{Drain, Stage, Steer, Target};
+use anycast_steer::{Action, Drain, Stage, Steer, Target};
 
 use super::{Daemon, Trigger};
 use crate::control::Caller;
@@ -171,6 +171,18 @@ impl Daemon {
         }
     }
 
+    /// Adds to the end of a drain how long it took, and what still comes.
+    pub(super) fn report_end_of_drain(&self, action: &mut Action) {
+        let Action::Drain { target, stage: Stage::Drained, why } = action else { return };
+        let known = self.drains.get(target);
+        let took = known.map(|it| (unix_now() - it.begun).max(0.0));
+        let took = took.map(|took| format!("{took:.1} s after the order"));
+        let came = self.rate_of(target);
+        let came = came.map(|rate| format!("{rate:.0} packets per second still come"));
+        let parts = [Some(why.clone()).filter(|why| !why.is_empty()), took, came];
+        *why = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    }
+
     /// Everything that is drained, in the order in which it began.
     pub(super) fn drain_rows(&self) -> Vec<DrainRow> {
         let (now, unix) = (self.now(), unix_now());
@@ -225,7 +237,7 @@ fn in_a_sentence(target: &Target) -> String {
 
 fn ordered_in_words(order: &DrainOrder, lasts: Option<Duration>) -> String {
     let parts = [
-        lasts.map(|time| format!("for {} s", time.as_secs())),
+        lasts.map(|time| format!("for {}", drain::in_words(time))),
         order.now.then(|| "at once".to_owned()),
         order.force.then(|| "whatever the floor".to_owned()),
         Some(order.reason.clone()).filter(|reason| !reason.is_empty()),

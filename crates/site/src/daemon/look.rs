@@ -17,9 +17,13 @@ impl Daemon {
     pub(super) fn in_a_line(&self) -> String {
         let (up, of) = (self.established, self.site.neighbors.len());
         let (announced, all) = (self.announcer.announced().len(), self.fleet.prefixes.len());
-        let warning = self.reload.status().warning();
-        let warning = warning.map(|words| format!("; {words}")).unwrap_or_default();
+        let warning = self.warning().map(|words| format!("; {words}")).unwrap_or_default();
         format!("{up} of {of} sessions, {announced} of {all} prefixes announced{warning}")
+    }
+
+    /// Something that whoever looks at the site should know, in words.
+    fn warning(&self) -> Option<String> {
+        self.waits_in_words().or_else(|| self.reload.status().warning())
     }
 
     pub(super) fn overview(&self) -> overview::Look {
@@ -31,7 +35,7 @@ impl Daemon {
             floors: steering::floors(&self.fleet),
             in_file: self.neighbors_in_file(),
             events: self.events.list(),
-            warning: self.reload.status().warning(),
+            warning: self.warning(),
         }
     }
 
@@ -41,13 +45,14 @@ impl Daemon {
             site: self.site.name.clone(),
             city: self.site.city.clone(),
             asn: self.site.asn,
-            is_running: self.state == "running",
+            state: self.state,
             uptime: self.started.elapsed(),
             services: self.services(),
             checks: self.check_times.clone(),
             prefixes: self.fleet.prefixes.iter().map(|prefix| prefix.prefix).collect(),
             rpki: self.origins.look(&self.announcer.announced()),
             steering: self.steer.status(self.now()),
+            fleet_reached: self.fleet_state.is_reached(),
             affinity: self.affinity(),
             now: self.now(),
             events: self.events.counts().clone(),
@@ -71,7 +76,7 @@ impl Daemon {
                     .then(|| self.announcer.announced().iter().map(IpNet::to_string).collect()),
                 established: this.then_some(self.established),
                 uptime_seconds: this.then(|| self.started.elapsed().as_secs_f64()),
-                warning: self.reload.status().warning().filter(|_| this),
+                warning: self.warning().filter(|_| this),
             }
         };
         self.fleet.sites.iter().map(row).collect()

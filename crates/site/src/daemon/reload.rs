@@ -8,27 +8,32 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anycast_bgp::IpNet;
+use anycast_fleet::difference::Now;
 use anycast_fleet::{Change, Difference, Effect, Fleet, Site, Subject, difference};
 use anycast_speaker::{ChangeError, Neighbor};
+use anycast_steer::Manner;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::around::{Around, Leaving};
 use super::{Daemon, Trigger};
 use crate::check;
+use crate::confirmed::{BEFORE, Confirmed, Kept};
 use crate::control::{Caller, Question};
 use crate::events::Happening;
-use crate::reload::{Found, ReloadOrder, ReloadOutcome, ReloadReport, ReloadStatus, read};
+use crate::reload::{
+    Found, LONGEST_WAIT, ReloadOrder, ReloadOutcome, ReloadReport, ReloadStatus, read,
+};
 use crate::translate;
-
-/// The longest time that a reload may wait for its confirmation: a day.
-const LONGEST_WAIT: f64 = 86_400.0;
 
 /// A fleet as it was put in force, with the secrets as they were then.
 #[derive(Clone)]
 pub(super) struct Revision {
     fleet: Fleet,
     neighbors: Vec<Neighbor>,
+    /// The text of the file.
+    source: String,
 }
 
 /// Which fleet is in force, and how it came to that.
@@ -41,6 +46,8 @@ pub(super) struct Reload {
     until: Option<Instant>,
     /// Why the file's is not in force.
     rolled_back: Option<String>,
+    /// What a daemon that starts puts in force in the place of the file.
+    confirmed: Confirmed,
     /// Files that were read come back here.
     readings: mpsc::UnboundedSender<Reading>,
 }
@@ -54,18 +61,18 @@ pub(super) struct Reading {
 }
 
 impl Revision {
-    pub(super) fn new(fleet: &Fleet, neighbors: &[Neighbor]) -> Self {
-        Self { fleet: fleet.clone(), neighbors: neighbors.to_vec() }
+    pub(super) fn new(fleet: &Fleet, neighbors: &[Neighbor], source: String) -> Self {
+        Self { fleet: fleet.clone(), neighbors: neighbors.to_vec(), source }
     }
 
     fn neighbor(&self, name: &str) -> Option<&Neighbor> {
         self.neighbors.iter().find(|it| it.name == name)
     }
 
-    /// What another in its place would change. A secret that is another counts too, although its
-    /// file has the same name.
-    fn difference(&self, new: &Self, site: &str) -> Difference {
-        let mut differs = difference(&self.fleet, &new.fleet, site);
+    /// What another in its place would change, in view of what neighbors are told `now`. A secret
+    /// that is another counts too, although its file has the same name.
+    fn difference(&self, new: &Self, site: &str, now: Now<'_>) -> Difference {
+        let mut differs = difference(&self.fleet, &new.fleet, site, now);
         for neighbor in &new.neighbors {
             let Some(before) = self.neighbor(&neighbor.name) else { continue };
             if before.password == neighbor.password && before.tcp_ao == neighbor.tcp_ao {
@@ -89,11 +96,12 @@ impl Reload {
     pub(super) fn new(
         file: PathBuf,
         in_force: Revision,
+        confirmed: Confirmed,
+        rolled_back: Option<String>,
     ) -> (Self, mpsc::UnboundedReceiver<Reading>) {
         let (readings, read) = mpsc::unbounded_channel();
-        let reload =
-            Self { file, in_force, before: None, until: None, rolled_back: None, readings };
-        (reload, read)
+        let (before, until) = (None, None);
+        (Self { file, in_force, before, until, rolled_back, confirmed, readings }, read)
     }
 
     /// The file that is read.
@@ -107,7 +115,13 @@ impl Reload {
             file: self.file.display().to_string(),
             confirm_within_seconds: self.until.map(left),
             rolled_back: self.rolled_back.clone(),
+            unconfirmed: self.until.is_none() && self.is_unconfirmed(),
         }
+    }
+
+    /// Whether the next start of the daemon would put in force what was before.
+    fn is_unconfirmed(&self) -> bool {
+        self.confirmed.get().is_some_and(Kept::is_waiting)
     }
 
     /// Reads the file beside the loop; it comes back as a [`Reading`].
@@ -153,8 +167,10 @@ impl Daemon {
             if !report.rendered.is_empty() {
                 tracing::warn!("{}", report.rendered);
             }
+            let done = matches!(report.outcome, ReloadOutcome::Changed | ReloadOutcome::Same);
+            let how = if done { "reloaded, but" } else { "not reloaded" };
             for why in &report.why {
-                tracing::error!("not reloaded: {why}");
+                tracing::error!("{how}: {why}");
             }
             if report.outcome == ReloadOutcome::Same {
                 tracing::info!("the file says what is in force already");
@@ -197,18 +213,24 @@ impl Daemon {
         around: &mut Around,
     ) -> ReloadReport {
         use ReloadOutcome as Is;
-        let Found { fleet, mut report } = found;
+        let Found { fleet, source, mut report } = found;
         let Some(fleet) = fleet else { return self.refuse(report, Is::Unsound, by, order) };
         let seconds = order.confirm_within_seconds;
-        if seconds.is_some_and(|it| !(it > 0.0 && it <= LONGEST_WAIT)) {
+        if seconds.is_some_and(|it| !(it > 0.0 && it <= LONGEST_WAIT.as_secs_f64())) {
             report.why.push("a reload waits for at most a day, and not for nothing".to_owned());
             return self.refuse(report, Is::Refused, by, order);
         }
         if order.digest.as_ref().is_some_and(|digest| *digest != report.digest) {
-            report.why.push("the file has changed since it was looked at".to_owned());
+            let unseen = order.digest.as_ref().is_some_and(String::is_empty);
+            let why = if unseen {
+                "it could not be looked at first"
+            } else {
+                "it has changed since it was looked at"
+            };
+            report.why.push(format!("{}: {why}; order it again", report.file));
             return self.refuse(report, Is::Refused, by, order);
         }
-        let (revision, differs) = match self.prepare(fleet) {
+        let (revision, differs) = match self.prepare(fleet, source) {
             Ok(prepared) => prepared,
             Err(why) => {
                 report.why.push(why);
@@ -217,7 +239,7 @@ impl Daemon {
         };
         report.note(&differs);
         if !differs.refused.is_empty() {
-            report.why.push("start the daemon again for that; nothing has changed".to_owned());
+            report.why.push("start the daemon again for that".to_owned());
             return self.refuse(report, Is::Refused, by, order);
         }
         if let Some(warning) = self.reload.until.and_then(|_| self.reload.status().warning())
@@ -230,6 +252,9 @@ impl Daemon {
         if differs.changes.is_empty() {
             if !order.dry_run {
                 self.reload.rolled_back = None;
+                // Another text may say the same: it is what could be taken back from now on.
+                self.reload.in_force.source = revision.source;
+                report.why.extend(self.write_down(None));
             }
             return report.with(Is::Same);
         }
@@ -239,9 +264,19 @@ impl Daemon {
         let file = report.file.clone();
         let cause = self.note("reload", &file, &count(&differs), by, false);
         let before = self.reload.in_force.clone();
+        let kept = self.reload.confirmed.get().cloned();
+        if seconds.is_some() {
+            // Before anything is done: nobody knows whether this daemon lives through it.
+            let waits = Kept::waiting(&before.source, &revision.source);
+            report.why.extend(self.write_down(Some(waits)));
+        }
         if let Err(why) = self.put_in_force(revision, &differs, cause, around).await {
             report.why.push(why);
+            report.why.extend(self.write_down(kept));
             return self.refuse(report, Is::Failed, by, order);
+        }
+        if seconds.is_none() {
+            report.why.extend(self.write_down(None));
         }
         self.reload.before = Some(before);
         self.reload.rolled_back = None;
@@ -274,8 +309,21 @@ impl Daemon {
         self.events.record(Happening { kind, subject, detail, by, loud, ..Happening::default() })
     }
 
+    /// Writes down for the next daemon what is confirmed while the file says something else; says
+    /// so if it cannot be.
+    fn write_down(&mut self, kept: Option<Kept>) -> Option<String> {
+        let error = self.reload.confirmed.set(kept).err()?;
+        let file = self.reload.file.display().to_string();
+        let words = format!(
+            "it cannot be written down in the state folder: {error}; a restart of the daemon \
+             does not know of it"
+        );
+        self.events.warn("reload-not-kept", &file, &words);
+        Some(words)
+    }
+
     /// What a fleet would be in force as, and what that would change.
-    fn prepare(&self, fleet: Fleet) -> Result<(Revision, Difference), String> {
+    fn prepare(&self, fleet: Fleet, source: String) -> Result<(Revision, Difference), String> {
         let neighbors = match fleet.site(&self.site.name) {
             Some(site) => {
                 let config = translate::speaker_config(&fleet, site);
@@ -283,23 +331,46 @@ impl Daemon {
             }
             None => Vec::new(),
         };
-        let new = Revision { fleet, neighbors };
-        let differs = self.reload.in_force.difference(&new, &self.site.name);
+        let new = Revision { fleet, neighbors, source };
+        let differs = self.difference_to(&new);
         Ok((new, differs))
+    }
+
+    /// What differs between what is in force and `new`.
+    fn difference_to(&self, new: &Revision) -> Difference {
+        let now = |neighbor: &str, prefix: &IpNet| {
+            // A router passes on what it hears; the steering has no say.
+            if self.site.router {
+                return Some(Manner::default());
+            }
+            let index = self.site.neighbors.iter().position(|it| it.name == neighbor)?;
+            self.announcer.manner(&self.site, index, prefix)
+        };
+        self.reload.in_force.difference(new, &self.site.name, &now)
     }
 
     /// What a fleet would change if it were put in force.
     pub(super) fn differs(&self, fleet: Fleet) -> Result<Difference, String> {
-        self.prepare(fleet).map(|(_, differs)| differs)
+        self.prepare(fleet, String::new()).map(|(_, differs)| differs)
     }
 
     fn confirm(&mut self, by: &Caller) -> Result<String, String> {
-        if self.reload.until.take().is_none() {
-            return Err("no reload waits to be confirmed".to_owned());
+        // One that could not be taken back, or whose confirmation could not be written down, still
+        // can be confirmed.
+        if self.reload.until.take().is_none() && !self.reload.is_unconfirmed() {
+            return Err(self.no_reload("no reload waits to be confirmed"));
         }
         let file = self.reload.file.display().to_string();
         self.note("reload-confirmed", &file, "", by, false);
-        Ok("confirmed: it stays in force".to_owned())
+        let but = self.write_down(None).map(|words| format!("; but {words}")).unwrap_or_default();
+        Ok(format!("confirmed: it stays in force{but}"))
+    }
+
+    fn no_reload(&self, words: &str) -> String {
+        match self.reload.status().warning() {
+            Some(warning) => format!("{words}: {warning}"),
+            None => words.to_owned(),
+        }
     }
 
     /// Puts in force what was before the last reload.
@@ -311,20 +382,24 @@ impl Daemon {
     ) -> Result<String, String> {
         self.reload.until = None;
         let Some(before) = self.reload.before.take() else {
-            return Err("there was no reload that could be taken back".to_owned());
+            return Err(self.no_reload("there was no reload that could be taken back"));
         };
-        let differs = self.reload.in_force.difference(&before, &self.site.name);
+        let differs = self.difference_to(&before);
         let file = self.reload.file.display().to_string();
         let cause = self.note("rollback", &file, why, by, true);
+        let taken_back = self.reload.in_force.source.clone();
+        let kept = Kept::taken_back(&before.source, &taken_back, why);
         if let Err(error) = self.put_in_force(before.clone(), &differs, cause, around).await {
             self.reload.before = Some(before);
             self.events.warn("rollback-failed", &file, &error);
             return Err(format!("it cannot be taken back: {error}"));
         }
-        self.reload.rolled_back = Some(format!("{why}; what was before is in force"));
+        self.reload.rolled_back = Some(format!("{why}; {BEFORE}"));
+        let but = self.write_down(Some(kept)).map(|words| format!("; but {words}"));
         Ok(format!(
-            "taken back ({}): what was before is in force; the file differs",
-            count(&differs)
+            "taken back ({}): what was before is in force; the file differs{}",
+            count(&differs),
+            but.unwrap_or_default()
         ))
     }
 

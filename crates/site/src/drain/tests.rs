@@ -105,6 +105,21 @@ impl Drop for Folder {
     }
 }
 
+#[test]
+fn a_time_is_said_as_it_could_be_ordered() {
+    let table = [
+        (Duration::from_millis(500), "0s"),
+        (Duration::from_secs(90), "1m30s"),
+        (Duration::from_secs(1800), "30m"),
+        (Duration::from_secs(5400), "1h30m"),
+        (Duration::from_secs(3605), "1h5s"),
+        (Duration::from_secs(3 * 86_400), "72h"),
+    ];
+    for (time, words) in table {
+        assert_eq!(in_words(time), words);
+    }
+}
+
 fn drain(target: Target, until: Option<u64>) -> Drain {
     let until = until.map(|seconds| Instant::START + Duration::from_secs(seconds));
     Drain { target, until, now: false, force: false, reason: "disks".to_owned() }

@@ -5,17 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anycast_fleet::{Credentials, FleetState};
 use anycast_steer::clerk::{Revision, Write, WriteError};
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
-use async_nats::{ConnectOptions, Event as NatsEvent, ServerAddr, jetstream};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, ServerAddr, jetstream};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use nkeys::{KeyPair, KeyPairType};
 use tokio::sync::mpsc;
 
 use super::{Event, Order, keys};
@@ -88,8 +88,13 @@ impl Connection {
         let addresses = addresses.collect::<Result<Vec<_>, _>>();
         let addresses = addresses.map_err(|error| format!("{servers}: {}", chain(&error)))?;
         let client = options.connect(addresses).await;
-        let client =
-            client.map_err(|error| format!("cannot connect to {servers}: {}", chain(&error)))?;
+        let client = client.map_err(|error| {
+            let words = format!("cannot connect to {servers}: {}", chain(&error));
+            match error.kind() {
+                ConnectErrorKind::AuthorizationViolation => format!("{words} {}", shown(settings)),
+                _ => words,
+            }
+        })?;
         let mut context = jetstream::new(client);
         context.set_timeout(STEP);
         let store = bucket(&context, settings).await?;
@@ -251,19 +256,30 @@ async fn options(settings: &FleetState, site: &str) -> Result<ConnectOptions, St
     if let Some(file) = &settings.ca_file {
         options = options.add_root_certificates(file.clone());
     }
-    let unreadable =
-        |path: &PathBuf, error: &io::Error| format!("cannot read {}: {error}", path.display());
     options = match &settings.credentials {
         None => options,
         Some(Credentials::File(path)) => {
-            let read = options.credentials_file(path).await;
-            read.map_err(|error| unreadable(path, &error))?
+            // To the library the last line has an end.
+            let read = options.credentials(&format!("{}\n", secret(path).await?));
+            read.map_err(|error| format!("{} is no credentials file: {error}", path.display()))?
         }
         Some(Credentials::Password { user, password_file }) => {
             options.user_and_password(user.clone(), secret(password_file).await?)
         }
         Some(Credentials::Token(path)) => options.token(secret(path).await?),
-        Some(Credentials::NkeySeed(path)) => options.nkey(secret(path).await?),
+        Some(Credentials::NkeySeed(path)) => {
+            let seed = secret(path).await?;
+            // The library would say no more than that it cannot sign.
+            let wrong = match KeyPair::from_seed(&seed).map(|pair| pair.key_pair_type()) {
+                Ok(KeyPairType::User) => None,
+                Ok(_) => Some("it is not a user's, which begins with SU".to_owned()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(why) = wrong {
+                return Err(format!("{} holds no user's NKey seed: {why}", path.display()));
+            }
+            options.nkey(seed)
+        }
     };
     Ok(options)
 }
@@ -272,6 +288,14 @@ async fn secret(path: &Path) -> Result<String, String> {
     let text = tokio::fs::read_to_string(path).await;
     let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
+}
+
+/// As whom a site comes to a server, for the one who has to mend it.
+fn shown(settings: &FleetState) -> String {
+    match &settings.credentials {
+        None => "(nothing in the fleet file says who this site is)".to_owned(),
+        Some(shown) => format!("({} {})", shown.key(), shown.file().display()),
+    }
 }
 
 /// The error and what lies behind it.

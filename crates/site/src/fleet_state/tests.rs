@@ -1,5 +1,7 @@
 //! Sites' steering around a real nats-server.
 
+mod identities;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

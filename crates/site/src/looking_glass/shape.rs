@@ -243,7 +243,7 @@ fn bgp(attributes: &Attributes) -> Value {
 
 /// Each number by itself; those of a set between brackets, which Alice-LG passes over.
 fn as_path(path: &AsPath) -> Vec<String> {
-    let segments = path.segments.iter().flat_map(|segment| {
+    let segments = path.segments().flat_map(|segment| {
         let (open, close) = match segment.kind {
             SegmentKind::AsSequence => (None, None),
             SegmentKind::AsSet => (Some("{"), Some("}")),

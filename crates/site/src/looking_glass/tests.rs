@@ -17,7 +17,7 @@ use super::*;
 const LEFT: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 const RIGHT: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 2);
 
-async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
+fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import: Policy) -> Handle {
     let asn = |address: Ipv4Addr| Asn(64500 + u32::from(address.octets()[3]));
     let mut neighbor = Neighbor {
         name: name.into(),
@@ -55,7 +55,7 @@ async fn start(name: &str, local: Ipv4Addr, remote: Ipv4Addr, port: u16, import:
         neighbors: vec![neighbor],
         ..Config::new(asn(local), local)
     };
-    let speaker = Speaker::bind(config, None).await.unwrap();
+    let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     tokio::spawn(speaker.run());
     handle
@@ -87,14 +87,15 @@ async fn glass() -> SocketAddr {
             Rule::new(Action::Accept).set(Set::LocalPref(200)),
         ],
     };
-    let left = start("right", LEFT, RIGHT, port, Policy::accept_all()).await;
-    let right = start("left", RIGHT, LEFT, port, import).await;
+    let left = start("right", LEFT, RIGHT, port, Policy::accept_all());
+    let right = start("left", RIGHT, LEFT, port, import);
     let full = Attributes {
         as_path: AsPath::sequence(&[64510, 64511, 64512]),
         med: Some(70),
         communities: vec!["64510:120".parse::<Community>().unwrap(), Community::GRACEFUL_SHUTDOWN],
-        large_communities: vec![LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }],
-        extended_communities: vec![ExtendedCommunity([0, 2, 0xfb, 0xf4, 0, 0, 0, 9])],
+        large_communities: vec![LargeCommunity { global: 4_200_000_000, local1: 1, local2: 2 }]
+            .into(),
+        extended_communities: vec![ExtendedCommunity([0, 2, 0xfb, 0xf4, 0, 0, 0, 9])].into(),
         ..Attributes::new(IpAddr::V4(LEFT))
     };
     left.originate(net("192.0.2.0/24"), full);
@@ -319,7 +320,7 @@ async fn a_bad_question_is_answered_with_words_and_nothing_can_be_changed() {
 #[tokio::test]
 async fn a_walk_holds_its_place_until_its_reader_is_done_or_gone() {
     let port = free_port();
-    let alone = start("left", RIGHT, LEFT, port, Policy::accept_all()).await;
+    let alone = start("left", RIGHT, LEFT, port, Policy::accept_all());
     for number in 0..20_000_u32 {
         let prefix = IpNet::new(Ipv4Addr::from(0x0a00_0000 + number * 256).into(), 24).unwrap();
         alone.originate(prefix, Attributes::new(IpAddr::V4(RIGHT)));

@@ -53,13 +53,15 @@ pub(crate) struct SiteMetrics {
     pub(crate) site: String,
     pub(crate) city: Option<String>,
     pub(crate) asn: Asn,
-    pub(crate) is_running: bool,
+    pub(crate) state: &'static str,
     pub(crate) uptime: Duration,
     pub(crate) services: ServicesReport,
     pub(crate) checks: CheckTimes,
     pub(crate) prefixes: Vec<IpNet>,
     pub(crate) rpki: Look,
     pub(crate) steering: Status,
+    /// Whether the fleet's shared state is; `None`: nothing is shared.
+    pub(crate) fleet_reached: Option<bool>,
     pub(crate) affinity: AffinityReport,
     /// When `steering` was so.
     pub(crate) now: Instant,
@@ -75,6 +77,9 @@ pub(super) async fn text(site: SiteMetrics, speaker: &Handle) -> String {
     of_services(&mut into, &site);
     of_prefixes(&mut into, &site, speaker).await;
     of_steering(&mut into, &site.steering, site.now);
+    if let Some(reached) = site.fleet_reached {
+        into.flag(&f::FLEET_REACHED, &[], reached);
+    }
     of_affinity(&mut into, &site.affinity);
     for neighbor in speaker.neighbors().await {
         of_neighbor(&mut into, &neighbor);
@@ -90,7 +95,7 @@ fn of_site(into: &mut Exposition, site: &SiteMetrics) {
     into.flag(&f::BUILD, &[env!("CARGO_PKG_VERSION")], true);
     let city = site.city.as_deref().unwrap_or_default();
     into.flag(&f::SITE, &[&site.fleet, &site.site, city, &site.asn.to_string()], true);
-    into.flag(&f::RUNNING, &[], site.is_running);
+    into.flag(&f::RUNNING, &[], site.state == "running");
     into.add(&f::UPTIME, &[], site.uptime.as_secs_f64());
     for (kind, count) in &site.events {
         into.count(&f::EVENTS, &[kind], *count);

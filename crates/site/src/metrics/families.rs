@@ -36,7 +36,7 @@ families! {
     SITE: Gauge "anycast_site_info" ["fleet", "site", "city", "asn"]
         "Which site this is; always 1.";
     RUNNING: Gauge "anycast_site_running" []
-        "1 while the site runs, 0 while it stops.";
+        "1 while the site runs, 0 while it starts or stops.";
     UPTIME: Gauge "anycast_uptime_seconds" []
         "Seconds since the daemon's start.";
 
@@ -92,6 +92,8 @@ families! {
         "Packets that were not passed on to the site, because they were too many.";
     AFFINITY_REJECTED: Counter "anycast_affinity_rejected_total" ["reason"]
         "Frames that claimed to come from another site and were not unwrapped.";
+    FLEET_REACHED: Gauge "anycast_fleet_reached" []
+        "1 while the fleet's shared state can be read and written; absent if the file names none.";
     FLEET_HEARD: Gauge "anycast_fleet_heard_seconds" []
         "Seconds since the fleet's shared state was last heard of; absent before.";
 

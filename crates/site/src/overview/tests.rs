@@ -107,6 +107,8 @@ fn what_is_not_as_it_should_be_is_said() {
         why: Some("the connection is gone".to_owned()),
         sites: Vec::new(),
     };
+    let starting =
+        Overview { state: "starting".to_owned(), fleet_state: Some(lost.clone()), ..well() };
     let table: Vec<(&str, Overview, &[&str])> = vec![
         ("all is well", well(), &[]),
         ("up", Overview { neighbors: vec![neighbor(None)], ..well() }, &[]),
@@ -118,8 +120,14 @@ fn what_is_not_as_it_should_be_is_said() {
         (
             "leaving",
             Overview { drains: vec![drain("leaving")], ..well() },
-            &["site is drained, and traffic is leaving"],
+            &["the site is being drained: traffic is leaving"],
         ),
+        (
+            "withdrawing",
+            Overview { drains: vec![drain("withdrawing")], ..well() },
+            &["the site is being drained: it is being withdrawn"],
+        ),
+        ("starting", starting, &[]),
         (
             "alone",
             Overview { fleet_state: Some(lost), ..well() },
@@ -134,7 +142,11 @@ fn what_is_not_as_it_should_be_is_said() {
             },
             &["connections are not kept when routes change: no privilege"],
         ),
-        ("drained", Overview { drains: vec![drain("drained")], ..well() }, &["site is drained"]),
+        (
+            "drained",
+            Overview { drains: vec![drain("drained")], ..well() },
+            &["the site is drained"],
+        ),
         (
             "damped",
             Overview { damping: vec![damped], ..well() },

@@ -23,7 +23,10 @@ async fn the_first_vrps_end_the_wait_and_a_source_without_any_does_not() {
         let vrps = Some(Arc::new(VrpTable::default()));
         sender.send(RpkiEvent::Vrps { vrps, detail: String::new() }).unwrap();
     };
-    tokio::join!(origins.await_first(100 * PATIENCE, &mut events, &mut log), later);
+    tokio::join!(
+        origins.await_first((Instant::now(), 100 * PATIENCE), &mut events, &mut log),
+        later
+    );
     assert!((PATIENCE..50 * PATIENCE).contains(&began.elapsed()));
     assert_eq!(kinds(&log), ["rpki-source-down", "rpki-vrps"]);
 }
@@ -34,7 +37,7 @@ async fn without_vrps_the_wait_ends_in_time_and_loudly() {
     // That nobody speaks at all makes it neither shorter nor busy.
     let (_, mut events) = mpsc::unbounded_channel();
     let began = tokio::time::Instant::now();
-    origins.await_first(PATIENCE, &mut events, &mut log).await;
+    origins.await_first((Instant::now(), PATIENCE), &mut events, &mut log).await;
     assert!(began.elapsed() >= PATIENCE);
     assert_eq!(kinds(&log), ["rpki-late"]);
 }
