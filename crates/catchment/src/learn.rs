@@ -10,12 +10,14 @@
 //!    it took each (customer, peer, provider), then the length of the path. Equal ones share.
 //! 2. **A monitor that saw some sites only** lands at one of those.
 //! 3. **The mix** is the mean over all monitors, with one more that is evenly divided.
-//! 4. **Every other AS** has the mean of its providers and of one more voice, the mix.
+//! 4. **Every other AS** has the mean of its providers and of one more voice, the mix; if it has
+//!    orders of other sites, of what these say of it instead, with as many more voices.
 //!
 //! [`Model::land`] says the same under a configuration: sites that are down, other prepends,
 //! neighbors that are told nothing any more. For propagation, [`Model::overrides`] gives the pins
 //! and prepends, and [`Model::site`] a site with its neighbors' roles.
 
+mod elsewhere;
 mod land;
 mod model;
 mod orders;

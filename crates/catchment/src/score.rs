@@ -65,8 +65,8 @@ pub struct ExperimentScore {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodScore {
     /// `calibrated`, `ordered` (the same, and orders from the other experiments, if there are
-    /// any), `majority` (the outcome's most frequent site, always), `nearest` (by distance, if the
-    /// manifest says where the sites are) or `lowest-asn` (Gao-Rexford, every neighbor taken for
+    /// any), `majority` (the outcome's most frequent site, always), `nearest` (by distance, if it is
+    /// known where the sites and ASes are) or `lowest-asn` (Gao-Rexford, every neighbor taken for
     /// transit, ties to the lowest AS number).
     pub method: &'static str,
     /// The share of ASes whose most likely site is the measured one. An AS measured at several
@@ -160,7 +160,7 @@ pub fn score(observations: &Observations, graph: &Graph, distance: Distance<'_>)
                 Some(rows_say(&calibrated, graph, &even)),
                 ordered.as_ref().map(|rows| rows_say(rows, graph, &even)),
                 Some(Box::new(|_| majority.clone())),
-                nearest(experiment, distance, &even),
+                nearest(experiment, &outcomes, distance, &even),
                 Some(rows_say(&plain, graph, &even)),
             ];
             let known = METHODS.into_iter().zip(says);
@@ -203,14 +203,17 @@ fn majority(outcomes: &[Outcome], sites: usize) -> Vec<f64> {
 }
 
 /// The nearest site; even shares for an AS of which it is not known where it is. `None` if it is
-/// not known of a site.
+/// not known of a site, or of no AS.
 fn nearest<'a>(
     experiment: &Experiment,
+    outcomes: &[Outcome],
     distance: Distance<'a>,
     even: &'a [f64],
 ) -> Option<Say<'a>> {
     let places: Vec<(f64, f64)> =
         experiment.sites.iter().map(|site| site.place).collect::<Option<_>>()?;
+    let known = |outcome: &Outcome| distance(outcome.asn, *places.first()?);
+    outcomes.iter().find_map(known)?;
     Some(Box::new(move |asn| {
         let km: Option<Vec<f64>> = places.iter().map(|place| distance(asn, *place)).collect();
         let Some(km) = km else { return even.to_vec() };
@@ -489,5 +492,8 @@ mod tests {
             |asn, (_, longitude): (f64, f64)| (asn == Asn(64511)).then(|| (longitude - 10.0).abs());
         let report = score(&observations, &graph, &distance);
         assert!((accuracy(&report, "e", "nearest") - 0.75).abs() < 1e-9);
+        // Where it is known of no AS, there is nothing to say.
+        let report = score(&observations, &graph, &|_, _| None);
+        assert!(report.experiments[0].methods.iter().all(|it| it.method != "nearest"));
     }
 }

@@ -11,6 +11,8 @@ use anycast_fleet::{Fleet, Neighbor, Relation};
 /// What a fleet file comes to.
 #[derive(Clone, Debug)]
 pub struct Announces {
+    /// Which prefix it is about.
+    pub prefix: IpNet,
     /// The configuration: only sites with a neighbor outside.
     pub configuration: Configuration,
     /// For each site of the configuration its place in the fleet.
@@ -58,14 +60,13 @@ pub fn announces(fleet: &Fleet, prefix: Option<IpNet>) -> Result<Announces, Anno
     };
     let prefix = prefix.expect("a checked fleet has a prefix");
     let mut found = Announces {
+        prefix,
         configuration: Configuration::default(),
         places: Vec::new(),
         notes: Vec::new(),
     };
     for (place, site) in fleet.sites.iter().enumerate() {
-        let outside: Vec<&Neighbor> =
-            site.neighbors.iter().filter(|it| it.asn != site.asn).collect();
-        if outside.is_empty() {
+        if site.neighbors.iter().all(|it| it.asn == site.asn) {
             found.notes.push(format!(
                 "{} has no neighbor in another AS: packets reach it through other machines, and it \
                  is left out",
@@ -74,10 +75,8 @@ pub fn announces(fleet: &Fleet, prefix: Option<IpNet>) -> Result<Announces, Anno
             continue;
         }
         let mut announcements: Vec<Announcement> = Vec::new();
-        for neighbor in outside {
-            let Some(told) = announcement(fleet, site, neighbor, prefix, &mut found.notes) else {
-                continue;
-            };
+        for neighbor in outside(site, prefix) {
+            let told = announcement(fleet, site, neighbor, prefix, &mut found.notes);
             // Two sessions with one network: it is told if either is, and hears the shorter path.
             match announcements.iter_mut().find(|it| it.neighbor == told.neighbor) {
                 Some(other) if better(&told, other) => *other = told,
@@ -109,21 +108,26 @@ fn better(a: &Announcement, b: &Announcement) -> bool {
     rank(a) < rank(b)
 }
 
-/// `None`: the session is of the other family.
+/// The neighbors in other ASes with whom the prefix's family is spoken.
+pub(crate) fn outside(
+    site: &anycast_fleet::Site,
+    prefix: IpNet,
+) -> impl Iterator<Item = &Neighbor> {
+    let family = match prefix {
+        IpNet::V4(_) => anycast_bgp::Family::Ipv4Unicast,
+        IpNet::V6(_) => anycast_bgp::Family::Ipv6Unicast,
+    };
+    let outside = site.neighbors.iter().filter(|it| it.asn != site.asn);
+    outside.filter(move |it| it.families.contains(&family))
+}
+
 fn announcement(
     fleet: &Fleet,
     site: &anycast_fleet::Site,
     neighbor: &Neighbor,
     prefix: IpNet,
     notes: &mut Vec<String>,
-) -> Option<Announcement> {
-    let family = match prefix {
-        IpNet::V4(_) => anycast_bgp::Family::Ipv4Unicast,
-        IpNet::V6(_) => anycast_bgp::Family::Ipv6Unicast,
-    };
-    if !neighbor.families.contains(&family) {
-        return None;
-    }
+) -> Announcement {
     let kind = kind(neighbor);
     if kind.is_none() {
         notes.push(format!(
@@ -155,7 +159,7 @@ fn announcement(
             }
         }
     }
-    Some(told)
+    told
 }
 
 /// What the neighbor is to the site: a route server by `role = "rs-client"`, else by `relation`,

@@ -81,13 +81,11 @@ pub(crate) fn use_model(
     let mut known = 0;
     for site in &mut configuration.sites {
         let learnt = model.neighbors.iter().filter(|it| it.site == site.name);
+        let mut absent = Vec::new();
         for learnt in learnt {
             let told = site.announcements.iter_mut().find(|told| told.neighbor.0 == learnt.asn);
             let Some(told) = told else {
-                notes.push(format!(
-                    "the model has seen AS{} next to {}, which has no such neighbor",
-                    learnt.asn, site.name
-                ));
+                absent.push(format!("AS{}", learnt.asn));
                 continue;
             };
             known += 1;
@@ -105,6 +103,7 @@ pub(crate) fn use_model(
                 _ => {}
             }
         }
+        notes.extend(absent_neighbors(&site.name, &absent));
     }
     if known == 0 {
         notes.push(
@@ -114,3 +113,49 @@ pub(crate) fn use_model(
     }
     (model.overrides(), notes)
 }
+
+/// What a site without neighbors that it was seen with means for the figures.
+fn absent_neighbors(site: &str, absent: &[String]) -> Option<String> {
+    const SHOWN: usize = 5;
+    let count = absent.len();
+    let words = match count {
+        0 => return None,
+        1 => absent[0].clone(),
+        2..=SHOWN => format!("{} neighbors ({})", count, absent.join(", ")),
+        _ => {
+            format!("{count} neighbors ({} and {} more)", absent[..SHOWN].join(", "), count - SHOWN)
+        }
+    };
+    Some(format!(
+        "the model has seen {words} next to {site} that this fleet does not tell: routes that came \
+         by them count as gone, and orders between {site} and other sites as unknown; write them \
+         into the fleet file if they are there"
+    ))
+}
+
+/// What is announced to neighbors with which the model has never seen a site: what these would
+/// attract is in no figure that follows the model.
+pub(crate) fn never_seen(model: &Model, configuration: &Configuration) -> Option<String> {
+    let up = configuration.sites.iter().filter(|site| site.up);
+    let told = up.flat_map(|site| {
+        let told = site.announcements.iter().filter(|told| told.announced);
+        told.map(|told| (site.name.as_str(), told.neighbor.0))
+    });
+    let seen = |site: &str, asn: u32| {
+        model.neighbors.iter().any(|learnt| learnt.site == site && learnt.asn == asn)
+    };
+    let unseen: Vec<String> = told
+        .filter(|(site, asn)| !seen(site, *asn))
+        .map(|(site, asn)| format!("AS{asn} at {site}"))
+        .collect();
+    (!unseen.is_empty()).then(|| {
+        format!(
+            "the model has never seen {}: what such a neighbor attracts is not in these figures; \
+             plan without --model to see it",
+            unseen.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use anycast_catchment::{Configuration, ConfigurationError, LANES};
 use serde::Serialize;
 
 use crate::outcome::{Latency, Planner};
-use crate::scene::Scene;
+use crate::scene::{Scene, SiteFacts};
 
 use judge::{Ground, Judge};
 use space::{Genes, Space};
@@ -99,6 +99,19 @@ pub struct Candidate {
     configuration: Configuration,
 }
 
+impl Candidate {
+    /// What must be little, and who is lost: as in the search, a hundredth of the users counts as 1.
+    fn cost(&self) -> f64 {
+        self.value + 100.0 * self.lost
+    }
+
+    /// Whether it is better, by more than comes of rounding shares.
+    #[must_use]
+    pub fn beats(&self, other: &Self) -> bool {
+        self.cost() < other.cost() - 1e-4
+    }
+}
+
 /// A change of the fleet file.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Edit {
@@ -106,6 +119,8 @@ pub struct Edit {
     pub site: String,
     /// The neighbor's AS; `None`: the site itself.
     pub neighbor: Option<u32>,
+    /// The neighbor's name in the fleet file, if it is there.
+    pub name: Option<String>,
     /// The key and its value.
     pub set: String,
 }
@@ -173,7 +188,7 @@ pub fn optimise(
         if let Some(file) = file {
             state.write(file)?;
         }
-        let best = state.best.values().map(|it| it.value).fold(f64::INFINITY, f64::min);
+        let best = state.best.all().map(|it| it.value).fold(f64::INFINITY, f64::min);
         let (evaluated, of) = (state.evaluated, search.evaluations);
         if !watch(Progress { evaluated, of, best }) {
             break;
@@ -196,7 +211,7 @@ fn walk(chain: &mut Chain, space: &Space, judge: &mut Judge<'_>, heat: f64) {
             (0..LANES).map(|_| space.step(&chain.genes, chain.budget, &mut chain.random)).collect();
         let scores = judge.scores(&tries);
         for (genes, judged) in tries.iter().zip(&scores) {
-            chain.keep(genes.clone(), *judged);
+            chain.keep(genes, *judged);
         }
         let best = (0..LANES).min_by(|a, b| scores[*a].score.total_cmp(&scores[*b].score));
         let best = best.expect("a batch is not empty");
@@ -208,54 +223,78 @@ fn walk(chain: &mut Chain, space: &Space, judge: &mut Judge<'_>, heat: f64) {
     }
 }
 
-/// The fleet file's own figures, and the frontier, on the whole graph.
+/// The fleet file's own figures, and the frontier: of the few that the search kept for each number
+/// of sites, the best by what every other plan says of it.
 fn frontier(
     scene: &Scene,
     goal: Goal,
     state: &State,
 ) -> Result<(Candidate, Vec<Candidate>), ConfigurationError> {
-    let mut planner = Planner::new(scene);
     let base = &scene.configuration;
-    let mut exact = |configuration: Configuration| -> Result<Candidate, ConfigurationError> {
-        let outcome = planner.run(&configuration)?;
-        let loads = outcome.loads(scene);
-        let up = configuration.sites.iter().filter(|site| announces(site)).count();
-        #[expect(clippy::cast_precision_loss, reason = "a few sites")]
-        let mean = loads.iter().sum::<f64>() / up.max(1) as f64;
-        let highest = loads.iter().copied().fold(0.0, f64::max);
-        let imbalance = if mean > 0.0 { highest / mean } else { f64::INFINITY };
-        let latency = Latency::of(scene, &outcome.distribution(scene));
-        let value = match goal {
-            Goal::Median => latency.median_ms.unwrap_or(f64::INFINITY),
-            Goal::P95 => latency.p95_ms.unwrap_or(f64::INFINITY),
-            Goal::LoadImbalance => imbalance,
-        };
-        Ok(Candidate {
-            sites: up,
-            sessions: sessions(&configuration),
-            value,
-            latency,
-            imbalance,
-            lost: (1.0 - loads.iter().sum::<f64>()).max(0.0),
-            edits: edits(base, &configuration),
-            configuration,
-        })
-    };
-    let now = exact(base.clone())?;
-    let mut by_sites: BTreeMap<usize, Candidate> = BTreeMap::new();
-    for kept in state.best.values() {
+    let mut tried = vec![base.clone()];
+    for kept in state.best.all() {
         let mut configuration = base.clone();
         space::apply(&kept.genes, &mut configuration);
-        let candidate = exact(configuration)?;
-        by_sites.insert(candidate.sites, candidate);
+        tried.push(configuration);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = tried.len().div_ceil(threads);
+    let candidates: Result<Vec<Vec<Candidate>>, ConfigurationError> = std::thread::scope(|scope| {
+        let judge = |part: &[Configuration]| -> Result<Vec<Candidate>, ConfigurationError> {
+            let mut planner = Planner::new(scene);
+            part.iter().map(|it| candidate(scene, goal, &mut planner, it)).collect()
+        };
+        let running: Vec<_> =
+            tried.chunks(each).map(|part| scope.spawn(move || judge(part))).collect();
+        running.into_iter().map(|it| it.join().expect("nothing in it panics")).collect()
+    });
+    let mut candidates = candidates?.into_iter().flatten();
+    let now = candidates.next().expect("the file itself is the first");
+    let mut by_sites: BTreeMap<usize, Candidate> = BTreeMap::new();
+    for candidate in candidates {
+        if by_sites.get(&candidate.sites).is_none_or(|best| candidate.beats(best)) {
+            by_sites.insert(candidate.sites, candidate);
+        }
     }
     let mut frontier: Vec<Candidate> = Vec::new();
     for candidate in by_sites.into_values() {
-        if frontier.last().is_none_or(|last| candidate.value < last.value - 1e-9) {
+        if frontier.last().is_none_or(|last| candidate.beats(last)) {
             frontier.push(candidate);
         }
     }
     Ok((now, frontier))
+}
+
+/// One configuration on the whole graph.
+fn candidate(
+    scene: &Scene,
+    goal: Goal,
+    planner: &mut Planner<'_>,
+    configuration: &Configuration,
+) -> Result<Candidate, ConfigurationError> {
+    let outcome = planner.run(configuration)?;
+    let loads = outcome.loads(scene);
+    let up = configuration.sites.iter().filter(|site| announces(site)).count();
+    #[expect(clippy::cast_precision_loss, reason = "a few sites")]
+    let mean = loads.iter().sum::<f64>() / up.max(1) as f64;
+    let highest = loads.iter().copied().fold(0.0, f64::max);
+    let imbalance = if mean > 0.0 { highest / mean } else { f64::INFINITY };
+    let latency = Latency::of(scene, &outcome.distribution(scene));
+    let value = match goal {
+        Goal::Median => latency.median_ms.unwrap_or(f64::INFINITY),
+        Goal::P95 => latency.p95_ms.unwrap_or(f64::INFINITY),
+        Goal::LoadImbalance => imbalance,
+    };
+    Ok(Candidate {
+        sites: up,
+        sessions: sessions(configuration),
+        value,
+        latency,
+        imbalance,
+        lost: (1.0 - loads.iter().sum::<f64>()).max(0.0),
+        edits: edits(&scene.sites, &scene.configuration, configuration),
+        configuration: configuration.clone(),
+    })
 }
 
 fn announces(site: &anycast_catchment::Site) -> bool {
@@ -275,27 +314,38 @@ impl Candidate {
 }
 
 /// What must be written into the fleet file.
-fn edits(base: &Configuration, wanted: &Configuration) -> Vec<Edit> {
+fn edits(facts: &[SiteFacts], base: &Configuration, wanted: &Configuration) -> Vec<Edit> {
     let mut edits = Vec::new();
-    for (old, new) in base.sites.iter().zip(&wanted.sites) {
-        let edit = |neighbor, set: String| Edit { site: new.name.clone(), neighbor, set };
+    for ((facts, old), new) in facts.iter().zip(&base.sites).zip(&wanted.sites) {
+        let edit = |neighbor, name, set| Edit { site: new.name.clone(), neighbor, name, set };
         if !announces(new) {
             if announces(old) {
-                edits.push(edit(None, "start-drained = true".to_owned()));
+                edits.push(edit(None, None, "start-drained = true".to_owned()));
             }
             continue;
         }
         if old.up != new.up {
-            edits.push(edit(None, "start-drained = false".to_owned()));
+            edits.push(edit(None, None, "start-drained = false".to_owned()));
         }
         for (was, is) in old.announcements.iter().zip(&new.announcements) {
+            let mut set = Vec::new();
             if was.announced != is.announced {
                 let word = if is.announced { "fleet" } else { "nothing" };
-                edits.push(edit(Some(is.neighbor.0), format!("export = \"{word}\"")));
+                set.push(format!("export = \"{word}\""));
             }
             if is.announced && was.prepend != is.prepend {
-                edits.push(edit(Some(is.neighbor.0), format!("prepend = {}", is.prepend)));
+                set.push(format!("prepend = {}", is.prepend));
             }
+            // Several sessions with one network are told the same.
+            let of_it = facts.neighbors.iter().filter(|(asn, _)| *asn == is.neighbor);
+            let mut names: Vec<Option<String>> =
+                of_it.map(|(_, name)| Some(name.clone())).collect();
+            if names.is_empty() {
+                names.push(None);
+            }
+            let each =
+                names.into_iter().flat_map(|name| set.iter().map(move |set| (name.clone(), set)));
+            edits.extend(each.map(|(name, set)| edit(Some(is.neighbor.0), name, set.clone())));
         }
     }
     edits

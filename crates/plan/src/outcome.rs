@@ -15,6 +15,10 @@ use crate::scene::Scene;
 pub struct Planner<'s> {
     scene: &'s Scene,
     propagator: Propagator<'s>,
+    /// By relations alone, which is much sooner done: where shares follow the model, routes only
+    /// say who is reached.
+    plain: Propagator<'s>,
+    learnt: bool,
     routes: Routes,
     shares: Shares,
 }
@@ -37,6 +41,8 @@ impl<'s> Planner<'s> {
         Self {
             scene,
             propagator: Propagator::new(&scene.graph, resolved),
+            plain: Propagator::new(&scene.graph, Resolved::default()),
+            learnt: false,
             routes: Routes::new(scene.graph.len()),
             shares: Shares::new(),
         }
@@ -48,16 +54,19 @@ impl<'s> Planner<'s> {
     /// Neighbors that the graph does not have, too much that is special, a path too long.
     pub fn run(&mut self, configuration: &Configuration) -> Result<Outcome, ConfigurationError> {
         let announced = configuration.resolve(&self.scene.graph)?;
+        let model = self.scene.model.as_ref().filter(|model| model.knows(configuration));
+        self.learnt = model.is_some();
         let outcome = self.run_announced(&announced);
-        Ok(match self.scene.model.as_ref().filter(|model| model.knows(configuration)) {
+        Ok(match model {
             Some(model) => learnt(self.scene, model, configuration, outcome),
             None => outcome,
         })
     }
 
     fn run_announced(&mut self, announced: &Announced) -> Outcome {
-        self.propagator.run(announced, &mut self.routes);
-        self.shares.run(&self.scene.graph, announced, self.propagator.overrides(), &self.routes);
+        let propagator = if self.learnt { &mut self.plain } else { &mut self.propagator };
+        propagator.run(announced, &mut self.routes);
+        self.shares.run(&self.scene.graph, announced, propagator.overrides(), &self.routes);
         let sites = self.scene.sites.len();
         let mut shares = Vec::with_capacity(self.scene.graph.len() * sites);
         let mut tied = Vec::with_capacity(self.scene.graph.len());
@@ -75,9 +84,9 @@ impl<'s> Planner<'s> {
         &self.routes
     }
 
-    /// What was learnt, resolved.
+    /// What was learnt, resolved, as far as the last configuration's routes follow it.
     pub fn overrides(&self) -> &Resolved {
-        self.propagator.overrides()
+        if self.learnt { self.plain.overrides() } else { self.propagator.overrides() }
     }
 }
 

@@ -4,11 +4,14 @@ use anycast_catchment::{AsId, Configuration, ConfigurationError, NeighborKind};
 use serde::Serialize;
 
 use crate::change::{Change, What};
+use crate::observed;
 use crate::outcome::{Latency, Outcome, Planner};
 use crate::scene::Scene;
 
 /// Nobody calls a detour of fewer kilometres one.
 const FAR_KM: f64 = 1_000.0;
+/// A remedy may cut off this share of the weight at most.
+const MOST_LOST: f64 = 0.001;
 
 /// The plan of one configuration.
 #[derive(Clone, Debug, Serialize)]
@@ -27,7 +30,10 @@ pub struct Report {
     pub within_ms: Vec<(u32, f64)>,
     /// The share of the weight whose distance is known.
     pub with_place: f64,
-    /// ASes whose tied best routes lead to more than one site.
+    /// Whether shares follow what was observed, and not propagation.
+    pub learnt: bool,
+    /// ASes whose tied best routes lead to more than one site; with what was observed, those that may
+    /// land at more than one by it.
     pub shared_networks: usize,
     /// Their share of the weight.
     pub shared_weight: f64,
@@ -127,6 +133,7 @@ pub fn report(
             .map(|ms| (ms, distribution.within(f64::from(ms) / scene.ms(1.0))))
             .to_vec(),
         with_place: share_of(distribution.weight()),
+        learnt: scene.model.as_ref().is_some_and(|model| model.knows(configuration)),
         shared_networks: 0,
         shared_weight: 0.0,
         unreached_networks: 0,
@@ -137,6 +144,9 @@ pub fn report(
     if distribution.weight() <= 0.0 {
         report.within_ms.clear();
     }
+    let learnt = scene.model.as_ref().filter(|_| report.learnt);
+    let unseen = learnt.and_then(|model| observed::never_seen(model, configuration));
+    report.notes.extend(unseen.filter(|note| !scene.notes.contains(note)));
     let origin = |id: AsId| configuration.sites.iter().any(|it| it.origin == scene.graph.asn(id));
     for id in scene.graph.ids() {
         let weight = share_of(scene.network(id).weight);
@@ -226,6 +236,7 @@ fn far_ones(
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     found.truncate(most);
     let total = found.len();
+    let reached: f64 = outcome.loads(scene).iter().sum();
     let mut planner = Planner::new(scene);
     let each = found.into_iter().enumerate().map(|(done, (_, id, nearest, km, nearest_km))| {
         progress(done, total);
@@ -241,7 +252,14 @@ fn far_ones(
             km,
             nearest_km,
             extra_ms: scene.ms(km - nearest_km),
-            remedies: remedies(&mut planner, scene, configuration, id, (site, nearest, km)),
+            remedies: remedies(
+                &mut planner,
+                scene,
+                configuration,
+                id,
+                (site, nearest, km),
+                reached,
+            ),
         }
     });
     each.collect()
@@ -254,6 +272,7 @@ fn remedies(
     configuration: &Configuration,
     id: AsId,
     (site, nearest, km): (usize, usize, f64),
+    reached: f64,
 ) -> Vec<Remedy> {
     let name = |at: usize| configuration.sites[at].name.clone();
     let of_site = |at: usize, what: What| Change { site: name(at), neighbor: None, what };
@@ -265,12 +284,15 @@ fn remedies(
             tries.push(Change { neighbor, ..of_site(site, what) });
         }
     }
-    // A session of the nearest site with the network itself, or with those that it pays.
-    let asn = scene.graph.asn(id);
-    tries.push(of_site(nearest, What::Add(asn, NeighborKind::Peer)));
-    for provider in scene.graph.providers(id).iter().take(4) {
-        let asn = scene.graph.asn(*provider);
-        tries.push(of_site(nearest, What::Add(asn, NeighborKind::Transit)));
+    // A session of the nearest site with the network itself, or with those that it pays. Of what a
+    // new one attracts nothing was seen.
+    if scene.model.is_none() {
+        let asn = scene.graph.asn(id);
+        tries.push(of_site(nearest, What::Add(asn, NeighborKind::Peer)));
+        for provider in scene.graph.providers(id).iter().take(4) {
+            let asn = scene.graph.asn(*provider);
+            tries.push(of_site(nearest, What::Add(asn, NeighborKind::Transit)));
+        }
     }
     let mut found = Vec::new();
     for change in tries {
@@ -281,7 +303,9 @@ fn remedies(
         }
         let Ok(outcome) = planner.run(&tried) else { continue };
         let nearer_km = km - outcome.mean_km(scene, id).unwrap_or(f64::INFINITY);
-        if nearer_km > FAR_KM / 2.0 {
+        // What cuts others off is no remedy, however near those are that are left.
+        let lost = reached - outcome.loads(scene).iter().sum::<f64>();
+        if nearer_km > FAR_KM / 2.0 && lost < MOST_LOST {
             let latency = Latency::of(scene, &outcome.distribution(scene));
             found.push(Remedy {
                 change: change.to_string(),

@@ -11,7 +11,7 @@ use anycast_catchment::{
 };
 use anycast_fleet::{Coordinates, Fleet, city};
 
-use crate::announce::{AnnounceError, announces};
+use crate::announce::{AnnounceError, announces, outside};
 use crate::geography::{NEARNESS_KM, STRETCH, distances};
 use crate::observed;
 use crate::table::{Row, Table};
@@ -25,6 +25,8 @@ pub struct SiteFacts {
     pub place: Option<Coordinates>,
     /// What it can take, in bits per second.
     pub capacity: Option<u64>,
+    /// The neighbors of other networks in the fleet file, by AS and name.
+    pub neighbors: Vec<(Asn, String)>,
 }
 
 /// What is assumed of geography.
@@ -184,6 +186,7 @@ impl Scene {
             announced.notes.extend(notes);
             if learnt.knows(&announced.configuration) {
                 model.clone_from(&with.model);
+                announced.notes.extend(observed::never_seen(learnt, &announced.configuration));
             } else {
                 announced.notes.push(
                     "the model has not seen every site of this fleet, so routes are propagated, \
@@ -202,6 +205,9 @@ impl Scene {
                 name: site.name.clone(),
                 place: site.location,
                 capacity: site.capacity,
+                neighbors: outside(site, announced.prefix)
+                    .map(|it| (it.asn, it.name.clone()))
+                    .collect(),
             })
             .collect();
         let mut notes = announced.notes;

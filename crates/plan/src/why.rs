@@ -23,6 +23,8 @@ pub struct Why {
     pub lands: Vec<Landing>,
     /// Where best routes lead to more than one site: the tie is broken by chance and geography.
     pub tied: bool,
+    /// Whether where it lands follows what was observed, and not the routes that it is offered.
+    pub learnt: bool,
     /// What it is offered, best first.
     pub offers: Vec<Offered>,
 }
@@ -147,6 +149,7 @@ pub fn why(scene: &Scene, configuration: &Configuration, asn: Asn) -> Result<Why
         city: scene.network(id).city.clone(),
         share: scene.network(id).weight / scene.weight.max(f64::MIN_POSITIVE),
         tied: lands.len() > 1,
+        learnt: scene.model.as_ref().is_some_and(|model| model.knows(configuration)),
         lands,
         offers: offers.collect(),
     })

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anycast_bgp::Asn;
 
+use super::elsewhere::Elsewhere;
 use super::{Model, SeenRoute, Side};
 use crate::configuration::{Announcement, Configuration, Site};
 use crate::graph::Graph;
@@ -32,6 +33,8 @@ struct Seen {
 struct Compared {
     shares: Vec<f64>,
     monitor: bool,
+    /// A path of it was seen.
+    path: bool,
 }
 
 impl Model {
@@ -49,7 +52,7 @@ impl Model {
             }
         }
         let up = vec![true; sites.len()];
-        rows(graph, &compare(&seen, &self.beaten(sites), &up), &up)
+        self.rows(graph, &compare(&seen, &self.beaten(sites), &up), &up)
     }
 
     /// The same for the sites of a configuration that are up, as they announce in it: sites may be
@@ -70,7 +73,47 @@ impl Model {
         let names: Vec<&str> = usual.iter().map(|at| sites[*at].name.as_str()).collect();
         let places = |worse: BTreeSet<usize>| worse.into_iter().map(|at| usual[at]).collect();
         let beaten = self.beaten(&names).into_iter().map(|(asn, worse)| (asn, places(worse)));
-        rows(graph, &compare(&seen, &beaten.collect(), &up), &up)
+        self.rows(graph, &compare(&seen, &beaten.collect(), &up), &up)
+    }
+
+    /// The rows of all ASes: of those that are not compared, the mean of their providers and of
+    /// what their orders elsewhere say, one voice for each order and one more; or of the mix, if
+    /// they have none.
+    fn rows(
+        &self,
+        graph: &Graph,
+        compared: &BTreeMap<Asn, Compared>,
+        up: &[bool],
+    ) -> Vec<Vec<f64>> {
+        let mix = mix(compared, up);
+        let elsewhere = Elsewhere::new(&self.orders);
+        let paths = compared.iter().filter(|(_, it)| it.path);
+        let explained = elsewhere.explain(paths.map(|(asn, it)| (*asn, &it.shares[..])), &mix);
+        let said = |asn| {
+            let explained = explained.as_ref()?;
+            Some((elsewhere.say(asn, explained, &mix)?, 1 + elsewhere.count(asn)))
+        };
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
+        // Providers stand before their customers.
+        for id in graph.ids() {
+            let asn = graph.asn(id);
+            if let Some(Compared { shares, .. }) = compared.get(&asn) {
+                rows.push(shares.clone());
+                continue;
+            }
+            let (mut row, voices) = said(asn).unwrap_or_else(|| (mix.clone(), 1));
+            for share in &mut row {
+                *share *= float(voices);
+            }
+            for provider in graph.providers(id) {
+                for (sum, share) in row.iter_mut().zip(&rows[provider.index()]) {
+                    *sum += share;
+                }
+            }
+            scale(&mut row);
+            rows.push(row);
+        }
+        rows
     }
 
     /// Whether something was seen of each site of a configuration that is up.
@@ -190,8 +233,9 @@ fn compare(
     for (asn, worse) in beaten.iter().filter(|(_, worse)| worse.len() + 1 == count) {
         let best = |site: &usize| up[*site] && !worse.contains(site);
         let shares = (0..up.len()).map(|site| f64::from(u8::from(best(&site)))).collect();
-        let monitor = seen.get(asn).is_some_and(|seen| seen.monitor);
-        compared.insert(*asn, Compared { shares, monitor });
+        let seen = seen.get(asn);
+        let monitor = seen.is_some_and(|seen| seen.monitor);
+        compared.insert(*asn, Compared { shares, monitor, path: seen.is_some() });
     }
     let none = BTreeSet::new();
     for (asn, seen) in seen {
@@ -205,32 +249,10 @@ fn compare(
             only_worse.then(|| seen.shares(&none, up.len())).flatten()
         });
         if let Some(shares) = shares {
-            compared.insert(*asn, Compared { shares, monitor: seen.monitor });
+            compared.insert(*asn, Compared { shares, monitor: seen.monitor, path: true });
         }
     }
     compared
-}
-
-/// The rows of all ASes: of those that are not compared, the mean of their providers and the mix.
-fn rows(graph: &Graph, compared: &BTreeMap<Asn, Compared>, up: &[bool]) -> Vec<Vec<f64>> {
-    let mix = mix(compared, up);
-    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
-    // Providers stand before their customers.
-    for id in graph.ids() {
-        if let Some(Compared { shares, .. }) = compared.get(&graph.asn(id)) {
-            rows.push(shares.clone());
-            continue;
-        }
-        let mut row = mix.clone();
-        for provider in graph.providers(id) {
-            for (sum, share) in row.iter_mut().zip(&rows[provider.index()]) {
-                *sum += share;
-            }
-        }
-        scale(&mut row);
-        rows.push(row);
-    }
-    rows
 }
 
 /// The mix of sites that monitors say; each share of a site that is up is above 0.
@@ -247,7 +269,7 @@ fn mix(compared: &BTreeMap<Asn, Compared>, up: &[bool]) -> Vec<f64> {
     mix
 }
 
-fn scale(row: &mut [f64]) {
+pub(super) fn scale(row: &mut [f64]) {
     let total: f64 = row.iter().sum();
     if total > 0.0 {
         for share in row.iter_mut() {

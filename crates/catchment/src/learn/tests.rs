@@ -134,6 +134,24 @@ fn an_order_excludes_the_worse_of_more_than_two_sites_and_paths_decide_the_rest(
     assert_eq!(model.expect(&graph, &names)[id], [0.0, 0.5, 0.5]);
 }
 
+#[test]
+fn an_as_without_a_path_listens_to_its_orders_of_other_sites_as_those_with_one_explain_them() {
+    let (graph, sites) = (graph(), both());
+    let mut model = learn(&[&sites[0], &sites[1]], &[Asn(64500)], &graph);
+    let gru = (64511, "gru");
+    let landings = [gru, (64512, "gru"), (64502, "lon"), (64513, "lon")];
+    model.orders = orders(&[&measured("elsewhere", ["gru", "lon"], &landings)]);
+    // Who took gru, 64511, goes to ams, and who took lon, 64502, to nrt: half a share off the mix each.
+    // With a ridge of 1 their order is worth a third. It has two voices, each provider one: nrt is
+    // 64512's, one to each site are 64513's.
+    for (asn, ams) in [(64512, (2.0 * 5.0 / 6.0) / 3.0), (64513, (2.0 / 6.0 + 1.0) / 4.0)] {
+        let row = row(&model, &graph, asn);
+        assert!((row[0] - ams).abs() < 1e-9 && (row[1] - (1.0 - ams)).abs() < 1e-9, "{row:?}");
+    }
+    // What is known by paths stays.
+    assert_eq!(row(&model, &graph, 64511), [1.0, 0.0]);
+}
+
 /// The sites of the model as they were seen.
 fn as_seen(model: &Model) -> Configuration {
     Configuration { sites: ["ams", "nrt"].map(|name| model.site(name, Asn(64500))).into() }

@@ -87,6 +87,9 @@ pub fn parse_landings(text: &[u8]) -> Result<Vec<Landing>, ObservedError> {
         let site = fields[site_at].to_owned();
         landings.push(Landing { asn: asn(line, fields[asn_at])?, site, weight });
     }
+    if landings.is_empty() {
+        return wrong(line, "nothing follows the header: no network was measured".to_owned());
+    }
     Ok(landings)
 }
 

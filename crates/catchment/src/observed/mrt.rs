@@ -30,12 +30,14 @@ pub struct MrtError {
 pub struct Collected {
     origins: Vec<Asn>,
     prefixes: Vec<IpNet>,
-    routes: BTreeMap<(Peer, IpNet, u32), Vec<Asn>>,
+    routes: BTreeMap<(IpAddr, IpNet, u32), SeenPath>,
     passed_over: usize,
 }
 
-/// Who told a collector.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// Who told a collector. The address alone says who it is: his number is AS_TRANS in a record of
+/// two octets and another one in the next of four (RFC 6793 §4.2.3), and an address has only one
+/// session at a time.
+#[derive(Clone, Copy, Debug)]
 struct Peer {
     asn: Asn,
     address: IpAddr,
@@ -70,11 +72,7 @@ impl Collected {
     /// The paths at the end.
     #[must_use]
     pub fn into_paths(self) -> Vec<SeenPath> {
-        let path = |((peer, _, _), path): ((Peer, IpNet, u32), Vec<Asn>)| SeenPath {
-            monitor: peer.asn,
-            path,
-        };
-        self.routes.into_iter().map(path).collect()
+        self.routes.into_values().collect()
     }
 
     /// Reads a file, already decompressed.
@@ -119,7 +117,7 @@ impl Collected {
         let address = body.address(wide)?;
         let peer = Peer { address, asn: Asn(body.u16()?.into()) };
         let length = body.u16()?.into();
-        let path = Attributes::parse(body.take(length)?, false, false)?.path();
+        let path = Attributes::of_table(body.take(length)?, false)?.path();
         self.announce(peer, prefix, 0, path.as_deref());
         Some(())
     }
@@ -155,7 +153,7 @@ impl Collected {
             let length = body.u16()?.into();
             let attributes = body.take(length)?;
             if self.is_wanted(&prefix) {
-                let path = Attributes::parse(attributes, true, false)?.path();
+                let path = Attributes::of_table(attributes, true)?.path();
                 self.announce(peer, prefix, path_id, path.as_deref());
             }
         }
@@ -176,13 +174,17 @@ impl Collected {
         let asn = if four { body.u32()? } else { body.u16()?.into() };
         body.take(if four { 4 } else { 2 })?;
         body.take(2)?;
-        let wide = body.u16()? == 2;
+        let wide = match body.u16()? {
+            1 => false,
+            2 => true,
+            _ => return Some(()),
+        };
         let peer = Peer { asn: Asn(asn), address: body.address(wide)? };
         body.address(wide)?;
         if state {
             // Established is 6; whoever leaves it takes his routes along.
             if body.u16()? == 6 {
-                self.routes.retain(|(by, _, _), _| *by != peer);
+                self.routes.retain(|(by, _, _), _| *by != peer.address);
             }
         } else if self.message(peer, body, four, path_ids).is_none() {
             self.passed_over += 1;
@@ -209,12 +211,12 @@ impl Collected {
         let length = update.u16()?.into();
         let mut gone = Octets(update.take(length)?).prefixes(false, path_ids)?;
         let length = update.u16()?.into();
-        let attributes = Attributes::parse(update.take(length)?, four, path_ids)?;
+        let attributes = Attributes::of_update(update.take(length)?, four, path_ids)?;
         let mut come = update.prefixes(false, path_ids)?;
         gone.extend(&attributes.unreachable);
         come.extend(&attributes.reachable);
         for (prefix, path_id) in gone {
-            self.routes.remove(&(peer, prefix, path_id));
+            self.routes.remove(&(peer.address, prefix, path_id));
         }
         if !come.is_empty() {
             let path = attributes.path();
@@ -235,9 +237,16 @@ impl Collected {
         let ours = path.filter(|path| {
             self.is_wanted(&prefix) && path.iter().any(|asn| self.origins.contains(asn))
         });
+        let key = (peer.address, prefix, path_id);
         match ours {
-            Some(path) => drop(self.routes.insert((peer, prefix, path_id), path.to_vec())),
-            None => drop(self.routes.remove(&(peer, prefix, path_id))),
+            Some(path) => {
+                // The path has the number that a record of two octets cannot have.
+                let hidden = peer.asn == Asn::TRANS;
+                let monitor = if hidden { path.first().copied() } else { None };
+                let seen = SeenPath { monitor: monitor.unwrap_or(peer.asn), path: path.to_vec() };
+                self.routes.insert(key, seen);
+            }
+            None => drop(self.routes.remove(&key)),
         }
     }
 }
@@ -253,7 +262,46 @@ struct Attributes {
 }
 
 impl Attributes {
-    fn parse(octets: &[u8], four: bool, path_ids: bool) -> Option<Self> {
+    /// Of a table's entry: the prefix stands beside them, and MP_REACH_NLRI has the next hop alone
+    /// (RFC 6396 §4.3.4) or, as many write it, the whole of an UPDATE. It says nothing of paths.
+    fn of_table(octets: &[u8], four: bool) -> Option<Self> {
+        Self::parse(octets, four, |_, _, _| Some(()))
+    }
+
+    /// Of an UPDATE (RFC 4271 §4.3, RFC 4760), each of the multiprotocol ones once at most
+    /// (RFC 7606 §3).
+    fn of_update(octets: &[u8], four: bool, path_ids: bool) -> Option<Self> {
+        let mut seen = (false, false);
+        Self::parse(octets, four, |found, kind, value| {
+            let (twice, prefixes) = match kind {
+                attribute_type::MP_REACH_NLRI => (&mut seen.0, &mut found.reachable),
+                attribute_type::MP_UNREACH_NLRI => (&mut seen.1, &mut found.unreachable),
+                _ => return Some(()),
+            };
+            if std::mem::replace(twice, true) {
+                return None;
+            }
+            let family = (value.u16()?, value.u8()?);
+            if kind == attribute_type::MP_REACH_NLRI {
+                let next_hop = value.u8()?.into();
+                value.take(next_hop)?;
+                value.take(1)?;
+            }
+            // Unicast alone; other families have prefixes of other forms.
+            *prefixes = match family {
+                (1, 1) => value.prefixes(false, path_ids)?,
+                (2, 1) => value.prefixes(true, path_ids)?,
+                _ => Vec::new(),
+            };
+            Some(())
+        })
+    }
+
+    fn parse(
+        octets: &[u8],
+        four: bool,
+        mut other: impl FnMut(&mut Self, u8, &mut Octets<'_>) -> Option<()>,
+    ) -> Option<Self> {
         let mut found = Self::default();
         let mut rest = Octets(octets);
         while !rest.0.is_empty() {
@@ -261,18 +309,17 @@ impl Attributes {
             let long = flags & attribute_flag::EXTENDED_LENGTH != 0;
             let length = if long { rest.u16()?.into() } else { rest.u8()?.into() };
             let mut value = Octets(rest.take(length)?);
+            // Of two that are the same the first counts (RFC 7606 §3).
             match kind {
-                attribute_type::AS_PATH => found.path = Some(value.as_path(four)?),
-                attribute_type::AS4_PATH => found.as4_path = Some(value.as_path(true)?),
-                // In a table's entry it has only the next hop (RFC 6396 §4.3.4), which is too
-                // short for an AFI that has prefixes here.
-                attribute_type::MP_REACH_NLRI => {
-                    found.reachable = value.reachable(path_ids).unwrap_or_default();
+                attribute_type::AS_PATH if found.path.is_none() => {
+                    found.path = Some(value.as_path(four)?);
                 }
-                attribute_type::MP_UNREACH_NLRI if value.u16()? == 2 && value.u8()? == 1 => {
-                    found.unreachable = value.prefixes(true, path_ids)?;
+                // One with a fault is left out alone (RFC 6793 §6), as is one that came from a
+                // speaker of four octets (§4.1).
+                attribute_type::AS4_PATH if !four && found.as4_path.is_none() => {
+                    found.as4_path = value.as_path(true);
                 }
-                _ => {}
+                _ => other(&mut found, kind, &mut value)?,
             }
         }
         Some(found)
@@ -370,17 +417,6 @@ impl<'a> Octets<'a> {
             all.push((self.prefix(wide)?, path_id));
         }
         Some(all)
-    }
-
-    /// The IPv6 prefixes of MP_REACH_NLRI (RFC 4760 §3); none of other families.
-    fn reachable(&mut self, path_ids: bool) -> Option<Vec<(IpNet, u32)>> {
-        if (self.u16()?, self.u8()?) != (2, 1) {
-            return Some(Vec::new());
-        }
-        let next_hop = self.u8()?.into();
-        self.take(next_hop)?;
-        self.take(1)?;
-        self.prefixes(true, path_ids)
     }
 
     /// The path up to an AS_SET, without confederations' own numbers.

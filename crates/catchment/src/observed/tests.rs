@@ -27,6 +27,7 @@ fn errors_name_the_line() {
     for (text, at) in [
         ("", 1),
         ("asn,place", 1),
+        ("# a remark\nasn,site\n", 2),
         ("asn,site\n1", 2),
         ("asn,site\n1,", 2),
         ("asn,site,weight\n1,a,1\n1,a,-1", 3),

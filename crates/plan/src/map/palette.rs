@@ -48,6 +48,7 @@ mod tests {
                 name: (*code).to_owned(),
                 place: city::find(code).map(city::City::coordinates),
                 capacity: None,
+                neighbors: Vec::new(),
             })
             .collect();
         let colours = colours(&sites);

@@ -320,7 +320,7 @@ fn legend(out: &mut String, scene: &Scene, outcome: &Outcome, colours: &[&str]) 
     put!(
         out,
         "<rect x=\"24\" y=\"{:.1}\" width=\"13\" height=\"13\" fill=\"url(#tie0)\"/>\
-         <text x=\"43\" y=\"{y:.1}\">striped: tied, another site is possible</text>\
+         <text x=\"43\" y=\"{y:.1}\">striped: another site is possible</text>\
          <rect x=\"340\" y=\"{:.1}\" width=\"13\" height=\"13\" fill=\"#777\"/>\
          <text x=\"359\" y=\"{y:.1}\">not reached</text>\
          <path d=\"M478 {:.1}l7 7l-7 7l-7 -7Z\" fill=\"#fff\" stroke=\"#000\" \

@@ -10,7 +10,7 @@
 use anycast_bgp::Asn;
 use anycast_catchment::{
     AsId, Batch, Configuration, Graph, LANES, LaneRoutes, Link, NeighborKind, Relationship,
-    Relationships, RouteServer,
+    Relationships, Resolved, RouteServer,
 };
 
 use super::space::{Genes, Goal, apply};
@@ -172,13 +172,24 @@ pub(super) struct Judge<'g> {
 
 impl<'g> Judge<'g> {
     pub(super) fn new(ground: &'g Ground<'g>, base: &Configuration, goal: Goal) -> Self {
-        let resolved = ground.scene.overrides.resolve(&ground.graph, base);
+        // Pins and single networks that a neighbor does not tell cost the lanes. What follows a
+        // model is not propagated in the end, so the search goes by relations; the model chooses.
+        let scene = ground.scene;
+        let mut scratch = base.clone();
+        let resolved = if scene.model.is_some() {
+            for told in scratch.sites.iter_mut().flat_map(|site| &mut site.announcements) {
+                told.not_to.clear();
+            }
+            Resolved::default()
+        } else {
+            scene.overrides.resolve(&ground.graph, base)
+        };
         Self {
             ground,
             goal,
             batch: Batch::new(&ground.graph, resolved),
             lanes: LaneRoutes::new(),
-            scratch: base.clone(),
+            scratch,
             buckets: vec![0.0; LANES * BUCKETS],
             loads: vec![0.0; LANES * ground.sites],
         }

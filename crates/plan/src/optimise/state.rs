@@ -18,9 +18,16 @@ pub(super) struct State {
     fingerprint: String,
     pub(super) evaluated: u64,
     pub(super) chains: Vec<Chain>,
-    /// The best for each number of sites.
-    pub(super) best: BTreeMap<usize, Kept>,
+    pub(super) best: Best,
 }
+
+/// For each number of sites the best few, the best first: which of them is best is for the whole
+/// graph to say.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Best(BTreeMap<usize, Vec<Kept>>);
+
+/// How many are kept for each number of sites.
+const FEW: usize = 4;
 
 /// One walk.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -31,9 +38,9 @@ pub(super) struct Chain {
     pub(super) random: Random,
     /// Sites that it may use.
     pub(super) budget: usize,
-    /// The best for each number of sites since results were gathered.
+    /// Since results were gathered.
     #[serde(skip)]
-    found: BTreeMap<usize, Kept>,
+    found: Best,
 }
 
 /// A configuration that was the best of its kind.
@@ -80,9 +87,9 @@ impl State {
             let budget = (space.budget * (at + 1)).div_ceil(chains).max(1);
             let mut random = Random(seed.wrapping_add((at as u64 + 1) << 32));
             let genes = space.any(budget, &mut random);
-            Chain { genes, score: f64::INFINITY, random, budget, found: BTreeMap::new() }
+            Chain { genes, score: f64::INFINITY, random, budget, found: Best::default() }
         });
-        Self { fingerprint, evaluated: 0, chains: chains.collect(), best: BTreeMap::new() }
+        Self { fingerprint, evaluated: 0, chains: chains.collect(), best: Best::default() }
     }
 
     pub(super) fn read(path: &Path, fingerprint: &str) -> Result<Self, StateError> {
@@ -109,21 +116,43 @@ impl State {
     pub(super) fn gather(&mut self, evaluated: u64) {
         self.evaluated += evaluated;
         for chain in &mut self.chains {
-            for (sites, kept) in std::mem::take(&mut chain.found) {
-                if self.best.get(&sites).is_none_or(|best| kept.score < best.score) {
-                    self.best.insert(sites, kept);
+            for (sites, few) in std::mem::take(&mut chain.found).0 {
+                for kept in few {
+                    self.best.take(sites, kept);
                 }
             }
         }
     }
 }
 
+impl Best {
+    /// All that are kept, fewer sites first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Kept> {
+        self.0.values().flatten()
+    }
+
+    fn take(&mut self, sites: usize, kept: Kept) {
+        let few = self.0.entry(sites).or_default();
+        let at = few.partition_point(|it| it.score <= kept.score);
+        if at >= FEW || few.iter().any(|it| it.genes == kept.genes) {
+            return;
+        }
+        few.insert(at, kept);
+        few.truncate(FEW);
+    }
+
+    /// Whether it would be kept.
+    fn wants(&self, sites: usize, score: f64) -> bool {
+        self.0.get(&sites).and_then(|few| few.get(FEW - 1)).is_none_or(|last| score < last.score)
+    }
+}
+
 impl Chain {
-    pub(super) fn keep(&mut self, genes: Genes, judged: Judged) {
+    pub(super) fn keep(&mut self, genes: &Genes, judged: Judged) {
         let sites = genes.iter().filter(|(mask, _)| *mask != 0).count();
-        if self.found.get(&sites).is_none_or(|best| judged.score < best.score) {
-            let kept = Kept { genes, value: judged.value, score: judged.score };
-            self.found.insert(sites, kept);
+        if self.found.wants(sites, judged.score) {
+            let kept = Kept { genes: genes.clone(), value: judged.value, score: judged.score };
+            self.found.take(sites, kept);
         }
     }
 }

@@ -49,6 +49,21 @@ fn words(found: &Found) -> String {
 }
 
 #[test]
+fn who_is_lost_counts_in_what_is_better() {
+    let found = optimise(&scene(), &search(2, 100), None, &mut |_| true).unwrap();
+    let with = |value: f64, lost: f64| Candidate { value, lost, ..found.now.clone() };
+    for (value, lost, other_value, other_lost, beats) in [
+        (60.0, 0.0, 50.0, 0.3, true),
+        (95.0, 0.1, 100.0, 0.0, false),
+        (95.0, 0.0, 100.0, 0.0, true),
+        (100.0, 0.0, 100.0, 1e-8, false),
+    ] {
+        let (one, other) = (with(value, lost), with(other_value, other_lost));
+        assert_eq!(one.beats(&other), beats, "{value} {lost} {other_value} {other_lost}");
+    }
+}
+
+#[test]
 fn with_two_sites_allowed_the_two_heavy_regions_get_them() {
     let scene = scene();
     let found = optimise(&scene, &search(2, 5_000), None, &mut |_| true).unwrap();
@@ -64,6 +79,7 @@ fn with_two_sites_allowed_the_two_heavy_regions_get_them() {
     assert!(best.edits.contains(&Edit {
         site: "nyc".to_owned(),
         neighbor: None,
+        name: None,
         set: "start-drained = true".to_owned()
     }));
     assert!(
@@ -119,4 +135,69 @@ fn what_the_search_thinks_of_a_configuration_is_what_the_whole_graph_says() {
             assert!((judged.value - exact).abs() <= 1.0, "{genes:?}: {judged:?} {exact}");
         }
     }
+}
+
+#[test]
+fn with_a_model_the_figures_and_the_choice_follow_it() {
+    use anycast_catchment::learn::{LearntNeighbor, Model, Role, SeenRoute, Side};
+    let sites = [("fra", 64_501), ("nrt", 64_502), ("nyc", 64_503)];
+    let neighbor = |(site, asn): (&str, u32)| LearntNeighbor {
+        site: site.to_owned(),
+        asn,
+        role: Role::Transit,
+        prepend: 0,
+        not_to: Vec::new(),
+    };
+    // Whoever has users was seen to have the shorter path to New York.
+    let route = |(user, (site, next)): (u32, (&str, u32))| SeenRoute {
+        asn: user,
+        site: site.to_owned(),
+        next: Some(next),
+        from: Side::Provider,
+        length: if site == "nyc" { 2 } else { 9 },
+        monitor: true,
+    };
+    let users = 65_536..=65_538;
+    let routes = users.flat_map(|user| sites.map(|site| route((user, site))));
+    let model = Model {
+        neighbors: sites.into_iter().map(neighbor).collect(),
+        routes: routes.collect(),
+        ..Model::default()
+    };
+    let mut scene = scene();
+    scene.model = Some(model);
+    let found = optimise(&scene, &search(3, 5_000), None, &mut |_| true).unwrap();
+    let mut planner = Planner::new(&scene);
+    for shown in found.frontier.iter().chain([&found.now]) {
+        let outcome = planner.run(shown.configuration()).unwrap();
+        assert_eq!(shown.latency, Latency::of(&scene, &outcome.distribution(&scene)));
+    }
+    // By propagation each lands at home: some 0 ms. By the model all land in New York.
+    assert!(found.now.latency.median_ms.unwrap() > 90.0, "{:?}", found.now);
+    // New York would draw all of them: whatever is best does without.
+    let best = found.frontier.last().unwrap();
+    assert!(!best.configuration().sites[2].up, "{best:?}");
+}
+
+#[test]
+fn each_session_with_a_network_is_named_in_what_to_write() {
+    let mut scene = scene();
+    let mut wanted = scene.configuration.clone();
+    let site = wanted.sites[0].name.clone();
+    let told = &mut wanted.sites[0].announcements[0];
+    (told.announced, told.prepend) = (true, told.prepend + 2);
+    let asn = told.neighbor;
+    let set = format!("prepend = {}", told.prepend);
+    let edit = |name: Option<&str>| Edit {
+        site: site.clone(),
+        neighbor: Some(asn.0),
+        name: name.map(str::to_owned),
+        set: set.clone(),
+    };
+    scene.sites[0].neighbors = vec![(asn, "one".to_owned()), (asn, "other".to_owned())];
+    let found = edits(&scene.sites, &scene.configuration, &wanted);
+    assert_eq!(found, [edit(Some("one")), edit(Some("other"))]);
+    // A neighbor that only a change brought has no name yet.
+    scene.sites[0].neighbors.clear();
+    assert_eq!(edits(&scene.sites, &scene.configuration, &wanted), [edit(None)]);
 }

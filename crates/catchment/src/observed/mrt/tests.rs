@@ -66,6 +66,29 @@ fn announce(prefix: &str, path: &[u32], four: bool) -> Vec<u8> {
     update(Update::announce(Arc::new(carried), [prefix]), four)
 }
 
+/// An UPDATE of attributes alone as 192.0.2.1, `asn`, told it.
+fn raw(asn: u32, four: bool, attributes: &[u8]) -> Vec<u8> {
+    let ends = Ends {
+        peer_asn: Asn(asn),
+        local_asn: Asn(64_502),
+        peer: [192, 0, 2, 1].into(),
+        local: [192, 0, 2, 9].into(),
+    };
+    let length = |of: usize| u16::try_from(of).unwrap().to_be_bytes();
+    let mut message = vec![0xff; 16];
+    message.extend(length(23 + attributes.len()));
+    message.extend([2, 0, 0]);
+    message.extend(length(attributes.len()));
+    message.extend(attributes);
+    let encoding = Encoding { four_octet_asn: four, path_ids: false };
+    let mut out = Vec::new();
+    mrt::emit_message(TIME, &ends, encoding, &message, &mut out);
+    out
+}
+
+/// AS_PATH in four octets: 64501 64500.
+const PATH: [u8; 13] = [0x40, 2, 10, 2, 2, 0, 0, 0xfb, 0xf5, 0, 0, 0xfb, 0xf4];
+
 fn read(prefixes: &[&str], files: &[&[u8]]) -> Vec<Vec<u32>> {
     let prefixes: Vec<IpNet> = prefixes.iter().map(|it| it.parse().unwrap()).collect();
     let mut collected = Collected::new(&[Asn(ORIGIN)], &prefixes);
@@ -147,6 +170,92 @@ fn a_faulty_file_is_refused_with_the_place_and_a_faulty_message_is_passed_over()
     let mut collected = Collected::new(&[Asn(ORIGIN)], &[]);
     collected.read(&faulty).unwrap();
     assert_eq!((collected.passed_over(), collected.into_paths().len()), (1, 0));
+}
+
+#[test]
+fn a_faulty_multiprotocol_attribute_is_counted_and_its_message_changes_nothing() {
+    let faulty: [&[u8]; 6] = [
+        // MP_REACH_NLRI: too short for a family; a next hop longer than it; a prefix of 129 bits.
+        &[0x80, 14, 2, 0, 2],
+        &[0x80, 14, 5, 0, 1, 1, 9, 0],
+        &[0x80, 14, 7, 0, 2, 1, 0, 0, 129, 0],
+        // MP_UNREACH_NLRI: too short; a prefix of which octets lack.
+        &[0x80, 15, 1, 0],
+        &[0x80, 15, 5, 0, 1, 1, 24, 192],
+        // Twice.
+        &[0x80, 15, 3, 0, 2, 1, 0x80, 15, 3, 0, 2, 1],
+    ];
+    for attribute in faulty {
+        let mut collected = Collected::new(&[Asn(ORIGIN)], &[]);
+        collected.read(&announce("192.0.2.0/24", &[64_501, ORIGIN], true)).unwrap();
+        let attributes = [&PATH[..], attribute].concat();
+        collected.read(&raw(64_501, true, &attributes)).unwrap();
+        assert_eq!(collected.passed_over(), 1, "{attribute:?}");
+        assert_eq!(collected.into_paths().len(), 1, "{attribute:?}");
+    }
+    // Families whose prefixes have another form are none of ours, and no fault.
+    for family in [[0, 1, 128], [0, 25, 70]] {
+        let attribute = [&[0x80, 14, 7][..], &family, &[0, 0, 255, 255]].concat();
+        let mut collected = Collected::new(&[Asn(ORIGIN)], &[]);
+        collected.read(&raw(64_501, true, &[&PATH[..], &attribute].concat())).unwrap();
+        assert_eq!((collected.passed_over(), collected.into_paths().len()), (0, 0));
+    }
+}
+
+#[test]
+fn an_entry_of_a_table_may_have_any_mp_reach_nlri() {
+    // The next hop alone, as the RFC wants it, and the whole as many write it.
+    let short = [&[0x80, 14, 17, 16][..], &[0; 16]].concat();
+    let whole = [&[0x80, 14, 21, 0, 2, 1, 16][..], &[0; 17]].concat();
+    for reach in [short, whole] {
+        let mut file = Vec::new();
+        mrt::emit_peer_index_table(1, [192, 0, 2, 9].into(), "", &[peer(1, 64_501)], &mut file);
+        let attributes = [&PATH[..], &reach].concat();
+        let mut body = vec![0, 0, 0, 0, 32, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 1, 0];
+        body.push(u8::try_from(attributes.len()).unwrap());
+        body.extend(&attributes);
+        file.extend([0, 0, 0, 1, 0, 13, 0, 4, 0, 0, 0]);
+        file.push(u8::try_from(body.len()).unwrap());
+        file.extend(body);
+        assert_eq!(read(&["2001:db8::/32"], &[&file]), [[64_501, ORIGIN]]);
+    }
+}
+
+#[test]
+fn ipv4_is_announced_and_withdrawn_by_multiprotocol_attributes_too() {
+    let reach = [0x80, 14, 13, 0, 1, 1, 4, 192, 0, 2, 1, 0, 24, 192, 0, 2];
+    let come = raw(64_501, true, &[&PATH[..], &reach].concat());
+    assert_eq!(read(&["192.0.2.0/24"], &[&come]), [[64_501, ORIGIN]]);
+    let gone = raw(64_501, true, &[0x80, 15, 7, 0, 1, 1, 24, 192, 0, 2]);
+    assert_eq!(read(&[], &[&come, &gone]).len(), 0);
+}
+
+#[test]
+fn a_peer_is_the_same_whether_its_number_fits_into_two_octets_or_not() {
+    let told = |four| {
+        let number = if four { 70_000 } else { Asn::TRANS.0 };
+        // AS_PATH of two octets, 23456 64500, and AS4_PATH, 70000 64500.
+        let narrow = [
+            &[0x40, 2, 6, 2, 2, 0x5b, 0xa0, 0xfb, 0xf4][..],
+            &[0xc0, 17, 10, 2, 2, 0, 1, 0x11, 0x70, 0, 0, 0xfb, 0xf4],
+        ];
+        let wide = [0x40, 2, 10, 2, 2, 0, 1, 0x11, 0x70, 0, 0, 0xfb, 0xf4];
+        let path = if four { wide.to_vec() } else { narrow.concat() };
+        let reach = [0x80, 14, 13, 0, 1, 1, 4, 192, 0, 2, 1, 0, 24, 192, 0, 2];
+        raw(number, four, &[&path[..], &reach].concat())
+    };
+    let want = SeenPath { monitor: Asn(70_000), path: vec![Asn(70_000), Asn(ORIGIN)] };
+    for order in [[true, false], [false, true]] {
+        let mut collected = Collected::new(&[Asn(ORIGIN)], &[]);
+        for four in order {
+            collected.read(&told(four)).unwrap();
+        }
+        assert_eq!(collected.clone().into_paths(), std::slice::from_ref(&want));
+        // What goes in the other form takes it away.
+        let gone = [0x80, 15, 7, 0, 1, 1, 24, 192, 0, 2];
+        collected.read(&raw(Asn::TRANS.0, false, &gone)).unwrap();
+        assert_eq!(collected.into_paths(), []);
+    }
 }
 
 proptest! {
