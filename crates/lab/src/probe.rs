@@ -182,6 +182,13 @@ pub struct Loss {
 }
 
 impl Streams {
+    /// How many questions have been asked so far, by all clients together.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        let each = self.0.values();
+        each.map(|it| it.log.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     /// Stops asking, waits for late answers and counts.
     pub async fn finish(self, late: Duration) -> HashMap<usize, Loss> {
         let stop = Instant::now();

@@ -45,6 +45,9 @@ pub struct Options {
     pub program: PathBuf,
     /// How long the clients may take to be answered.
     pub patience: Duration,
+    /// Where in the kernel the sites take packets to keep connections, as `mode` of `[affinity]` says it,
+    /// which has no say in a lab: `tc` needs nothing of the links.
+    pub affinity_mode: &'static str,
 }
 
 /// What is done so far, for a progress display.
@@ -96,7 +99,7 @@ pub enum BootError {
 /// # Errors
 /// The first thing that could not be made or started.
 pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Result<Lab, BootError> {
-    let Options { plan, fleet, fleet_file, program, patience } = options;
+    let Options { plan, fleet, fleet_file, program, patience, affinity_mode } = options;
     let started = Instant::now();
     let mut wanted = vec![("hub", Sysctls::Hub)];
     wanted.extend(plan.nodes.iter().map(|node| {
@@ -151,6 +154,7 @@ pub async fn boot(options: Options, mut progress: impl FnMut(Progress)) -> Resul
         fleet,
         fleet_file,
         program,
+        affinity_mode,
         namespaces,
         wire,
         links: links.iter().map(|link| link.id).collect(),
@@ -217,7 +221,7 @@ impl Lab {
             let process = process::start_site(
                 &self.program,
                 &self.fleet_file,
-                &site,
+                (&site, self.affinity_mode),
                 &self.namespaces[index],
             )
             .map_err(|error| BootError::Process { node: site, why: error.to_string() })?;
@@ -232,7 +236,6 @@ impl Lab {
                 self.processes.insert(index, process);
             } else {
                 let router = Router::bind(&self.plan, index, namespace)
-                    .await
                     .map_err(|source| BootError::Speaker { router: node.name.clone(), source })?;
                 self.routers.insert(index, router);
             }

@@ -194,8 +194,8 @@ impl Lab {
         let namespace = &self.namespaces[node];
         match &self.plan.nodes[node].kind {
             NodeKind::Site(site) => {
-                let started =
-                    process::start_site(&self.program, &self.fleet_file, &site.site, namespace);
+                let site = (site.site.as_str(), self.affinity_mode);
+                let started = process::start_site(&self.program, &self.fleet_file, site, namespace);
                 self.processes.insert(node, started.map_err(|e| failed(e.to_string()))?);
             }
             NodeKind::Router(plan) if process::is_foreign(plan) => {
@@ -203,7 +203,7 @@ impl Lab {
                 self.processes.insert(node, started.map_err(failed)?);
             }
             NodeKind::Router(plan) => {
-                let router = Router::bind(&self.plan, node, namespace).await;
+                let router = Router::bind(&self.plan, node, namespace);
                 let mut router = router.map_err(|error| failed(error.to_string()))?;
                 if let Some(routes) =
                     plan::igp(&self.plan, &plan.as_name, &self.igp_down()).get(&node)

@@ -21,7 +21,7 @@ use anycast_speaker::ExplainReport;
 use crate::netns::NetNs;
 use crate::plan::{NodeKind, Plan};
 use crate::probe::{Answer, Prober};
-use crate::wire::{LinkId, Wire};
+use crate::wire::{LinkId, Wire, WireError};
 
 pub use boot::{BootError, Options, Progress, boot};
 use process::NodeProcess;
@@ -76,6 +76,7 @@ pub struct Lab {
     pub fleet: Fleet,
     fleet_file: PathBuf,
     program: PathBuf,
+    affinity_mode: &'static str,
     namespaces: Vec<NetNs>,
     wire: Wire,
     /// By index of the plan's links.
@@ -153,6 +154,14 @@ impl Lab {
     #[must_use]
     pub fn namespace(&self, node: usize) -> &NetNs {
         &self.namespaces[node]
+    }
+
+    /// Runs `f` where a link's wire is, with the names of the interfaces at the other ends of its nodes'.
+    ///
+    /// # Errors
+    /// [`WireError::NoSuchEnd`]: there is no such link.
+    pub fn in_hub<T>(&self, link: usize, f: impl FnOnce(&[String]) -> T) -> Result<T, WireError> {
+        self.wire.in_hub(*self.links.get(link).ok_or(WireError::NoSuchEnd)?, f)
     }
 
     /// Links that are cut now.

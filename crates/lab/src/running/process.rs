@@ -69,7 +69,7 @@ fn log_file(node: &str) -> io::Result<(PathBuf, File)> {
 pub(super) fn start_site(
     program: &Path,
     fleet: &Path,
-    site: &str,
+    (site, affinity_mode): (&str, &str),
     namespace: &NetNs,
 ) -> io::Result<NodeProcess> {
     let (log, output) = log_file(site)?;
@@ -81,9 +81,7 @@ pub(super) fn start_site(
         .arg(site_socket(site))
         .args(["--state-dir", STATE_DIR])
         .env("ANYCAST_BPF_DIR", BPF_DIR)
-        // What XDP sends back over a veth pair reaches the other end only if that end has a program
-        // too; the hub's ends have none. At traffic control the same programs need nothing.
-        .env("ANYCAST_AFFINITY_MODE", "tc")
+        .env("ANYCAST_AFFINITY_MODE", affinity_mode)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)

@@ -45,11 +45,7 @@ pub(super) struct Router {
 
 impl Router {
     /// Opens a router's sockets, so that neighbors can connect.
-    pub(super) async fn bind(
-        plan: &Plan,
-        index: usize,
-        namespace: &NetNs,
-    ) -> Result<Self, BindError> {
+    pub(super) fn bind(plan: &Plan, index: usize, namespace: &NetNs) -> Result<Self, BindError> {
         let NodeKind::Router(router) = &plan.nodes[index].kind else {
             unreachable!("only routers are bound")
         };
@@ -71,12 +67,12 @@ impl Router {
             neighbors,
             ..Config::new(plan.asn, plan.router_id)
         };
-        let speaker = Speaker::bind(config, None).await?;
+        let speaker = Speaker::bind(config, None)?;
         let handle = speaker.handle();
         for prefix in &plan.originates {
             // Tagged as a customer's, or the AS's other routers would not pass it on.
             let mut attributes = Attributes::new(std::net::IpAddr::V4(plan.router_id));
-            attributes.large_communities = vec![Relation::Customer.tag(plan.asn)];
+            attributes.large_communities = vec![Relation::Customer.tag(plan.asn)].into();
             handle.originate(*prefix, attributes);
         }
         Ok(Self { handle, neighbors: kept, speaker: Some(speaker), task: None })

@@ -69,6 +69,12 @@ pub enum Step {
     Drain(String),
     /// Ends that.
     Undrain(String),
+    /// Has a site read a changed fleet file.
+    Reload(Reload),
+    /// Confirms that.
+    Confirm(String),
+    /// Takes it back.
+    Rollback(String),
     /// Has every site keep connections, or not.
     Affinity(Switch),
     /// Remembers who reaches which site, for `expect-moved`.
@@ -85,6 +91,8 @@ pub enum Step {
     ExpectNotSite(ExpectSite),
     /// No client is answered by a site.
     ExpectEmpty(ExpectEmpty),
+    /// The drain of a site is over: nothing is announced there.
+    ExpectDrained(ExpectEmpty),
     /// Since `remember`, clients moved away from a site.
     ExpectMoved(ExpectMoved),
     /// Everybody reaches the same site as at `remember`.
@@ -144,6 +152,29 @@ pub enum Switch {
     Off,
 }
 
+/// See [`Step::Reload`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Reload {
+    /// The site.
+    pub site: String,
+    /// What becomes other in the lab's fleet file; nothing: the file as it is.
+    #[serde(default)]
+    pub edit: Vec<Edit>,
+    /// Undone by itself after so long, unless a step confirms it.
+    pub confirm_within: Option<Span>,
+}
+
+/// Text of a file, and what stands in its place.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// It must be there once.
+    pub replace: String,
+    /// Instead.
+    pub with: String,
+}
+
 /// See [`Step::Reroute`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,7 +229,7 @@ pub struct ExpectSite {
     pub within: Span,
 }
 
-/// See [`Step::ExpectEmpty`].
+/// See [`Step::ExpectEmpty`] and [`Step::ExpectDrained`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectEmpty {
@@ -224,6 +255,8 @@ pub struct ExpectMoved {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ExpectLoss {
+    /// The probing goes on until so many questions have been asked, by all clients together.
+    pub asked: Option<usize>,
     /// Every client lost fewer probes than this.
     pub fewer_than: Option<usize>,
     /// Some client lost at least so many.

@@ -182,6 +182,13 @@ impl Stage {
                 lab.undrain(site).await.map_err(words)?;
                 return done("");
             }
+            Step::Reload(order) => {
+                let within = order.confirm_within.map(|Span(time)| time);
+                let changes = lab.reload(&order.site, &order.edit, within).await.map_err(words)?;
+                return done(changes);
+            }
+            Step::Confirm(site) => return done(lab.confirm(site).await.map_err(words)?),
+            Step::Rollback(site) => return done(lab.roll_back(site).await.map_err(words)?),
             Step::Remember(_) => {
                 self.remembered = catchment(lab).await;
                 let answered = self.remembered.values().flatten().count();
@@ -212,6 +219,9 @@ impl Stage {
             }
             Step::ExpectDownload(expect) => {
                 return self.expect_download(lab, expect.outcome, expect.within.0).await;
+            }
+            Step::ExpectDrained(expect) => {
+                return expect_drained(lab, &expect.site, expect.within).await;
             }
             Step::ExpectSameAnswer(client) => return same_answer(lab, client).await,
             Step::ExpectAnswered(_)
@@ -250,6 +260,9 @@ impl Stage {
 
     async fn expect_loss(&mut self, lab: &Lab, expect: &ExpectLoss) -> StepResult {
         let streams = self.probing.take().ok_or("no probing is under way: `probe` comes first")?;
+        while expect.asked.is_some_and(|wanted| streams.asked() < wanted) {
+            tokio::time::sleep(PAUSE).await;
+        }
         let losses: HashMap<usize, Loss> = streams.finish(LATE).await;
         let mut rows: Vec<(&str, &Loss)> = losses
             .iter()
@@ -265,7 +278,12 @@ impl Stage {
                 loss.sites.join(", then "),
             )
         });
-        let text = lines.collect::<Vec<_>>().join("\n");
+        let mut text = lines.collect::<Vec<_>>().join("\n");
+        if rows.len() > 1 {
+            let sum = |of: fn(&Loss) -> usize| rows.iter().map(|(_, loss)| of(loss)).sum::<usize>();
+            let (lost, asked) = (sum(|it| it.lost), sum(|it| it.asked));
+            text = format!("{lost} of {asked} lost in all\n{text}");
+        }
         let most = rows.iter().map(|(_, loss)| loss.lost).max().unwrap_or_default();
         let longest = rows.iter().map(|(_, loss)| loss.longest_gap_ms).fold(0.0, f64::max);
         if rows.iter().any(|(_, loss)| loss.asked == 0) {
@@ -464,6 +482,32 @@ async fn catchment(lab: &Lab) -> BTreeMap<usize, Option<String>> {
     answers.into_iter().map(|(client, answer)| (client, site(answer))).collect()
 }
 
+/// Asks a site again and again until its drain is over.
+async fn expect_drained(lab: &Lab, site: &str, within: Span) -> StepResult {
+    let deadline = Instant::now() + within.0;
+    loop {
+        let rows = lab.drains(site).await.map_err(words)?;
+        let stage = rows.iter().find(|it| it.target == "site").map(|it| it.stage.as_str());
+        let announced = lab.services(site).await.map_err(words)?.prefixes;
+        let announced: Vec<String> =
+            announced.into_iter().filter(|it| it.announced).map(|it| it.prefix).collect();
+        match stage {
+            Some("drained") if announced.is_empty() => {
+                return held(format!("{site} is drained and announces nothing"));
+            }
+            _ if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            Some(stage) => {
+                let still = match announced.as_slice() {
+                    [] => String::new(),
+                    some => format!("; it announces {}", some.join(", ")),
+                };
+                return failed(format!("{site} is {stage}{still} (waited {within})"));
+            }
+            None => return failed(format!("nobody drains {site} (waited {within})")),
+        }
+    }
+}
+
 /// DNS CHAOS, NSID and HTTP tell the same client the same site.
 async fn same_answer(lab: &Lab, client: &str) -> StepResult {
     let node = lab.node(client).map_err(words)?;
@@ -512,6 +556,12 @@ fn describe(step: &Step) -> String {
         Step::Affinity(Switch::Off) => "no site keeps connections".into(),
         Step::Drain(site) => format!("drain {site}"),
         Step::Undrain(site) => format!("undrain {site}"),
+        Step::Reload(order) => match order.confirm_within {
+            Some(within) => format!("{} reloads, to be confirmed within {within}", order.site),
+            None => format!("{} reloads", order.site),
+        },
+        Step::Confirm(site) => format!("{site}'s reload is confirmed"),
+        Step::Rollback(site) => format!("{site}'s reload is taken back"),
         Step::Remember(_) => "remember who reaches which site".into(),
         Step::Probe(_) => "probe".into(),
         Step::ExpectAnswered(expect) => {
@@ -530,6 +580,9 @@ fn describe(step: &Step) -> String {
         Step::ExpectEmpty(expect) => {
             format!("{} answers nobody within {}", expect.site, expect.within)
         }
+        Step::ExpectDrained(expect) => {
+            format!("{} is drained within {}", expect.site, expect.within)
+        }
         Step::ExpectMoved(expect) => format!(
             "at least {} of {}'s clients move within {}",
             expect.at_least, expect.from, expect.within
@@ -544,6 +597,9 @@ fn describe(step: &Step) -> String {
             }
             if let Some(least) = expect.at_least {
                 parts.push(format!("some client lost at least {least} probes"));
+            }
+            if let Some(wanted) = expect.asked {
+                parts.push(format!("of at least {wanted} in all"));
             }
             if let Some(limit) = expect.gap_below {
                 parts.push(format!("nobody waited {limit} for an answer"));

@@ -192,7 +192,7 @@ impl Wire {
         let mut hub_names = Vec::new();
         for (spec, number) in specs.iter().zip(lines.len()..) {
             let hub_ends: Vec<u32> = spec.ends.iter().map(|_| hub.next_ifindex()).collect();
-            hub_names.extend(hub_ends.iter().map(|ifindex| (format!("hub{ifindex}"), *ifindex)));
+            hub_names.extend(hub_ends.iter().map(|ifindex| (hub_name(*ifindex), *ifindex)));
             lines.add(spec.latency, &hub_ends);
             let ends = spec.ends.iter().enumerate().map(|(at, end)| Port {
                 ifindex: end.ns.next_ifindex(),
@@ -250,6 +250,20 @@ impl Wire {
             ));
         }
         Ok(links)
+    }
+
+    /// Runs `f` in the hub's namespace, with the names of its ends of a link's veth pairs, in the
+    /// order of the link's ends.
+    ///
+    /// # Errors
+    /// [`WireError::NoSuchEnd`].
+    pub fn in_hub<T>(&self, link: LinkId, f: impl FnOnce(&[String]) -> T) -> Result<T, WireError> {
+        let ifindexes = lock(&self.shared.lines).ifindexes(link.0);
+        if ifindexes.is_empty() {
+            return Err(WireError::NoSuchEnd);
+        }
+        let names: Vec<String> = ifindexes.into_iter().map(hub_name).collect();
+        Ok(self.shared.hub.run(|| f(&names)))
     }
 
     /// Cuts, freezes or mends a link. On return the nodes know that a cut link has no carrier, or
@@ -381,6 +395,10 @@ fn settings<'a>(
         );
     }
     requests.into_iter()
+}
+
+fn hub_name(ifindex: u32) -> String {
+    format!("hub{ifindex}")
 }
 
 /// A locally administered Ethernet address (IEEE 802-2014 §8.4), alike in every run of the lab.

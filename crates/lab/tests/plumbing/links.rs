@@ -282,7 +282,9 @@ pub(crate) fn routes() {
         ("192.0.2.0", "192.0.2.7"),
     ] {
         let (one, other) = (udp(&a, one), udp(&b, other));
-        assert!(echo(&one, &other).is_some(), "{one:?} reaches {other:?}");
+        // On a busy machine the answer may be later than anyone waits for it.
+        let reaches = (0..5).any(|_| echo(&one, &other).is_some());
+        assert!(reaches, "{one:?} reaches {other:?}");
     }
     let served = udp(&b, "198.51.100.1");
     netlink::apply(&r, &[Request::DeleteRoute(net("198.51.100.0/24"))]).expect("it was there");
