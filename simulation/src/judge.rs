@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use anycast_steer::manner::GRACEFUL_SHUTDOWN;
-use anycast_steer::{Action, Answer, Bound, Change, FloorSpec, Manner, ReasonKind, Stage, Target};
+use anycast_steer::{
+    Action, Answer, Bound, Change, FloorSpec, Instant, Manner, ReasonKind, Stage, Target,
+};
 use ipnet::IpNet;
 
 use crate::store::PATIENCE;
@@ -40,8 +42,12 @@ pub(crate) struct Judge {
     sites: BTreeMap<usize, Memory>,
     /// Who announced a prefix and stopped without a permit, and when: others may count on it yet.
     lost: BTreeMap<(usize, IpNet), Duration>,
-    /// Who has gone with a permit while another site had another floor for the prefix, and when.
-    by_another_floor: BTreeMap<(usize, IpNet), Duration>,
+    /// By which floor each site's name has come into a ledger last.
+    entered: BTreeMap<(usize, IpNet), FloorSpec>,
+    /// Whose name came into a ledger by a write of a connection that the site had given up.
+    strays: BTreeSet<(usize, IpNet)>,
+    /// Who has gone with a permit, and when.
+    gone: BTreeMap<(usize, IpNet), Duration>,
 }
 
 /// Who is counted among those that announce a prefix.
@@ -228,11 +234,9 @@ impl World<'_> {
             self.judge.lost(site, prefix, self.now);
             return;
         };
-        if self.store.has_permit(&prefix, &it.name) {
-            if (0..self.sites.len()).any(|other| self.floor_of(other, &prefix) != Some(&floor)) {
-                // By this floor it may go; whoever has another at the same moment cannot know.
-                self.judge.by_another_floor.insert((site, prefix), self.now);
-            }
+        let is_stray = self.judge.strays.contains(&(site, prefix));
+        if self.store.has_permit(&prefix, &it.name) && !is_stray {
+            self.judge.gone.insert((site, prefix), self.now);
             return;
         }
         if !self.judge.memory(site).unreachable.contains(&prefix) {
@@ -248,10 +252,21 @@ impl World<'_> {
     }
 
     /// At the moment in which a site's name comes into a ledger, enough others announce, or have
-    /// stopped so recently without a word that it could not be known.
-    pub(crate) fn judge_entry(&mut self, site: usize, prefix: IpNet) {
+    /// stopped so recently without a word that it could not be known. A write that was stuck until
+    /// its site had given the connection up is judged by nobody's view of now, and no permit comes
+    /// of it: the name must be written again over the connection in use.
+    pub(crate) fn judge_entry(&mut self, site: usize, prefix: IpNet, is_new: bool, in_use: bool) {
+        if in_use {
+            self.judge.strays.remove(&(site, prefix));
+        } else if is_new {
+            self.judge.strays.insert((site, prefix));
+        }
         let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == prefix);
         let Some(floor) = rules.and_then(|it| it.floor.clone()) else { return };
+        self.judge.entered.insert((site, prefix), floor.clone());
+        if !is_new || !in_use {
+            return;
+        }
         if let Some((count, needed)) = self.below(site, &prefix, &floor, Count::AndLost) {
             self.fail(
                 site,
@@ -268,6 +283,9 @@ impl World<'_> {
         let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == prefix);
         let Some(floor) = rules.and_then(|it| it.floor.clone()) else { return };
         self.report.permits += 1;
+        if self.judge.strays.contains(&(site, prefix)) {
+            self.fail(site, format!("takes a permit for {prefix} by a name that came late"));
+        }
         if let Some((count, needed)) = self.below(site, &prefix, &floor, Count::AndByAnotherFloor) {
             let what = format!(
                 "takes a permit for {prefix} although only {count} others announce it; {needed} must"
@@ -276,11 +294,6 @@ impl World<'_> {
         } else if self.below(site, &prefix, &floor, Count::Announcing).is_some() {
             self.report.unknown_below += 1;
         }
-    }
-
-    fn floor_of(&self, site: usize, prefix: &IpNet) -> Option<&FloorSpec> {
-        let rules = self.sites[site].spec.prefixes.iter().find(|it| it.prefix == *prefix);
-        rules.and_then(|it| it.floor.as_ref())
     }
 
     /// If too few sites besides this one announce: how many do, and how many must.
@@ -298,16 +311,15 @@ impl World<'_> {
         let stands = |other: usize| {
             let it = &self.sites[other];
             let recent = |at: Option<&Duration>| at.is_some_and(|at| self.now < *at + unknown);
-            // It has asked by another file, with another floor.
-            let differs = count == Count::AndByAnotherFloor
-                && (self.floor_of(other, prefix) != Some(floor)
-                    || recent(self.judge.sites.get(&other).map(|it| &it.since)));
-            let permitted = self.store.has_permit(prefix, &it.name) && !differs;
             let key = (other, *prefix);
-            it.tells(prefix) && it.is_heard() && !permitted
+            // Whoever has another floor at the same moment cannot know of this one.
+            let differs = count == Count::AndByAnotherFloor
+                && self.judge.entered.get(&key).is_some_and(|by| by != floor);
+            let permitted = self.store.has_permit(prefix, &it.name) && !differs;
+            let is_heard = it.is_heard() || count >= Count::AndLost && it.comes_up(self.now);
+            it.tells(prefix) && is_heard && !permitted
                 || count >= Count::AndLost && recent(self.judge.lost.get(&key))
-                || count == Count::AndByAnotherFloor
-                    && recent(self.judge.by_another_floor.get(&key))
+                || differs && recent(self.judge.gone.get(&key))
         };
         let bounds: [(Option<Bound>, bool); 2] =
             [(Some(floor.fleet), false), (floor.region.filter(|_| region.is_some()), true)];
@@ -427,12 +439,11 @@ impl World<'_> {
         }
         let status = it.steer.as_ref()?.status(it.clock(self.now));
         let leaving = status.drains.iter().any(|it| matches!(it.stage, Stage::Leaving { .. }));
+        // Who was frozen hears of all that has waited, its own timers too, in one moment: this one.
+        let is_thawing = self.now == it.thawed_at;
         for drain in status.drains {
-            if drain
-                .drain
-                .until
-                .is_some_and(|at| at.0 + Duration::from_secs(1) < it.clock(self.now).0)
-            {
+            let over = |at: Instant| at.0 + Duration::from_secs(1) < it.clock(self.now).0;
+            if drain.drain.until.is_some_and(over) && !is_thawing {
                 return Some(format!("the drain of {} does not end", drain.drain.target));
             }
             let target = drain.drain.target;

@@ -46,6 +46,8 @@ pub struct Report {
     pub tells: u64,
     /// BGP sessions that came up, in the runs that have whole sessions.
     pub sessions: u64,
+    /// Daemons that were frozen.
+    pub freezes: u64,
     /// Permits that the shared state took in.
     pub permits: u64,
     /// Writes of a ledger that came too late.
@@ -68,6 +70,7 @@ impl AddAssign for Report {
         self.judged += other.judged;
         self.tells += other.tells;
         self.sessions += other.sessions;
+        self.freezes += other.freezes;
         self.permits += other.permits;
         self.conflicts += other.conflicts;
         self.unknown_below += other.unknown_below;

@@ -86,6 +86,8 @@ pub enum Sabotage {
     ForgetsToWithdraw,
     /// Every question is answered with yes, and nothing is written down.
     GrantsEverything,
+    /// A name that it finds in the ledger is a permit.
+    TrustsTheLedger,
     /// Permits are never given back.
     KeepsPermits,
     /// Results of checks that fail are not handed on.

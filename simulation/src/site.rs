@@ -40,6 +40,8 @@ pub(crate) struct Site {
     pub(crate) wall_ahead: i64,
     /// Since when the daemon is frozen; which time it is; and until when it was.
     pub(crate) frozen: Option<Duration>,
+    /// Whether any neighbor heard it when its links changed last.
+    pub(crate) was_heard: bool,
     pub(crate) freezes: u64,
     pub(crate) thawed_at: Duration,
     /// What is for the daemon once it goes on, and for which life of it.
@@ -75,6 +77,7 @@ impl Site {
             rate: site.rate,
             wall_ahead: 0,
             frozen: None,
+            was_heard: false,
             freezes: 0,
             thawed_at: Duration::ZERO,
             waiting: Vec::new(),
@@ -106,9 +109,20 @@ impl Site {
         millis(now) + self.wall_ahead
     }
 
+    /// Whether any neighbor hears it, as far as it knows.
+    pub(crate) fn has_neighbor(&self) -> bool {
+        self.links.iter().any(|it| it.up_since.is_some())
+    }
+
     /// Whether any neighbor hears it.
     pub(crate) fn is_heard(&self) -> bool {
-        self.links.iter().any(|it| it.up_since.is_some())
+        self.links.iter().any(|it| it.up_since.is_some() && !it.given_up)
+    }
+
+    /// Whether a session has just come up at its end: its neighbor hears it within the time that it
+    /// takes to hear anything.
+    pub(crate) fn comes_up(&self, now: Duration) -> bool {
+        self.links.iter().any(|it| it.up_since.is_some_and(|at| now < at + wire::CONVERGED))
     }
 
     /// The link of the first neighbor in the site's file; the file has all after it.
@@ -246,7 +260,7 @@ impl World<'_> {
         }
         let reason = "works".to_owned();
         let drain = Drain { target: target.clone(), until: None, now, force, reason };
-        let order = Order { drain, until };
+        let order = Order { drain, begun: self.sites[site].wall(self.now), until };
         if self.give_order(site, &order) {
             let drains = &mut self.sites[site].drains;
             drains.retain(|it| it.drain.target != *target);
@@ -258,7 +272,9 @@ impl World<'_> {
     fn give_order(&mut self, site: usize, order: &Order) -> bool {
         let clock = self.sites[site].clock(self.now);
         let wall = self.sites[site].wall(self.now);
-        let left = |until: i64| Duration::from_millis(u64::try_from(until - wall).unwrap_or(0));
+        // As the daemon does, lest a clock that was set back makes it longer than it was ordered.
+        let left = |until: i64| (until - wall).min(until - order.begun);
+        let left = |until| Duration::from_millis(u64::try_from(left(until)).unwrap_or(0));
         let until = order.until.map(|at| self.sites[site].clock(self.now + left(at)));
         let Some(steer) = &mut self.sites[site].steer else { return false };
         steer.handle_drain(clock, Drain { until, ..order.drain.clone() }).is_ok()
@@ -334,7 +350,8 @@ impl World<'_> {
     /// Carries out what the steering has decided: withdrawals at once, what is told anew after
     /// them; and comes back when it has something to do by time alone.
     pub(crate) fn settle(&mut self, site: usize) {
-        if self.sites[site].steer.is_none() {
+        let it = &self.sites[site];
+        if it.steer.is_none() || it.frozen.is_some() {
             return;
         }
         let mut news = BTreeMap::new();

@@ -7,6 +7,7 @@
 //! same moment, until something does. To the clerks it is as if no time had passed.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anycast_steer::clerk::{Entry, Output, Revision, Write, WriteError};
@@ -24,12 +25,14 @@ const RECONNECT: u64 = 2_000;
 
 /// Leases in which nothing but signs of life must have come before time stands still here.
 const QUIET_LEASES: u32 = 2;
+/// Up to so many sites each message is slow with the same chance.
+const MANY: usize = 4;
 
 /// What all share.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     revision: Revision,
-    entries: BTreeMap<Key, (Revision, Entry)>,
+    entries: BTreeMap<Key, (Revision, Rc<Entry>)>,
 }
 
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -46,9 +49,9 @@ pub(crate) enum Message {
     /// To the store.
     Write(Write),
     /// To the site: whatever is there.
-    Snapshot(Vec<(Revision, Entry)>),
+    Snapshot(Vec<(Revision, Rc<Entry>)>),
     /// To the site: a change.
-    Changed(Revision, Entry),
+    Changed(Revision, Rc<Entry>),
     /// To the site: what became of a write.
     Written(u64, Result<Revision, WriteError>),
 }
@@ -84,24 +87,28 @@ pub(crate) struct Path {
 impl Store {
     /// Whether the site's name is in the prefix's ledger.
     pub(crate) fn has_permit(&self, prefix: &IpNet, site: &str) -> bool {
-        match self.entries.get(&Key::Ledger(*prefix)) {
-            Some((_, Entry::Ledger { ledger, .. })) => ledger.withdrawn.contains(site),
+        match self.entries.get(&Key::Ledger(*prefix)).map(|(_, entry)| &**entry) {
+            Some(Entry::Ledger { ledger, .. }) => ledger.withdrawn.contains(site),
             _ => false,
         }
     }
 
     /// Writes if the entry is still what it was thought to be.
-    fn write(&mut self, write: &Write) -> Result<Revision, WriteError> {
-        let key = match &write.entry {
+    fn write(
+        &mut self,
+        entry: &Rc<Entry>,
+        expected: Option<Revision>,
+    ) -> Result<Revision, WriteError> {
+        let key = match &**entry {
             Entry::Record { site, .. } => Key::Record(site.clone()),
             Entry::Ledger { prefix, .. } => Key::Ledger(*prefix),
         };
         let current = self.entries.get(&key).map_or(0, |(revision, _)| *revision);
-        if write.expected.is_some_and(|expected| expected != current) {
+        if expected.is_some_and(|expected| expected != current) {
             return Err(WriteError::Conflict);
         }
         self.revision += 1;
-        self.entries.insert(key, (self.revision, write.entry.clone()));
+        self.entries.insert(key, (self.revision, Rc::clone(entry)));
         Ok(self.revision)
     }
 }
@@ -125,7 +132,7 @@ impl World<'_> {
         self.skipped += self.now.saturating_sub(at);
         let store_now = self.store_now();
         for it in &mut self.sites {
-            if it.path.clerk.as_ref().is_some_and(Clerk::reaches) {
+            if it.frozen.is_none() && it.path.clerk.as_ref().is_some_and(Clerk::reaches) {
                 // As if signs of life had gone on meanwhile.
                 let since = store_now.saturating_sub(it.path.counted);
                 let clock = it.clock(self.now.saturating_sub(since));
@@ -225,7 +232,10 @@ impl World<'_> {
 
     /// When what is sent now arrives: now and then later, always in order.
     fn arrival_at_store(&mut self, site: usize, to_store: bool) -> Duration {
-        let slow = if self.dice.chance(1) { self.dice.millis(0, 1_500) } else { Duration::ZERO };
+        // A site of a large fleet is told more often, but its way is not slow more often for that.
+        let sites = if to_store { 1 } else { self.sites.len() };
+        let is_slow = self.dice.chance(1) && (sites <= MANY || self.dice.below(sites) < MANY);
+        let slow = if is_slow { self.dice.millis(0, 1_500) } else { Duration::ZERO };
         let spread = self.dice.millis(0, 5);
         let at = self.store_now() + self.plan.sites[site].to_store + spread + slow;
         let last = &mut self.sites[site].path.last[usize::from(to_store)];
@@ -259,22 +269,23 @@ impl World<'_> {
                 let entries = self.store.entries.values().cloned().collect();
                 self.send(site, false, connection, Message::Snapshot(entries));
             }
-            Message::Write(write) => {
-                let number = write.number;
-                let entering = match &write.entry {
+            Message::Write(Write { number, entry, expected }) => {
+                let entry = Rc::new(entry);
+                let entering = match &*entry {
                     Entry::Ledger { prefix, ledger } => {
                         let name = &self.sites[site].name;
-                        let enters = ledger.withdrawn.contains(name);
-                        (enters && !self.store.has_permit(prefix, name)).then_some(*prefix)
+                        let is_new = !self.store.has_permit(prefix, name);
+                        ledger.withdrawn.contains(name).then_some((*prefix, is_new))
                     }
                     Entry::Record { .. } => None,
                 };
-                let result = self.store.write(&write);
-                if let (Some(prefix), Ok(_)) = (entering, &result) {
-                    self.judge_entry(site, prefix);
+                let result = self.store.write(&entry, expected);
+                if let (Some((prefix, is_new)), Ok(_)) = (entering, &result) {
+                    let in_use = self.sites[site].path.connection == connection;
+                    self.judge_entry(site, prefix, is_new, in_use);
                 }
                 match &result {
-                    Ok(revision) => self.spread(*revision, &write.entry),
+                    Ok(revision) => self.spread(*revision, &entry),
                     Err(_) => self.report.conflicts += 1,
                 }
                 self.send(site, false, connection, Message::Written(number, result));
@@ -284,10 +295,10 @@ impl World<'_> {
     }
 
     /// All who watch are told.
-    fn spread(&mut self, revision: Revision, entry: &Entry) {
+    fn spread(&mut self, revision: Revision, entry: &Rc<Entry>) {
         for site in 0..self.sites.len() {
             if let Some(connection) = self.sites[site].path.watching {
-                let message = Message::Changed(revision, entry.clone());
+                let message = Message::Changed(revision, Rc::clone(entry));
                 self.send(site, false, connection, message);
             }
         }
@@ -303,12 +314,12 @@ impl World<'_> {
             Message::Snapshot(entries) => {
                 clerk.handle_connecting();
                 for (revision, entry) in entries {
-                    clerk.handle_entry(clock, revision, entry);
+                    clerk.handle_entry(clock, revision, &entry);
                 }
                 clerk.handle_connected(clock);
                 path.connected = true;
             }
-            Message::Changed(revision, entry) => clerk.handle_entry(clock, revision, entry),
+            Message::Changed(revision, entry) => clerk.handle_entry(clock, revision, &entry),
             Message::Written(number, result) => clerk.handle_written(clock, number, result),
             Message::Connect | Message::Write(_) => {}
         }
@@ -395,7 +406,7 @@ impl World<'_> {
     fn record(&self, site: usize) -> Option<Record> {
         let it = &self.sites[site];
         let mut record = it.steer.as_ref()?.record();
-        if !it.is_heard() {
+        if !it.has_neighbor() {
             record.announces.clear();
         }
         Some(record)
@@ -418,6 +429,12 @@ impl World<'_> {
 
     pub(crate) fn ask(&mut self, site: usize, prefix: IpNet) {
         if self.plan.sabotage == Some(Sabotage::GrantsEverything) {
+            self.answer(site, prefix, Answer::Granted);
+            return;
+        }
+        if self.plan.sabotage == Some(Sabotage::TrustsTheLedger)
+            && self.store.has_permit(&prefix, &self.sites[site].name)
+        {
             self.answer(site, prefix, Answer::Granted);
             return;
         }

@@ -37,8 +37,10 @@ pub(crate) struct Link {
     latency: Duration,
     far: Rib,
     ends: Option<[End; 2]>,
-    /// Since when both ends know each other.
+    /// Since when both ends know each other, as the site sees it.
     pub(crate) up_since: Option<Duration>,
+    /// The neighbor has ended the session, whether the site knows yet or not.
+    pub(crate) given_up: bool,
     connections: u64,
     /// What was last to arrive at each end: TCP keeps the order.
     last: [Duration; 2],
@@ -141,6 +143,7 @@ impl Link {
             far,
             ends,
             up_since: None,
+            given_up: false,
             connections: 0,
             last: [Duration::ZERO; 2],
             exported: BTreeMap::new(),
@@ -288,7 +291,14 @@ impl World<'_> {
     /// After links have changed: whether anybody hears the site.
     fn note_links(&mut self, site: usize) {
         self.sites[site].path.to_publish = true;
-        if !self.sites[site].is_heard() {
+        self.note_unheard(site);
+    }
+
+    /// If nobody hears the site any more, what it announced is lost from here on.
+    fn note_unheard(&mut self, site: usize) {
+        let it = &mut self.sites[site];
+        let is_heard = it.is_heard();
+        if std::mem::replace(&mut it.was_heard, is_heard) && !is_heard {
             self.lose_announcements(site);
         }
     }
@@ -357,6 +367,7 @@ impl World<'_> {
             return;
         }
         link.up_since = Some(self.now);
+        it.was_heard = true;
         link.far.peer_up(PeerId(0), peer_up(router_id(site), far_id(neighbor)));
         it.rib.peer_up(peer(neighbor), peer_up(far_id(neighbor), router_id(site)));
         it.to_flush = true;
@@ -558,9 +569,12 @@ impl World<'_> {
         let it = &mut self.sites[site];
         let link = &mut it.links[neighbor];
         if far {
+            link.given_up = false;
+            it.was_heard |= link.up_since.is_some();
             link.far.peer_up(PeerId(0), peer_up(router_id(site), far_id(neighbor)));
         } else {
             link.up_since = Some(now);
+            it.was_heard |= !link.given_up;
             it.rib.peer_up(peer(neighbor), peer_up(far_id(neighbor), router_id(site)));
             it.to_flush = true;
             it.path.to_publish = true;
@@ -573,7 +587,9 @@ impl World<'_> {
         let it = &mut self.sites[site];
         let link = &mut it.links[neighbor];
         if far {
+            link.given_up = true;
             link.far.peer_down(PeerId(0));
+            self.note_unheard(site);
         } else {
             link.up_since = None;
             it.rib.peer_down(peer(neighbor));

@@ -247,6 +247,8 @@ impl<'a> World<'a> {
         }
         it.frozen = Some(self.now);
         it.freezes += 1;
+        self.report.freezes += 1;
+        let it = &mut self.sites[site];
         let freeze = it.freezes;
         self.stir();
         self.lasting(self.now + lasts, site, Event::Thaw { freeze });
@@ -270,7 +272,9 @@ impl<'a> World<'a> {
         for (life, event) in waiting {
             self.happen(site, life, event);
         }
-        self.link_again(site);
+        if self.sites[site].steer.is_some() {
+            self.link_again(site);
+        }
         for service in 0..self.sites[site].spec.services.len() {
             let latest = self.latest_fall(site, service);
             self.lasting(self.now + latest + wire::CONVERGED * 2, site, Event::Judge);
@@ -443,7 +447,8 @@ impl<'a> World<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) drain: Drain,
-    /// In milliseconds of the site's wall clock.
+    /// In milliseconds of the site's wall clock; so is the next.
+    pub(crate) begun: i64,
     pub(crate) until: Option<i64>,
 }
 
