@@ -62,6 +62,11 @@ fn count(n: usize, noun: &str) -> String {
 
 /// The fleet of a file; problems go to standard error. `None`: there are errors among them.
 pub(crate) fn read_fleet(path: &Path) -> Result<Option<Fleet>, String> {
+    Ok(read_fleet_and_text(path)?.map(|(fleet, _)| fleet))
+}
+
+/// The same, with the text of the file.
+pub(crate) fn read_fleet_and_text(path: &Path) -> Result<Option<(Fleet, String)>, String> {
     let report = anycast_fleet::read(path).map_err(|error| error.to_string())?;
     if !report.problems.is_empty() {
         eprint!("{}", report.render(std::io::stderr().is_terminal()));
@@ -69,7 +74,7 @@ pub(crate) fn read_fleet(path: &Path) -> Result<Option<Fleet>, String> {
     if report.fleet.is_none() {
         eprintln!("anycast: {} has {}", path.display(), count(report.errors(), "error"));
     }
-    Ok(report.fleet)
+    Ok(report.fleet.map(|fleet| (fleet, report.source)))
 }
 
 #[cfg(test)]

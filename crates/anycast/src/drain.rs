@@ -129,7 +129,11 @@ fn time(text: &str) -> Result<Duration, String> {
         seconds = seconds.checked_add(part).ok_or_else(wrong)?;
         rest = &tail[unit.len_utf8()..];
     }
-    if seconds == 0 || !rest.is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+    match (seconds, rest) {
+        (0, "") if !text.is_empty() => Err("must be longer than zero".to_owned()),
+        (seconds, "") if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong()),
+    }
 }
 
 /// The site that is meant: if several run here, `anycast drain fra` means that of fra.
@@ -173,7 +177,9 @@ async fn follow(
             return Ok(ExitCode::from(1));
         };
         let news = (&row.stage, row.packets_per_second, row.connections, &row.held);
-        if news != (&last.stage, last.packets_per_second, last.connections, &last.held) {
+        if row.stage == "drained" && !arguments.json {
+            println!("{}; it took {}", sentence(&row), span(row.since_seconds));
+        } else if news != (&last.stage, last.packets_per_second, last.connections, &last.held) {
             say(&row, arguments);
         }
         last = row;
@@ -269,6 +275,10 @@ pub(crate) fn clear(arguments: &ClearArguments) -> Result<ExitCode, String> {
 }
 
 pub(crate) fn table(rows: &[DrainRow]) {
+    if rows.is_empty() {
+        println!("Nothing is drained.");
+        return;
+    }
     let rows = rows.iter().map(|row| {
         vec![
             row.target.clone(),

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use anycast_site::daemon::{self, Options};
 use anycast_site::handover::TakenOver;
 
-use crate::check::read_fleet;
+use crate::check::read_fleet_and_text;
 use crate::cli::RunArguments;
 use crate::logging;
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     logging::start("info", arguments.log_format)?;
-    let Some(fleet) = read_fleet(&arguments.fleet)? else { return Ok(ExitCode::from(2)) };
+    let Some((fleet, source)) = read_fleet_and_text(&arguments.fleet)? else {
+        return Ok(ExitCode::from(2));
+    };
     // This very file, even if another has taken its name since: built-in services match the daemon.
     let program = "/proc/self/exe".into();
     let taken_over = match arguments.take_over {
@@ -28,6 +30,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
         .map_err(|error| format!("cannot find {}: {error}", arguments.fleet.display()))?;
     let options = Options {
         fleet,
+        source,
         file,
         site: arguments.site.clone(),
         control: arguments.socket.clone(),

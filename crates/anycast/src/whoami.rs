@@ -51,6 +51,9 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         };
         whoami::serve(config, ready).await
     };
-    runtime()?.block_on(serve).map_err(|error| error.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime()?.block_on(serve).map_err(|error| error.to_string());
+    if let (Err(why), true) = (&served, with_parent) {
+        let _ = writeln!(std::io::stdout(), "{why}");
+    }
+    served.map(|()| ExitCode::SUCCESS)
 }

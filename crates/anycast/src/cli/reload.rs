@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anycast_site::reload::LONGEST_WAIT;
 use clap::Args;
 
 use super::TargetArguments;
@@ -81,7 +82,11 @@ fn time(text: &str) -> Result<Duration, String> {
         "" => return Err(format!("has no unit; write {number}s or {number}m")),
         _ => return Err("the units are ms, s, m and h".to_owned()),
     };
-    milliseconds.map(Duration::from_millis).ok_or_else(|| "is too long".to_owned())
+    match milliseconds.map(Duration::from_millis) {
+        Some(Duration::ZERO) => Err("must be longer than zero".to_owned()),
+        Some(time) if time <= LONGEST_WAIT => Ok(time),
+        _ => Err("is too long: a day at most".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +104,10 @@ mod tests {
             ("60", Err("has no unit; write 60s or 60m")),
             ("60 s", Err("the units are ms, s, m and h")),
             ("s", Err("write a time such as 60s or 5m")),
-            ("99999999999999999h", Err("is too long")),
+            ("24h", Ok(ms(86_400_000))),
+            ("86401s", Err("is too long: a day at most")),
+            ("99999999999999999h", Err("is too long: a day at most")),
+            ("0s", Err("must be longer than zero")),
         ] {
             assert_eq!(time(text), want.map_err(str::to_owned), "{text}");
         }

@@ -75,7 +75,8 @@ pub(crate) struct WhoamiArguments {
     /// Port of HTTP; 0: none.
     #[arg(long, default_value_t = 80)]
     pub(crate) http_port: u16,
-    /// End when standard input closes; says `ready` on standard output once the sockets are open.
+    /// End when standard input closes; say `ready` on standard output once the sockets are open, or
+    /// why they are not.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
     /// The addresses to answer at.

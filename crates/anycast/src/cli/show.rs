@@ -109,7 +109,7 @@ Examples:
   anycast show events --follow --after 0 --json | jq -c 'select(.kind == \"withdraw\")'")]
 pub(crate) struct EventsArguments {
     /// Only those after this number; older ones than the last 1000 come from disk.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = event_number, allow_negative_numbers = true)]
     pub(crate) after: Option<u64>,
     /// Go on with each event as it happens, until Ctrl-C or the end of the daemon (exit code 2).
     /// With --json: an event a line.
@@ -163,4 +163,13 @@ pub(crate) struct RoutesArguments {
 pub(crate) enum FamilyName {
     Ipv4,
     Ipv6,
+}
+
+/// Reads the number of an event.
+fn event_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        "not the number of an event, which is what `anycast show events` has under NO; \
+         0 is before them all"
+            .to_owned()
+    })
 }

@@ -74,6 +74,22 @@ fn what_excludes_each_other_is_refused() {
 }
 
 #[test]
+fn events_come_after_a_number_and_what_is_none_says_where_they_are() {
+    let after = |text: &str| {
+        let cli = Cli::try_parse_from(["anycast", "show", "events", "--after", text])?;
+        let Command::Show(show) = cli.command else { panic!("not `show`") };
+        let Shown::Events(events) = show.what else { panic!("not `events`") };
+        Ok::<_, clap::Error>(events.after)
+    };
+    assert_eq!(after("41").expect("a number"), Some(41));
+    for text in ["x", "-1", "4.5", "18446744073709551616"] {
+        let words = after(text).expect_err(text).to_string();
+        let wanted = format!("'{text}' for '--after <NUMBER>': not the number of an event");
+        assert!(words.contains(&wanted), "{words}");
+    }
+}
+
+#[test]
 fn the_name_of_a_lab_may_stand_before_or_after_the_subcommand() {
     for line in [
         "anycast lab --name two status",

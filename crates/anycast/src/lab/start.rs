@@ -180,7 +180,11 @@ async fn boot(mut ground: Ground, started: Instant) -> Result<Lab, String> {
     let name = ground.plan.name.clone();
     let served = ground.fleet.services.iter().any(|service| service.builtin.is_some());
     let patience = if served { PATIENCE } else { NOBODY_SERVES };
-    let options = Options { plan: ground.plan, fleet: ground.fleet, fleet_file, program, patience };
+    // What XDP sends back over a veth pair reaches the other end only if that end has a program too, and
+    // the hub's ends have none.
+    let affinity_mode = "tc";
+    let (plan, fleet) = (ground.plan, ground.fleet);
+    let options = Options { plan, fleet, fleet_file, program, patience, affinity_mode };
     let live = std::io::stderr().is_terminal();
     let mut last = String::new();
     let lab = running::boot(options, |progress| {

@@ -66,11 +66,15 @@ pub(super) fn report(report: &Report) {
     let headings =
         ["SITE", "ASES", "SHARED", "SHARE", "POSSIBLE", "MEDIAN", "95%", "MEDIAN RTT", "95% RTT"];
     print(&headings, rows.collect());
+    let (count, weight) = (report.shared_networks, percent(report.shared_weight));
+    let many = if report.learnt {
+        "may land at more than one site, by what was observed\n(--model)"
+    } else {
+        "have best routes to more than one site, equal in all that the\nmodel sees"
+    };
     println!(
-        "\n{} networks ({} of the weight) have best routes to more than one site, equal in all that \
-         the\nmodel sees: SHARE is what is expected, POSSIBLE what a site has at least and at most.",
-        report.shared_networks,
-        percent(report.shared_weight)
+        "\n{count} networks ({weight} of the weight) {many}: SHARE is what is expected, POSSIBLE what a \
+         site has at least and at most."
     );
     if report.unreached_networks > 0 {
         println!(
@@ -220,13 +224,21 @@ pub(super) fn why(why: &Why) {
             }
         );
     }
-    if why.tied {
+    if why.learnt {
+        println!(
+            "  By what was observed (--model). The routes below are those of propagation, which this \
+             does not\n  follow."
+        );
+    } else if why.tied {
         println!(
             "  Its best routes are equal in all that the model sees. Which one it uses depends on what\n  \
              it alone knows; nearer sites count as likelier."
         );
     }
-    println!("\nIt is offered {} routes:\n", why.offers.len());
+    match why.offers.len() {
+        1 => println!("\nIt is offered one route:\n"),
+        count => println!("\nIt is offered {count} routes:\n"),
+    }
     let rows = why.offers.iter().map(|offer| {
         let (site, path) =
             offer.paths.first().map_or((String::new(), String::new()), |(site, path)| {
@@ -384,16 +396,19 @@ pub(super) fn found(found: &Found) {
         ["WHICH", "SITES", "SESSIONS", goal, "MEDIAN RTT", "95% RTT", "IMBALANCE", "LOST", "EDITS"];
     print(&headings, rows.collect());
     let Some(best) = found.frontier.last() else { return };
-    if best.value >= found.now.value - 1e-9 {
+    if !best.beats(&found.now) {
         println!("\nNothing that was tried is better than the fleet file as it is.");
         return;
     }
     println!("\nThe fleet file for the best:\n");
     let mut heading = String::new();
     for edit in &best.edits {
-        let table = match edit.neighbor {
-            None => format!("[site.{}]", edit.site),
-            Some(asn) => format!("[site.{}.neighbor.…] # asn = {asn}", edit.site),
+        let table = match (edit.neighbor, &edit.name) {
+            (None, _) => format!("[site.{}]", edit.site),
+            (Some(asn), Some(name)) => {
+                format!("[site.{}.neighbor.{name}] # asn = {asn}", edit.site)
+            }
+            (Some(asn), None) => format!("[site.{}.neighbor.…] # asn = {asn}", edit.site),
         };
         if table != heading {
             println!("{table}");

@@ -104,7 +104,7 @@ pub(super) fn block(row: &NeighborRow) -> String {
     }
     let prepend = match file.prepend {
         0 => String::new(),
-        more => format!(", our AS {more} times more"),
+        more => format!(", our AS {} more", times(more.into())),
     };
     line("export", format!("{}: {} advertised{prepend}", file.export, session.advertised));
     line("limits", limits(row));
@@ -123,7 +123,7 @@ pub(super) fn block(row: &NeighborRow) -> String {
     );
     line(
         "sessions",
-        format!("{} times Established, {} times lost", counters.established, counters.dropped),
+        format!("Established {}, lost {}", times(counters.established), times(counters.dropped)),
     );
     line("last error", or_dash(session.last_down.as_ref()));
     line("last sent", notification(session.last_sent.as_ref()));
@@ -196,6 +196,14 @@ fn notification(row: Option<&NotificationRow>) -> String {
 /// In quotes, with nothing in it that a terminal would obey.
 fn quoted(text: &str) -> String {
     format!("{text:?}")
+}
+
+fn times(count: u64) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
 }
 
 fn list(items: &[String]) -> String {
@@ -280,10 +288,10 @@ transit: Established for 3m12s
   relation        provider
   roles           ours: customer, its: provider
   import          default-route: 4 received, 3 accepted
-  export          fleet: 2 advertised, our AS 1 times more
+  export          fleet: 2 advertised, our AS once more
   limits          warning from 900 prefixes on; the session ends beyond 1000 prefixes
   messages        12 in, 13 out; UPDATEs 4 in, 3 out; NOTIFICATIONs 0 in, 1 out
-  sessions        2 times Established, 1 times lost
+  sessions        Established 2 times, lost once
   last error      the interface went down
   last sent       2h00m ago: Cease: x
   last received   -

@@ -61,7 +61,16 @@ pub(super) async fn fetch(
         }
     };
     client.get_lines(&target, print).await?;
-    table.map_or_else(|| Growing::new(HEADINGS), |(_, table)| table).end();
+    match table {
+        Some((_, table)) => table.end(),
+        // A failure has its own words.
+        None if garbled.is_some() => {}
+        None if hidden > 0 => {
+            println!("{hidden} were received but are not eligible; --all shows them");
+            return Ok(());
+        }
+        None => println!("no routes"),
+    }
     if let Some(words) = garbled {
         return Err(ClientError::Garbled(words));
     }

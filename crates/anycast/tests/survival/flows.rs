@@ -191,15 +191,24 @@ pub(crate) async fn upload(
 
 /// Small questions and answers, as a WebSocket has them.
 pub(crate) async fn ping_pong(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     time: Duration,
     pace: Duration,
 ) -> Result<(), String> {
-    in_time("ping-pong", stream.write_all(b"e")).await?;
     let begin = Instant::now();
+    talk(stream, pace, || begin.elapsed() >= time).await
+}
+
+/// The same until something is over.
+pub(crate) async fn talk(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    pace: Duration,
+    is_over: impl Fn() -> bool,
+) -> Result<(), String> {
+    in_time("ping-pong", stream.write_all(b"e")).await?;
     let mut number = 0_u64;
     loop {
-        let is_last = begin.elapsed() >= time;
+        let is_last = is_over();
         let said = octets(number, 100);
         in_time("ping-pong", stream.write_all(&said)).await?;
         let mut heard = vec![0; said.len()];
@@ -215,6 +224,12 @@ pub(crate) async fn ping_pong(
     }
 }
 
+/// A connection with two questions.
+pub(crate) async fn short_one(client: &NetNs, address: &str) -> Result<(), String> {
+    let stream = connect(client, address, PORT).await?;
+    ping_pong(stream, Duration::from_millis(1), Duration::ZERO).await
+}
+
 /// Many connections one after the other, each with one question; how many failed, and how.
 pub(crate) async fn short(
     client: NetNs,
@@ -224,12 +239,8 @@ pub(crate) async fn short(
     let mut made = 0;
     let mut failed = Vec::new();
     while Instant::now() < until {
-        let one = async {
-            let stream = connect(&client, address, PORT).await?;
-            ping_pong(stream, Duration::from_millis(1), Duration::ZERO).await
-        };
         made += 1;
-        failed.extend(one.await.err());
+        failed.extend(short_one(&client, address).await.err());
     }
     (made, failed)
 }

@@ -29,22 +29,38 @@ impl Attacker {
     }
 
     pub(crate) fn send(&self, packet: &[u8]) {
-        let to = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
-        let to = SockAddr::from(SocketAddr::new(IpAddr::V4(to), 0));
-        self.socket.send_to(packet, &to).expect("it is sent");
+        assert!(self.is_sent(packet), "there is room for it");
     }
 
-    /// Segments with an echo that names `site`, of ports that come and go, from these sources.
-    pub(crate) fn flood(&self, sources: &[[u8; 4]], site: u8, time: Duration) -> usize {
+    /// Whether there was room for it.
+    fn is_sent(&self, packet: &[u8]) -> bool {
+        let to = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
+        let to = SockAddr::from(SocketAddr::new(IpAddr::V4(to), 0));
+        match self.socket.send_to(packet, &to) {
+            Ok(_) => true,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => false,
+            Err(error) => panic!("it is not sent: {error}"),
+        }
+    }
+
+    /// Segments with an echo that names `site`, of ports that come and go, from these sources by turns; with
+    /// a pause after every fourth.
+    pub(crate) fn flood(
+        &self,
+        sources: &[[u8; 4]],
+        site: u8,
+        time: Duration,
+        pause: Duration,
+    ) -> usize {
         let begin = Instant::now();
         let mut sent = 0;
         while begin.elapsed() < time {
-            for source in sources {
+            for _ in 0..4 {
                 let port = u16::try_from(1024 + sent % 60_000).expect("a port");
-                self.send(&segment(*source, port, site));
-                sent += 1;
+                let packet = segment(sources[sent % sources.len()], port, site);
+                sent += usize::from(self.is_sent(&packet));
             }
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(pause);
         }
         sent
     }

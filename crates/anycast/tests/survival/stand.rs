@@ -11,6 +11,7 @@ use anycast_lab::running::{self, Lab, Options};
 use anycast_lab::world;
 use anycast_site::affinity::AffinityReport;
 use anycast_site::client::Client;
+use anycast_site::reload::{ReloadOrder, ReloadOutcome, ReloadReport};
 
 /// The client whose routes change.
 pub(crate) const CLIENT: &str = "paris";
@@ -18,7 +19,8 @@ pub(crate) const CLIENT: &str = "paris";
 pub(crate) const V4: &str = "192.0.2.1";
 pub(crate) const V6: &str = "2001:db8:ac::1";
 /// Where the program keeps what outlives it in a lab.
-const RUN: &str = "/run/anycast";
+pub(crate) const RUN: &str = "/run/anycast";
+const FLEET_FILE: &str = "fleet.toml";
 /// Cities, so that packets take some time.
 const CITIES: [&str; 8] =
     ["Frankfurt", "London", "Amsterdam", "Madrid", "Vienna", "Milan", "Oslo", "Warsaw"];
@@ -29,11 +31,26 @@ pub(crate) struct Fleet {
     pub(crate) sites: usize,
     pub(crate) kept: bool,
     pub(crate) packets_of_a_source: Option<u32>,
+    pub(crate) packets_to_a_site: Option<u32>,
+    /// How long a drain waits for connections.
+    pub(crate) connections_wait: &'static str,
+    /// The epochs of the keys, the one that signs first.
+    pub(crate) epochs: &'static [u8],
+    /// Where the sites take packets.
+    pub(crate) mode: &'static str,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { sites: 3, kept: true, packets_of_a_source: None }
+        Self {
+            sites: 3,
+            kept: true,
+            packets_of_a_source: None,
+            packets_to_a_site: None,
+            connections_wait: "30s",
+            epochs: &[0],
+            mode: "tc",
+        }
     }
 }
 
@@ -69,9 +86,16 @@ fn fleet_text(fleet: Fleet) -> String {
         if let Some(limit) = fleet.packets_of_a_source {
             let _ = writeln!(text, "packets-of-a-source = {limit}");
         }
-        text.push_str("[[affinity.key]]\nepoch = 0\nfile = \"/run/anycast/key-0\"\n");
+        if let Some(limit) = fleet.packets_to_a_site {
+            let _ = writeln!(text, "packets-to-a-site = {limit}");
+        }
+        for epoch in fleet.epochs {
+            let file = format!("{RUN}/key-{epoch}");
+            let _ = write!(text, "[[affinity.key]]\nepoch = {epoch}\nfile = \"{file}\"\n");
+        }
     }
-    text.push_str("[drain]\nwait = \"1s\"\nconnections-wait = \"30s\"\n");
+    let wait = fleet.connections_wait;
+    let _ = write!(text, "[drain]\nwait = \"1s\"\nconnections-wait = \"{wait}\"\n");
     for (at, city) in CITIES.iter().enumerate().take(fleet.sites) {
         let (name, asn, id) = (site(at), 64501 + at, at + 1);
         let (theirs, ours) = (2 * at, 2 * at + 1);
@@ -117,7 +141,7 @@ impl Stand {
             let octets = secret(epoch).map(|octet| format!("{octet:02x}")).concat();
             std::fs::write(folder.join(format!("key-{epoch}")), octets).expect("a key");
         }
-        let fleet_file = folder.join("fleet.toml");
+        let fleet_file = folder.join(FLEET_FILE);
         let text = fleet_text(fleet);
         std::fs::write(&fleet_file, &text).expect("a fleet file");
         let report = anycast_fleet::parse("fleet.toml", &text);
@@ -130,11 +154,21 @@ impl Stand {
             fleet_file,
             program: env!("CARGO_BIN_EXE_anycast").into(),
             patience: Duration::from_secs(30),
+            affinity_mode: fleet.mode,
         };
         let lab = running::boot(options, |_| ()).await.expect("a lab");
         let stand = Self { lab, sites: fleet.sites };
         stand.lead_to(0).await;
         stand
+    }
+
+    /// Writes another fleet file, and has a site read it.
+    pub(crate) async fn reload(at: usize, fleet: Fleet) {
+        std::fs::write(Path::new(RUN).join(FLEET_FILE), fleet_text(fleet)).expect("a fleet file");
+        let order = ReloadOrder::default();
+        let report: ReloadReport =
+            Self::ask(at).post_for("/v1/reload", &order).await.expect("a report");
+        assert_eq!(report.outcome, ReloadOutcome::Changed, "{}: {report:?}", site(at));
     }
 
     /// Changes the client's route, by BGP, until that site answers it.
@@ -180,19 +214,51 @@ impl Stand {
         Self::ask(at).get("/v1/affinity").await.expect("how it stands")
     }
 
-    /// Whether the programs run at every site; says why not.
+    /// Waits until the programs run at every site. `false`, said aloud, if this machine cannot have
+    /// them; where it can, they must run.
     pub(crate) async fn keeps(&self) -> bool {
+        if let Err(why) = able_to_keep() {
+            println!("skipped: connections cannot be kept here: {why}");
+            return false;
+        }
         for at in 0..self.sites {
-            let mut report = Self::affinity(at).await;
-            while report.state == "loading" {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                report = Self::affinity(at).await;
-            }
-            if report.state != "loaded" {
-                println!("skipped: connections cannot be kept here: {:?}", report.why);
-                return false;
-            }
+            Self::loaded(at).await;
         }
         true
     }
+
+    /// Waits until the programs of a site run.
+    pub(crate) async fn loaded(at: usize) {
+        let begin = Instant::now();
+        let mut report = Self::affinity(at).await;
+        while report.state == "loading" && begin.elapsed() < Duration::from_secs(30) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            report = Self::affinity(at).await;
+        }
+        assert_eq!(report.state, "loaded", "{}: {:?}", site(at), report.why);
+    }
+
+    /// What was forwarded because of a hint, by the sites together.
+    pub(crate) async fn strays(&self) -> u64 {
+        let mut all = 0;
+        for at in 0..self.sites {
+            all +=
+                Self::affinity(at).await.peers.iter().map(|it| it.forwarded_by_hint).sum::<u64>();
+        }
+        all
+    }
+}
+
+/// Whether this machine can run the packet programs, and if not, why.
+fn able_to_keep() -> Result<(), String> {
+    if !anycast_affinity::Affinity::is_built_in() {
+        return Err("this build has no packet programs (no clang)".to_owned());
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|it| it.trim().parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 6) {
+        return Err(format!("the kernel is Linux {}", release.trim()));
+    }
+    crate::powers::has_all()
 }

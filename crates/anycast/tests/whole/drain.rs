@@ -13,6 +13,7 @@ as_each_user! {
     a_site_may_start_drained
     one_neighbor_is_drained_and_what_is_not_there_is_not
     a_site_is_drained_under_load_and_no_answer_is_lost
+    a_scenario_sees_whether_a_drain_is_over
     overload_sheds_a_step_and_takes_it_back
     a_number_that_a_check_prints_is_a_load
 }
@@ -67,7 +68,8 @@ fn a_drained_site_leads_traffic_away_withdraws_and_serves_on(user: User) {
     daemon.announces();
     let said = does(&daemon, &["drain", "fra", "--reason", "new disks", "--wait"]);
     assert!(said.starts_with("the site is being left: announced as the last choice"), "{said}");
-    assert!(said.lines().last().is_some_and(|it| it.starts_with("the site is drained")), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("the site is drained") && last.contains("; it took "), "{said}");
     is_silent(&daemon);
     assert_eq!(lab.ask_http("fra", "192.0.2.1").as_deref(), Some("fra"), "it serves on");
 
@@ -87,6 +89,10 @@ fn a_drained_site_leads_traffic_away_withdraws_and_serves_on(user: User) {
     let adjusted = list[order..].iter().find(|it| it["kind"] == "adjust").expect("one");
     let detail = adjusted["detail"].as_str().expect("words");
     assert!(detail.starts_with("with 3 prepends and community 65535:0: "), "{detail}");
+    let report = list[order..].iter().find(|it| it["kind"] == "drained").expect("its end");
+    let report = report["detail"].as_str().expect("words");
+    assert!(report.starts_with("nothing is announced any more; "), "{report}");
+    assert!(report.contains(" s after the order"), "{report}");
     for (table, words) in [
         (&["sites"][..], &["running, drained"][..]),
         (&["services"], &["an operator drains the site: new disks"]),
@@ -204,7 +210,9 @@ fn one_neighbor_is_drained_and_what_is_not_there_is_not(user: User) {
         (&["drain", "lefft"][..], "nothing here is called lefft; there are the site fra, "),
         (&["drain", "service", "left"], "no service is called left; "),
         (&["drain", "nyc"], "nyc is another site, and this is fra"),
+        (&["drain", "service"], "which service? there are "),
         (&["drain", "--for", "5"], "write it like 90s"),
+        (&["drain", "--for", "0s"], "must be longer than zero"),
         (&["undrain"], "the site is not drained; what is: neighbor left"),
         (&["undrain", "left", "--all"], "cannot be used with"),
     ] {
@@ -234,7 +242,37 @@ fn a_site_is_drained_under_load_and_no_answer_is_lost(user: User) {
     }
     assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
     assert!(output.out.contains(" 0 steps failed"), "{}", output.out);
-    assert!(output.out.contains(" 0 of "), "{}", output.out);
+    let drained = "nrt is drained within 30 s";
+    assert!(output.out.contains(drained), "{}", output.out);
+    let mut lines = output.out.lines().filter_map(|it| it.trim().strip_suffix(" lost in all"));
+    let (lost, asked) = lines.next().and_then(|it| it.split_once(" of ")).expect("the sum");
+    assert_eq!(lost, "0", "{}", output.out);
+    assert!(asked.parse::<usize>().is_ok_and(|it| it >= 10_000), "{}", output.out);
+}
+
+fn a_scenario_sees_whether_a_drain_is_over(user: User) {
+    let desk = Desk::new(user);
+    desk.write("fleet.toml", FLEET);
+    desk.write("world.toml", crate::lab::WORLD);
+    let text = "name = 'one'\nfleet = 'fleet.toml'\nworld = 'world.toml'\n\
+                [[step]]\nexpect-drained = { site = 'fra', within = '1s' }\n\
+                [[step]]\ndrain = 'fra'\n\
+                [[step]]\nexpect-drained = { site = 'fra', within = '80s' }\n\
+                [[step]]\nexpect-drained = { site = 'paris', within = '1s' }\n";
+    let output = desk.run(&["lab", "run", &desk.write("one.toml", text)]);
+    if output.refused() {
+        return;
+    }
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for words in [
+        "✗ fra is drained within 1 s",
+        "    nobody drains fra (waited 1 s)",
+        "✓ fra is drained within 80 s",
+        "    fra is drained and announces nothing",
+        "cannot be done: ",
+    ] {
+        assert!(output.out.contains(words), "{words}: {}", output.out);
+    }
 }
 
 /// IPv4 heeds packets, IPv6 connections.

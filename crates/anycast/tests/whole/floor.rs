@@ -40,7 +40,7 @@ fn start_nats(desk: &Desk, number: usize) -> Process {
     Process::start(command)
 }
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let mut command = Command::new("ip");
     command.args(arguments.split(' '));
     let output = finish(command, b"");

@@ -9,6 +9,7 @@
 
 mod program;
 
+mod affinity;
 mod bfd;
 mod check;
 mod checks;
@@ -20,9 +21,12 @@ mod interop;
 mod lab;
 mod matrix;
 mod operator;
+mod order;
+mod overload;
 mod plan;
 mod reload;
 mod rpki;
 mod see;
 mod site;
 mod upgrade;
+mod wire;

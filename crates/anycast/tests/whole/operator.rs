@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::lab::{AT_HOME, FLEET};
-use crate::program::{Desk, Output, SETTLED, User, as_each_user, send, until};
+use crate::program::{Desk, Output, Process, SETTLED, User, as_each_user, send, until};
 use crate::site::{Daemon, kinds, lab_without_fra};
 
 as_each_user! {
@@ -13,6 +13,7 @@ as_each_user! {
     a_session_is_refreshed_and_reset
     each_table_of_routes_can_be_looked_at
     the_looking_glass_is_there_if_the_file_says_so
+    why_a_built_in_service_does_not_start_is_among_the_events
 }
 
 fn tell(daemon: &Daemon<'_, '_>, order: &[&str]) -> Output {
@@ -43,18 +44,25 @@ fn a_neighbor_is_disabled_and_enabled(user: User) {
         (&left["state"], &left["enabled"], &left["disabled_message"]),
         (&"Idle".into(), &false.into(), &"back at noon".into())
     );
-    assert_eq!(left["last_sent"]["message"], "back at noon");
+    // It may have dialled since and been refused, which is what was sent last then.
+    let ended = "we sent: Cease: Administrative Shutdown: \"back at noon\"";
+    assert_eq!(left["last_down"], ended, "{left}");
     let shown = daemon.show(&["neighbors", "left"]).out;
     for words in [
         "left: disabled for ",
         "\"back at noon\", until it is enabled",
-        "ago: Cease: Administrative Shutdown: \"back at noon\"",
+        ended,
         "import          everything: 0 received, 0 accepted",
         "export          fleet: 0 advertised",
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     assert!(daemon.show(&["neighbors"]).out.contains("disabled"));
+    let done = tell(&daemon, &["left", "disable", "--message", "back at noon"]);
+    assert_eq!(done.out, "left was disabled already\n");
+    let noted = events(&daemon);
+    let times = kinds(&noted).into_iter().filter(|kind| *kind == "neighbor-disable").count();
+    assert_eq!(times, 1, "what changes nothing is no event");
     tell(&daemon, &["left", "clear"]).failed_with(2, &["left is disabled", "neighbor left enable"]);
     tell(&daemon, &["left", "clear", "soft"]).failed_with(2, &["not Established (disabled)"]);
     let long = "x".repeat(256);
@@ -165,6 +173,23 @@ fn each_table_of_routes_can_be_looked_at(user: User) {
     assert!(told.out.contains("198.51.100.3"), "the next hop: {}", told.out);
     let explained = daemon.show(&["routes", "203.0.113.1", "--explain"]).out;
     assert!(explained.starts_with("203.0.113.0/29: 2 routes"), "{explained}");
+}
+
+fn why_a_built_in_service_does_not_start_is_among_the_events(user: User) {
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let other = ["anycast", "whoami", "--fleet", "x", "--site", "x", "--http-port", "0", "0.0.0.0"];
+    let _other = Process::start(lab.in_node("fra", &other));
+    until("the other one has the port", SETTLED, || {
+        let has = lab.exec("fra", &["ss", "-Hltn", "sport = :53"]);
+        if has.out.is_empty() { Err(has) } else { Ok(()) }
+    });
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    until("the service's end is told with its reason", SETTLED, || {
+        let events = daemon.show(&["events"]);
+        let why = ["ended with exit code 2: whoami: ", " port 53 of 192.0.2.1 is in use"];
+        if why.iter().all(|it| events.out.contains(it)) { Ok(()) } else { Err(events) }
+    });
 }
 
 /// The status line and the body of what the looking glass of fra answers.

@@ -13,9 +13,11 @@ use crate::site::{Daemon, kinds, lab_without_fra};
 as_each_user! {
     bird_sees_just_the_difference_and_keeps_its_session
     what_is_not_confirmed_is_undone_and_what_is_stays
+    what_nobody_confirmed_does_not_outlive_the_daemon
     a_file_that_is_wrong_changes_nothing
     a_neighbor_goes_and_comes_and_the_other_does_not_notice
     services_come_and_go_and_a_check_that_changes_withdraws_nothing
+    a_scenario_sees_clients_leave_and_come_back_as_a_reload_is_undone
 }
 
 /// The line after which the settings of fra's session with left stand.
@@ -78,7 +80,7 @@ impl Bird<'_, '_> {
     }
 
     /// Since when the session with fra is up, and how many UPDATEs of routes came on it.
-    pub(crate) fn session(&self) -> (String, u32) {
+    pub(crate) fn session(&self) -> (Since, u32) {
         let all = self.ask("show protocols all");
         let is_fra = |line: &str| {
             let address = line.trim().strip_prefix("Neighbor address:");
@@ -86,13 +88,41 @@ impl Bird<'_, '_> {
         };
         let from_fra = all.split("\n\n").find(|it| it.lines().any(is_fra));
         let text = from_fra.unwrap_or_else(|| panic!("no session with fra: {all}"));
-        let since = text.lines().next().expect("a line").to_owned();
+        let since = Since::read(text.lines().next().expect("a line"));
         let updates = text.lines().filter_map(|line| line.trim().strip_prefix("Import updates:"));
         let received = updates.map(|counts| {
             let first = counts.split_whitespace().next().expect("a number");
             first.parse::<u32>().expect("a number")
         });
         (since, received.sum())
+    }
+}
+
+/// Since when a session is up, and what BIRD says of it beside that.
+#[derive(Clone, Debug)]
+pub(crate) struct Since {
+    milliseconds: u32,
+    words: Vec<String>,
+}
+
+impl Since {
+    fn read(line: &str) -> Self {
+        let mut words: Vec<String> = line.split_whitespace().map(String::from).collect();
+        let at = words.iter().position(|it| it.matches(':').count() == 2);
+        let time = words.remove(at.unwrap_or_else(|| panic!("no time of day: {line}")));
+        let milliseconds = time
+            .split([':', '.'])
+            .zip([3_600_000, 60_000, 1000, 1])
+            .map(|(part, unit)| part.parse::<u32>().expect("digits") * unit)
+            .sum();
+        Self { milliseconds, words }
+    }
+}
+
+/// BIRD works out the time of day anew each time, and is a millisecond off now and then.
+impl PartialEq for Since {
+    fn eq(&self, other: &Self) -> bool {
+        self.milliseconds.abs_diff(other.milliseconds) < 100 && self.words == other.words
     }
 }
 
@@ -203,6 +233,101 @@ fn what_is_not_confirmed_is_undone_and_what_is_stays(user: User) {
     assert_eq!(med(), None);
     let sites = daemon.show(&["sites"]).out;
     assert!(sites.contains("mine.toml is not in force: an operator took it back"), "{sites}");
+}
+
+/// The MED that left is told.
+fn told_med(daemon: &Daemon<'_, '_>) -> Option<u64> {
+    let routes = daemon.show(&["routes", "--advertised", "left", "--json"]).json();
+    routes[0]["med"].as_u64()
+}
+
+fn what_nobody_confirmed_does_not_outlive_the_daemon(user: User) {
+    let desk = Desk::new(user);
+    desk.write("mine.toml", FLEET);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let start = || {
+        let daemon = Daemon::start(&lab, "mine.toml");
+        daemon.announces();
+        daemon
+    };
+    let end = |daemon: Daemon<'_, '_>, signal: Signal| {
+        send(daemon.pid(), signal);
+        daemon.process.wait();
+    };
+    let daemon = start();
+    desk.write("mine.toml", with_left("med = 7"));
+    reloads(&daemon, &["--confirm-within", "1h"]);
+    assert_eq!(told_med(&daemon), Some(7));
+    end(daemon, Signal::SIGKILL);
+
+    // Killed or stopped, once or twice: what was confirmed is in force.
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let daemon = start();
+        assert_eq!(told_med(&daemon), None);
+        let warning = "mine.toml is not in force: the daemon ended before it was confirmed";
+        for shown in [daemon.show(&["sites"]).out, anycast(&daemon, &["status"]).out] {
+            assert!(shown.contains(warning), "{shown}");
+        }
+        let told = events(&daemon);
+        let told = told.as_array().expect("a list");
+        let last = told.iter().rev().find(|it| it["kind"] == "start" || it["kind"] == "rollback");
+        assert_eq!(last.expect("it started")["kind"], "rollback", "{told:#?}");
+        for order in ["confirm", "rollback"] {
+            anycast(&daemon, &[order]).failed_with(2, &["no reload", warning]);
+        }
+        end(daemon, signal);
+    }
+
+    // Ordered again and confirmed, it stays.
+    let daemon = start();
+    let words = reloads(&daemon, &["--confirm-within", "1h"]);
+    assert!(words.contains("    med none → 7\n"), "{words}");
+    assert_eq!(anycast(&daemon, &["confirm"]).out, "confirmed: it stays in force\n");
+    end(daemon, Signal::SIGKILL);
+    let daemon = start();
+    assert_eq!(told_med(&daemon), Some(7));
+    assert!(!daemon.show(&["sites"]).out.contains("in force"));
+
+    // What an operator took back stays taken back until the file changes.
+    desk.write("mine.toml", with_left("med = 8"));
+    reloads(&daemon, &[]);
+    // In other words, too.
+    desk.write("mine.toml", with_left("med = 8") + "\n# As agreed.\n");
+    let words = "says what is in force already";
+    assert!(reloads(&daemon, &[]).contains(words));
+    anycast(&daemon, &["rollback"]);
+    end(daemon, Signal::SIGTERM);
+    let daemon = start();
+    assert_eq!(told_med(&daemon), Some(7));
+    let sites = daemon.show(&["sites"]).out;
+    assert!(sites.contains("mine.toml is not in force: an operator took it back"), "{sites}");
+    end(daemon, Signal::SIGTERM);
+    desk.write("mine.toml", with_left("med = 9"));
+    let daemon = start();
+    assert_eq!(told_med(&daemon), Some(9));
+    assert!(!daemon.show(&["sites"]).out.contains("in force"));
+
+    // A daemon that cannot start, as there is one, has changed nothing of it.
+    desk.write("mine.toml", with_left("med = 10"));
+    reloads(&daemon, &["--confirm-within", "1h"]);
+    let kept = ["cat", "/run/anycast/test/confirmed-fleet.json"];
+    let before = lab.exec("fra", &kept);
+    assert_eq!(before.code, Some(0), "{before:?}");
+    let second = Daemon::start(&lab, "mine.toml");
+    until("a second daemon finds the first", SETTLED, || {
+        if second.process.ended() { Ok(()) } else { Err(second.process.words()) }
+    });
+    assert_eq!(lab.exec("fra", &kept).out, before.out);
+    anycast(&daemon, &["confirm"]);
+
+    // Where nothing can be kept it says so.
+    let script = "rm -r /run/anycast/test && touch /run/anycast/test";
+    assert_eq!(lab.exec("fra", &["sh", "-c", script]).code, Some(0));
+    desk.write("mine.toml", FLEET);
+    let done = anycast(&daemon, &["reload", "--confirm-within", "1h"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.err.contains("it cannot be written down in the state folder"), "{done:?}");
+    assert!(kinds(&events(&daemon)).contains(&"reload-not-kept"));
 }
 
 fn a_file_that_is_wrong_changes_nothing(user: User) {
@@ -353,4 +478,40 @@ fn services_come_and_go_and_a_check_that_changes_withdraws_nothing(user: User) {
     assert_eq!(pid(), daemon.show(&["services", "--json"]).json()["services"][0]["pid"].as_u64());
     daemon.process.signal(Signal::SIGTERM);
     assert_eq!(daemon.process.wait().code(), Some(0), "{}", daemon.process.words());
+}
+
+fn a_scenario_sees_clients_leave_and_come_back_as_a_reload_is_undone(user: User) {
+    let desk = Desk::new(user);
+    let scenario = include_str!("../../../../examples/reload-scenario.toml");
+    let path = desk.write("reload-scenario.toml", scenario);
+    let output = desk.run(&["lab", "run", &path]);
+    if output.refused() {
+        return;
+    }
+    assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
+    for words in [
+        "· nrt reloads, to be confirmed within 5 s",
+        "    neighbor transit-a changes; its session stays",
+        "· nrt's reload is confirmed",
+        "    taken back (2 changes)",
+    ] {
+        assert!(output.out.contains(words), "{words}: {}", output.out);
+    }
+    // What cannot be done ends a scenario.
+    desk.write("fleet.toml", FLEET);
+    desk.write("world.toml", WORLD);
+    for (edit, words) in [
+        ("{ replace = 'no such text', with = '' }", "has no \"no such text\" to replace"),
+        (
+            "{ replace = 'next-hop-v6 = \"2001:db8:ffff:0::1\"', with = 'medd = 7' }",
+            "Did you mean `med`?",
+        ),
+    ] {
+        let step = format!("[[step]]\nreload = {{ site = 'fra', edit = [{edit}] }}\n");
+        let text = format!("name = 'one'\nfleet = 'fleet.toml'\nworld = 'world.toml'\n{step}");
+        let output = desk.run(&["lab", "run", &desk.write("one.toml", text)]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        let refused = output.out.contains("cannot be done: site fra: ");
+        assert!(refused && output.out.contains(words), "{output:?}");
+    }
 }

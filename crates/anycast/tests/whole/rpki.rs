@@ -10,6 +10,7 @@ use crate::site::{Daemon, kinds, lab_without_fra};
 as_each_user! {
     invalid_routes_are_rejected_and_come_in_when_the_vrps_change
     a_site_that_gets_no_vrps_waits_and_then_announces
+    while_it_waits_for_vrps_it_answers_who_looks_and_refuses_orders
 }
 
 fn roas(list: &[(&str, u8, u64)]) -> String {
@@ -105,4 +106,48 @@ fn a_site_that_gets_no_vrps_waits_and_then_announces(user: User) {
         });
         if taken { Ok(()) } else { Err(rows) }
     });
+}
+
+fn while_it_waits_for_vrps_it_answers_who_looks_and_refuses_orders(user: User) {
+    let desk = Desk::new(user);
+    let vrps = desk.path("vrps.json");
+    let rpki = format!("[rpki]\nvrp-file = \"{}\"\nwait = \"60s\"\n\n[fleet]\n", vrps.display());
+    desk.write("careful.toml", FLEET.replacen("[fleet]\n", &rpki, 1));
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "careful.toml");
+    let waits = "waits for the first VRPs; nothing is announced yet; in ";
+    let tell = |words: &[&str]| lab.exec("fra", &[&["anycast"], words].concat());
+    until("it says that it waits", SETTLED, || {
+        let status = tell(&["status"]);
+        if status.code == Some(1) && status.out.contains(waits) { Ok(()) } else { Err(status) }
+    });
+    let sites = daemon.show(&["sites", "--json"]).json();
+    assert_eq!(sites[0]["state"], "starting", "{sites}");
+    assert_eq!(tell(&["status", "--json"]).out.matches("\"starting\"").count(), 1);
+    for order in [
+        &["drain"][..],
+        &["undrain"],
+        &["reload"],
+        &["reload", "--dry-run"],
+        &["confirm"],
+        &["rollback"],
+        &["prepend", "1"],
+        &["clear", "damping"],
+        &["upgrade"],
+    ] {
+        tell(order).failed_with(2, &[waits]);
+    }
+    let events = until("a neighbor is up", SETTLED, || {
+        let events = daemon.show(&["events", "--json"]).json();
+        if kinds(&events).contains(&"neighbor-up") { Ok(events) } else { Err(events) }
+    });
+    assert!(!kinds(&events).contains(&"announce"), "{events}");
+    let sites = daemon.show(&["sites", "--json"]).json();
+    assert!(sites[0]["established"].as_u64() >= Some(1), "{sites}");
+
+    desk.write("vrps.json", roas(&[("192.0.2.0/24", 24, 64500)]));
+    daemon.announces();
+    let sites = daemon.show(&["sites", "--json"]).json();
+    assert_eq!((&sites[0]["state"], &sites[0]["warning"]), (&"running".into(), &Value::Null));
+    assert!(!kinds(&daemon.show(&["events", "--json"]).json()).contains(&"rpki-late"));
 }

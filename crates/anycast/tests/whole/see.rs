@@ -12,6 +12,7 @@ use crate::site::{Daemon, lab_without_fra};
 
 as_each_user! {
     events_name_their_causes_and_outlive_a_crash
+    who_comes_back_to_the_stream_goes_on_where_it_was
     prometheus_is_told_what_is
     one_screen_says_how_a_site_is_and_one_command_why
     logs_are_text_or_json_or_go_to_journald
@@ -118,6 +119,65 @@ fn sample(metrics: &str, name: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
     let value = line.unwrap_or_else(|| panic!("{name} is not in {metrics}"));
     value.parse().expect("a number")
+}
+
+fn who_comes_back_to_the_stream_goes_on_where_it_was(user: User) {
+    if !crate::program::installed(&["curl"]) {
+        return;
+    }
+    let desk = Desk::new(user);
+    let Some(lab) = lab_without_fra(&desk) else { return };
+    let daemon = Daemon::start(&lab, "fleet.toml");
+    daemon.announces();
+    let known = daemon.show(&["events", "--json"]).json();
+    let known: Vec<String> =
+        known.as_array().expect("a list").iter().map(|event| event["number"].to_string()).collect();
+    let follow = |query: &str, header: &str| {
+        let address = format!("http://site/v1/events/stream{query}");
+        let socket = "/run/anycast/fra.sock";
+        let command = ["curl", "-sN", "--unix-socket", socket, "-H", header, address.as_str()];
+        Process::start(lab.in_node("fra", &command))
+    };
+    // The numbers in a stream, once there are so many.
+    let numbers = |stream: &Process, count: usize| {
+        until("the stream tells", SETTLED, || {
+            let words = stream.words();
+            let ids: Vec<String> = words
+                .lines()
+                .filter_map(|it| it.strip_prefix("id:"))
+                .map(|it| it.trim().to_owned())
+                .collect();
+            if ids.len() >= count { Ok(ids) } else { Err(words) }
+        })
+    };
+    assert!(known.len() > 4, "{known:?}");
+    let (last, one_more) = (known.len() - 3, known.len() - 2);
+    let comes_back = follow("", &format!("Last-Event-ID: {}", known[last]));
+    assert_eq!(numbers(&comes_back, 2), known[one_more..]);
+    // What the address says goes before the header.
+    let after = format!("?after={}", known[one_more]);
+    let asks = follow(&after, &format!("Last-Event-ID: {}", known[0]));
+    assert_eq!(numbers(&asks, 1), known[one_more + 1..]);
+    // A number of another life: all that there are.
+    let elsewhere = follow("", "Last-Event-ID: 999999999");
+    assert_eq!(numbers(&elsewhere, known.len()), known);
+    // Who knows nothing hears what happens from now on, as do the others.
+    let new = follow("", "Last-Event-ID: none");
+    let first = until("who knows nothing hears something", SETTLED, || {
+        // Until it listens, what happens is not for it.
+        assert_eq!(
+            lab.exec("fra", &["anycast", "neighbor", "left", "clear", "soft"]).code,
+            Some(0)
+        );
+        let words = new.words();
+        words.lines().find_map(|it| it.strip_prefix("id:")).map(str::to_owned).ok_or(words)
+    });
+    let first = first.trim().to_owned();
+    assert!(!known.contains(&first), "{first}");
+    until("so do the others", SETTLED, || {
+        let all = numbers(&comes_back, 3);
+        if all.contains(&first) { Ok(()) } else { Err(all) }
+    });
 }
 
 fn prometheus_is_told_what_is(user: User) {

@@ -16,6 +16,7 @@ use crate::site::{Daemon, kinds, lab_without_fra};
 as_each_user! {
     bird_and_a_neighbor_with_bfd_notice_nothing_and_a_kill_is_noticed_at_once
     frr_notices_nothing
+    a_session_with_a_password_goes_on
     a_program_or_a_file_that_is_not_fit_changes_nothing
 }
 
@@ -132,6 +133,43 @@ fn frr_notices_nothing(user: User) {
     assert_eq!(left["counters"]["established"], 1, "{left}");
     assert_eq!(left["counters"]["dropped"], 0, "{left}");
     lab.settles("everybody is at home still", AT_HOME);
+}
+
+/// TCP MD5 (RFC 2385): its key goes on with the socket, and the new program listens with it.
+fn a_session_with_a_password_goes_on(user: User) {
+    if !installed(&["bird", "birdc"]) {
+        return;
+    }
+    let desk = Desk::new(user);
+    let left = "next-hop-v6 = \"2001:db8:ffff:0::1\"\n";
+    assert_eq!(FLEET.matches(left).count(), 1);
+    let with =
+        |more: &str| FLEET.replace(left, &format!("{left}password-file = \"secret\"\n{more}"));
+    desk.write("secret", "s3cret\n");
+    desk.write("mine.toml", with(""));
+    let program = install(&desk);
+    let Some(lab) = lab_with_bird(&desk, &with("")) else { return };
+    let passwords = lab.exec("left", &["sh", "-c", "grep -rh password /run/anycast/left"]);
+    assert_eq!(passwords.out.trim(), "password \"s3cret\";", "BIRD has it: {passwords:?}");
+    let daemon = start(&lab, program.to_str().expect("letters"));
+    daemon.announces();
+    let bird = Bird(&lab);
+    bird.hears(None);
+    let (since, withdrawn) = (bird.session().0, bird.withdrawn());
+
+    install(&desk);
+    let done = upgrade(&daemon, &[]);
+    assert_eq!(done.code, Some(0), "{done:?} {}", daemon.process.words());
+    assert!(done.out.contains("sessions that go on: left, right\n"), "{done:?}");
+    // What is said on it from now on is signed: BIRD would not hear it otherwise.
+    desk.write("mine.toml", with("med = 7\n"));
+    assert_eq!(lab.exec("fra", &["anycast", "reload"]).code, Some(0));
+    bird.hears(Some(7));
+    assert_eq!((bird.session().0, bird.withdrawn()), (since, withdrawn), "nothing was noticed");
+    // A new connection works as well.
+    assert_eq!(lab.exec("fra", &["anycast", "neighbor", "left", "clear"]).code, Some(0));
+    daemon.announces();
+    bird.hears(Some(7));
 }
 
 fn a_program_or_a_file_that_is_not_fit_changes_nothing(user: User) {

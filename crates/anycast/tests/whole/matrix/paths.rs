@@ -74,7 +74,7 @@ async fn machine(host: u8) {
     };
     let router_id = Ipv4Addr::new(192, 0, 2, 200 + host);
     let config = Config { neighbors: vec![neighbor], ..Config::new(asn, router_id) };
-    let speaker = Speaker::bind(config, None).await.expect("it needs no socket yet");
+    let speaker = Speaker::bind(config, None).expect("it needs no socket yet");
     for prefix in OURS {
         let mut attributes = Attributes::new(IpAddr::V4(address));
         let community = (OUR_ASN << 16) + u32::from(host);
