@@ -1,10 +1,14 @@
 //! Programs that announce a service only while it is healthy, each as the same site: ours,
-//! `ExaBGP` with its `healthcheck`, and anycast-healthchecker with BIRD.
+//! `ExaBGP` with its `healthcheck`, and anycast-healthchecker with BIRD. Beside them BIRD and FRR,
+//! which announce it always: for what becomes of the route when the speaker itself is killed.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use nix::unistd::User;
 
 use crate::Failure;
 
@@ -39,6 +43,8 @@ pub enum End {
     Killed,
     /// By SIGSTOP: it is there, but does not answer.
     Frozen,
+    /// It does not: the program that announces it gets SIGKILL.
+    SpeakerKilled,
 }
 
 /// The programs.
@@ -48,7 +54,12 @@ pub enum Program {
     Ours,
     ExaBgp,
     Healthchecker,
+    Bird,
+    Frr,
 }
+
+/// FRR's BGP daemon.
+const BGPD: &str = "/usr/lib/frr/bgpd";
 
 /// How often a program looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,6 +77,8 @@ impl Program {
             Self::Ours => "anycast",
             Self::ExaBgp => "ExaBGP healthcheck",
             Self::Healthchecker => "anycast-healthchecker + BIRD",
+            Self::Bird => "BIRD",
+            Self::Frr => "FRR",
         }
     }
 
@@ -75,6 +88,7 @@ impl Program {
             Self::ExaBgp if !Path::new("/usr/sbin/exabgp").exists() => {
                 Some("not installed (apt install exabgp)")
             }
+            Self::Frr if !Path::new(BGPD).exists() => Some("not installed (apt install frr)"),
             Self::Healthchecker if healthchecker().is_none() => Some(
                 "not installed (python3 -m venv DIR; DIR/bin/pip install anycast-healthchecker; \
                  ANYCAST_HEALTHCHECKER=DIR/bin/anycast-healthchecker)",
@@ -92,6 +106,16 @@ fn healthchecker() -> Option<PathBuf> {
 
 /// Processes of a contender, ended with it.
 pub struct Running(Vec<Child>);
+
+impl Running {
+    /// SIGKILL for the processes themselves, with nothing else done.
+    pub fn kill(&self) {
+        for child in &self.0 {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -116,6 +140,8 @@ impl Contender {
             Program::Ours => self.ours(site, &folder),
             Program::ExaBgp => self.exabgp(site, &folder),
             Program::Healthchecker => self.healthchecker(site, &folder),
+            Program::Bird => bird(site, &folder),
+            Program::Frr => frr(site, &folder),
         }
     }
 
@@ -126,7 +152,7 @@ impl Contender {
         };
         // The kernel takes connections for a frozen process too.
         let check = match self.end {
-            End::Killed => "\"tcp\"",
+            End::Killed | End::SpeakerKilled => "\"tcp\"",
             End::Frozen => "\"udp\"\nsend = \"?\"\nexpect = \"a\"",
         };
         let fleet = format!(
@@ -221,6 +247,38 @@ impl Contender {
     }
 }
 
+/// BIRD at the site under test, which announces whatever happens.
+fn bird(site: &str, folder: &Path) -> Result<Running, Failure> {
+    let config = folder.join("bird.conf");
+    fs::write(&config, announcing([LINK[1], LINK[0]]))?;
+    let mut command = inside(site, "/usr/sbin/bird");
+    command.arg("-f").arg("-c").arg(&config).arg("-s").arg(folder.join("bird.ctl"));
+    Ok(Running(vec![spawn(&mut command, folder, "bird")?]))
+}
+
+/// The same with FRR's bgpd, without zebra. It changes to a user of its own, whose the folder must
+/// be: it refuses to stay root unless root is in its vty group. As it comes it asks the router to keep
+/// its routes for two minutes after its death (graceful restart), which is not what is compared here.
+fn frr(site: &str, folder: &Path) -> Result<Running, Failure> {
+    let user = User::from_name("frr")?.ok_or("FRR is there, but its user frr is not")?;
+    chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    let config = folder.join("bgpd.conf");
+    let text = format!(
+        "router bgp {1}\n bgp router-id {2}\n no bgp ebgp-requires-policy\n \
+         bgp graceful-restart-disable\n no bgp network import-check\n neighbor {0} remote-as {3}\n \
+         neighbor {0} timers connect 1\n \
+         address-family ipv4 unicast\n  network {ADDRESS}/32\n exit-address-family\n",
+        LINK[0], ASNS[1], LINK[1], ASNS[0],
+    );
+    fs::write(&config, text)?;
+    let mut command = inside(site, BGPD);
+    command.arg("-f").arg(&config).arg("-i").arg(folder.join("bgpd.pid"));
+    command.arg("-z").arg(folder.join("no-zebra")).arg("--vty_socket").arg(folder);
+    command.args(["-P", "0", "-n", "-Z"]);
+    command.args(["--log", "stdout", "--log-level", "warnings"]);
+    Ok(Running(vec![spawn(&mut command, folder, "bgpd")?]))
+}
+
 /// BIRD at the site under test: its export is what the checker writes.
 fn bird_of_healthchecker(prefixes: &Path) -> String {
     format!(
@@ -266,12 +324,17 @@ pub fn router() -> String {
 /// The next site: it announces whatever happens.
 #[must_use]
 pub fn next_site() -> String {
+    announcing([NEXT[1], NEXT[0]])
+}
+
+/// BIRD with an address of its own and one of the router: it announces whatever happens.
+fn announcing([own, router]: [&str; 2]) -> String {
     format!(
-        "router id {};\nprotocol device {{ }}\n\
+        "router id {own};\nprotocol device {{ }}\n\
          protocol static {{ ipv4; route {ADDRESS}/32 blackhole; }}\n\
-         protocol bgp to_router {{\n local {} as {};\n neighbor {} as {};\n connect delay time 1;\n \
-         ipv4 {{ import none; export all; next hop self; }};\n}}\n",
-        NEXT[1], NEXT[1], ASNS[1], NEXT[0], ASNS[0],
+         protocol bgp to_router {{\n local {own} as {};\n neighbor {router} as {};\n \
+         connect delay time 1;\n ipv4 {{ import none; export all; next hop self; }};\n}}\n",
+        ASNS[1], ASNS[0],
     )
 }
 

@@ -142,7 +142,8 @@ fn attributes(sender: u32, next_hop: Ipv4Addr, random: &mut Random) -> Attribute
             global: 200_000 + random.below(1_000),
             local1: random.below(100),
             local2: random.below(1_000),
-        }];
+        }]
+        .into();
     }
     attributes
 }

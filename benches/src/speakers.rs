@@ -1,5 +1,5 @@
 //! A BGP speaker under test, ours or BIRD, on the loopback interface of a network namespace of
-//! its own. Neither puts routes into the kernel.
+//! its own. Neither puts routes into the kernel unless asked to.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -83,6 +83,8 @@ pub struct Setup {
     pub told: usize,
     /// The first of them is watched by BFD, three packets of so many milliseconds.
     pub bfd: Option<u32>,
+    /// It puts routes into the kernel.
+    pub installs: bool,
 }
 
 impl Setup {
@@ -93,17 +95,19 @@ impl Setup {
     /// So many neighbors that are told nothing.
     #[must_use]
     pub const fn listens(neighbors: usize) -> Self {
-        Self { neighbors, told: 0, bfd: None }
+        Self { neighbors, told: 0, bfd: None, installs: false }
     }
 
-    fn arguments(self) -> [String; 3] {
+    fn arguments(self) -> [String; 4] {
         let bfd = self.bfd.unwrap_or(0);
-        [self.neighbors.to_string(), self.told.to_string(), bfd.to_string()]
+        let [neighbors, told] = [self.neighbors, self.told].map(|it| it.to_string());
+        [neighbors, told, bfd.to_string(), self.installs.to_string()]
     }
 
-    fn parse([neighbors, told, bfd]: [&str; 3]) -> Result<Self, Failure> {
+    fn parse([neighbors, told, bfd, installs]: [&str; 4]) -> Result<Self, Failure> {
         let bfd = Some(bfd.parse()?).filter(|interval| *interval > 0);
-        Ok(Self { neighbors: neighbors.parse()?, told: told.parse()?, bfd })
+        let (neighbors, told, installs) = (neighbors.parse()?, told.parse()?, installs.parse()?);
+        Ok(Self { neighbors, told, bfd, installs })
     }
 }
 
@@ -138,14 +142,14 @@ pub fn enter(arguments: &[&str]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// The speaker cannot be started.
-pub fn speak(arguments: [&str; 3]) -> Result<(), Failure> {
+pub fn speak(arguments: [&str; 4]) -> Result<(), Failure> {
     let setup = Setup::parse(arguments)?;
     let addresses = [Some(SPEAKER.0), setup.bfd.map(|_| LINK[0])];
     run(Config {
         local_asn: Asn(SPEAKER.1),
         router_id: SPEAKER.0,
         listen: addresses.into_iter().flatten().map(|own| (own, PORT).into()).collect(),
-        install_routes: false,
+        install_routes: setup.installs,
         place: Arc::new(Here),
         neighbors: (0..setup.neighbors).map(|index| configured(setup, index)).collect(),
         ..Config::new(Asn(SPEAKER.1), SPEAKER.0)
@@ -180,7 +184,7 @@ fn run(config: Config) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (sender, mut events) = mpsc::unbounded_channel();
-        let speaker = Speaker::bind(config, Some(sender)).await?;
+        let speaker = Speaker::bind(config, Some(sender))?;
         let handle = speaker.handle();
         let running = tokio::spawn(speaker.run());
         tokio::spawn(async move {
@@ -261,7 +265,9 @@ impl Running {
     pub fn start(program: Program, setup: Setup, folder: &Path) -> Result<Self, Failure> {
         match program {
             // A site tells nobody of what others say, and what BFD finds is seen from outside late.
-            Program::Ours if setup.told == 0 && setup.bfd.is_none() => Self::daemon(setup, folder),
+            Program::Ours if setup.told == 0 && setup.bfd.is_none() && !setup.installs => {
+                Self::daemon(setup, folder)
+            }
             Program::Ours => Self::ours(setup),
             Program::Bird => Self::bird(setup, folder),
         }
@@ -318,6 +324,9 @@ impl Running {
                  neighbor {} local {}; }}\n",
                 LINK[1], LINK[0],
             )?;
+        }
+        if setup.installs {
+            text.push_str("protocol direct { ipv4; }\nprotocol kernel { ipv4 { export all; }; }\n");
         }
         for index in 0..setup.neighbors {
             let (mut address, asn) = neighbor(index);

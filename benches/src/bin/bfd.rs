@@ -34,7 +34,7 @@ const LOADING: Duration = Duration::from_millis(150);
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, told, bfd] => speak([neighbors, told, bfd]),
+        ["speak", neighbors, told, bfd, installs] => speak([neighbors, told, bfd, installs]),
         ["answer", interval] => answer(interval),
         ["spin"] => loop {
             std::hint::spin_loop();

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anycast_benches::Failure;
-use anycast_dns::probe::Query;
+use anycast_dns::probe::{Expected, Query};
 use anycast_dns::whoami::{Identity, answer};
 use anycast_dns::{Rcode, Transport};
 use anycast_site::check::{Check, Event, Kind, Runner};
@@ -38,7 +38,7 @@ fn main() -> Result<(), Failure> {
         query,
         transport: Transport::Udp,
         rcode: Rcode::NOERROR,
-        expect: Some("here".to_owned()),
+        expect: Some(Expected::Exactly(vec!["here".to_owned()])),
         cache_busting: false,
     };
     println!(

@@ -39,7 +39,7 @@ struct Case {
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, told, bfd] => speak([neighbors, told, bfd]),
+        ["speak", neighbors, told, bfd, installs] => speak([neighbors, told, bfd, installs]),
         ["inside", runs, words @ ..] => measure(runs.parse()?, words),
         [] => enter(&[RUNS]),
         [runs, words @ ..] if runs.parse::<usize>().is_ok() => enter(&[&[*runs], words].concat()),

@@ -31,7 +31,7 @@ const SERVICE: (&str, u16) = ("192.0.2.1", 53);
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["speak", neighbors, told, bfd] => speak([neighbors, told, bfd]),
+        ["speak", neighbors, told, bfd, installs] => speak([neighbors, told, bfd, installs]),
         ["inside", runs] => measure(runs.parse()?),
         [] => enter(&[RUNS]),
         [runs] if runs.parse::<usize>().is_ok() => enter(&[runs]),
