@@ -310,7 +310,7 @@ fn what_nobody_confirmed_does_not_outlive_the_daemon(user: User) {
     // A daemon that cannot start, as there is one, has changed nothing of it.
     desk.write("mine.toml", with_left("med = 10"));
     reloads(&daemon, &["--confirm-within", "1h"]);
-    let kept = ["cat", "/run/anycast/test/confirmed-fleet.json"];
+    let kept = ["cat", "/run/anycast/test/fra/confirmed-fleet.json"];
     let before = lab.exec("fra", &kept);
     assert_eq!(before.code, Some(0), "{before:?}");
     let second = Daemon::start(&lab, "mine.toml");
