@@ -67,6 +67,9 @@ static __noinline __u64 tc_serve(struct __sk_buff *ctx, __u32 l3, __u32 protocol
 SEC("classifier")
 int anycast_ingress(struct __sk_buff *ctx)
 {
+	/* What has a tag goes to the interface of its VLAN, and is looked at there. */
+	if (ctx->vlan_present)
+		return TC_ACT_UNSPEC;
 	/* Headers may lie in pages; the decisions read them where they are. */
 	bpf_skb_pull_data(ctx, ctx->len < 200 ? ctx->len : 200);
 	return tc_ingress(ctx);

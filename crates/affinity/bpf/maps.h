@@ -23,6 +23,9 @@ MANY(SOURCE_BUDGET, BPF_MAP_TYPE_ARRAY, SOURCE_BUCKETS, __u64);
 /* Connections that were found to have a socket here, by a part of their hash: so that it need not be
  * looked for with each packet. Not pinned; whatever is missing is looked for again. */
 MANY(SEEN, BPF_MAP_TYPE_ARRAY, SEEN_SLOTS, __u32);
+/* How XDP hangs at an interface, by its index (WAY_*); at tc there is nothing to tell. Not pinned: the
+ * loader writes it when it attaches. */
+MANY(WAYS, BPF_MAP_TYPE_HASH, MAX_WAYS, __u32);
 
 INLINE const struct config *the_config(void)
 {

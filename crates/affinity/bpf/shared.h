@@ -8,6 +8,7 @@
 #define LAYOUT_VERSION 1
 
 #define MAX_SITES 256
+#define MAX_WAYS 256
 #define MAX_SERVICES 255
 #define SERVICE_SLOTS 2048
 #define SOURCE_BUCKETS 65536
@@ -109,6 +110,10 @@ struct aes_tables {
 	__u32 round[4][256];
 	__u8 last[256];
 };
+
+/* How XDP hangs at an interface. */
+#define WAY_NATIVE 1
+#define WAY_GENERIC 2
 
 /* Why a packet went where it went. The order is that of `Counters` in Rust. */
 #define REASONS(X) \

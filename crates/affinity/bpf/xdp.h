@@ -43,7 +43,7 @@ INLINE void restore_link(void *data, const struct link_layer *from, __u32 l3, in
 
 /* Where frames for a site go: what the kernel's routing table and neighbors say, asked again ten
  * times a second. Where the kernel does not answer (forwarding is off, the neighbor is not
- * resolved), `resolved` is 0: back to the router that the packet came from. */
+ * resolved), `resolved` is 0. */
 static __noinline int find_next_hop(struct xdp_md *ctx, __u32 site)
 {
 	const struct config *c = the_config();
@@ -69,6 +69,20 @@ static __noinline int find_next_hop(struct xdp_md *ctx, __u32 site)
 	__builtin_memcpy(hop->source, fib.smac, 6);
 	hop->until = monotonic(c) + 100000000;
 	return 0;
+}
+
+/* Whether a frame that came in at one interface is sent by another. From the generic hook any takes it.
+ * A driver loses what a native program redirects to it, unless it has been made ready: by a native
+ * program of its own. */
+INLINE int leads(__u32 from, __u32 to)
+{
+	if (from == to)
+		return 1;
+	__u32 *hook = bpf_map_lookup_elem(&WAYS, &from);
+	if (hook && *hook == WAY_GENERIC)
+		return 1;
+	hook = bpf_map_lookup_elem(&WAYS, &to);
+	return hook && *hook == WAY_NATIVE;
 }
 
 static __noinline int xdp_wrap(struct xdp_md *ctx, __u32 l3, __u64 verdict)
@@ -120,9 +134,11 @@ static __noinline int xdp_wrap(struct xdp_md *ctx, __u32 l3, __u64 verdict)
 	if (data + 22 > end)
 		return XDP_DROP;
 
-	/* Back to where it came from, unless the kernel knows better. */
+	/* Back to the router that it came from, unless the kernel knows better. What it knows is for frames
+	 * without tags: a tagged one would leave for a router of another VLAN. */
 	__u16 *to = (void *)link.word;
-	if (hop->resolved) {
+	int known = hop->resolved && l3 == 14 && leads(ctx->ingress_ifindex, hop->ifindex);
+	if (known) {
 		__builtin_memcpy(to, hop->destination, 6);
 		__builtin_memcpy(to + 3, hop->source, 6);
 	} else {
@@ -155,8 +171,7 @@ static __noinline int xdp_wrap(struct xdp_md *ctx, __u32 l3, __u64 verdict)
 	if (!write_frame(c, f, inner, end, &p, now))
 		return XDP_DROP;
 	count_forwarded(&p, reason);
-	/* A tagged frame goes back the way it came: the next hop's interface would be the tag's. */
-	if (hop->resolved && l3 == 14 && hop->ifindex != ctx->ingress_ifindex)
+	if (known && hop->ifindex != ctx->ingress_ifindex)
 		return bpf_redirect(hop->ifindex, 0);
 	return XDP_TX;
 }

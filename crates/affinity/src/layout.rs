@@ -7,6 +7,9 @@ use std::mem::{offset_of, size_of};
 /// As `LAYOUT_VERSION`: pinned maps of another version are never taken over.
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const MAX_SITES: usize = 256;
+/// How XDP hangs at an interface, in the map `WAYS`.
+pub(crate) const WAY_NATIVE: u32 = 1;
+pub(crate) const WAY_GENERIC: u32 = 2;
 pub(crate) const SERVICE_SLOTS: usize = 2048;
 pub(crate) const SERVICE_TCP: u16 = 1;
 pub(crate) const SERVICE_QUIC: u16 = 2;

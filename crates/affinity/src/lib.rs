@@ -18,6 +18,7 @@
 mod aes_tables;
 mod config;
 mod counters;
+mod interfaces;
 mod layout;
 mod load;
 pub mod model;
@@ -31,6 +32,7 @@ pub use config::{
     Budgets, Config, ConfigError, Key, MAX_SERVICES, Mode, Peer, Rate, ServiceAddress, SiteId,
 };
 pub use counters::{Counters, Reason, SiteCounters};
+pub use interfaces::uppermost;
 pub use load::{Affinity, Hook, LoadError, pass_program};
 
 /// The UDP port that frames travel to, unless a fleet chooses another.

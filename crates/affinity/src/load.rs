@@ -5,16 +5,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use nix::net::if_::if_nametoindex;
 use nix::sys::statfs::{FsType, statfs};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, Mode};
 use crate::counters::{Counters, Reason, SiteCounters};
+use crate::interfaces::{self, INTERFACES};
 use crate::layout;
 use crate::tables::{Tables, tables};
 
@@ -22,9 +24,6 @@ use crate::tables::{Tables, tables};
 const PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast.o"));
 const PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pass.o"));
 const FAILURE: &str = include_str!(concat!(env!("OUT_DIR"), "/failure.txt"));
-
-/// Where the kernel shows what interfaces there are.
-const INTERFACES: &str = "/sys/class/net";
 
 const MAPS: [&str; 11] = [
     "CONFIG",
@@ -93,6 +92,16 @@ pub enum LoadError {
         /// What the kernel said.
         why: String,
     },
+    /// Two of the interfaces would both see the same packets.
+    #[error(
+        "{lower} lies below {upper}, and packets would be looked at twice: name one of them in `interfaces`, or take tc at {lower} if {upper} is a VLAN"
+    )]
+    Stacked {
+        /// The one below.
+        lower: String,
+        /// The one above it.
+        upper: String,
+    },
     /// Anything else that the kernel refused.
     #[error("{doing}: {why}")]
     Refused {
@@ -110,6 +119,8 @@ pub struct Hook {
     pub interface: String,
     /// How packets that come in are seen: never [`Mode::Auto`].
     pub mode: Mode,
+    /// The interface's index when it was attached: another of the same name has another.
+    index: u32,
 }
 
 /// The loaded programs. Dropping it leaves them in place; [`Affinity::unload`] takes them away.
@@ -328,20 +339,50 @@ impl Affinity {
 
     /// Attaches what is not yet attached, and detaches what is no longer wanted.
     fn attach(&mut self) -> Result<(), LoadError> {
-        let interfaces = self.config.interfaces.clone();
+        let names = self.config.interfaces.clone();
+        let looks_into_tags = matches!(self.config.mode, Mode::XdpNative | Mode::XdpGeneric);
+        for lower in &names {
+            let (shown, lower) = (Path::new(INTERFACES), lower.clone());
+            if let Some(upper) = interfaces::above(shown, &lower, &names, looks_into_tags) {
+                return Err(LoadError::Stacked { lower, upper: upper.clone() });
+            }
+        }
         let mut hooks = Vec::new();
         let mut wanted = Vec::new();
-        for interface in &interfaces {
-            let mode = match self.hooks.iter().find(|hook| hook.interface == *interface) {
+        for interface in names {
+            let index = if_nametoindex(interface.as_str()).unwrap_or(0);
+            let is_there = |hook: &&Hook| hook.interface == interface && hook.index == index;
+            let mode = match self.hooks.iter().find(is_there) {
                 Some(hook) => hook.mode,
-                None => self.attach_interface(interface)?,
+                None => self.attach_interface(&interface)?,
             };
-            wanted.push(link_name(interface, "egress"));
-            wanted.push(link_name(interface, hook_name(mode)));
-            hooks.push(Hook { interface: interface.clone(), mode });
+            wanted.push(link_name(&interface, "egress"));
+            wanted.push(link_name(&interface, hook_name(mode)));
+            hooks.push(Hook { interface, mode, index });
         }
         self.hooks = hooks;
+        self.tell_ways()?;
         self.detach_all_but(&wanted)
+    }
+
+    /// Tells the programs by which interfaces what XDP passes on can leave.
+    fn tell_ways(&mut self) -> Result<(), LoadError> {
+        let refused = |error| trouble("writing WAYS", &error);
+        let map = self.ebpf.map_mut("WAYS").expect("the object has it");
+        let mut ways: HashMap<_, u32, u32> = map.try_into().map_err(refused)?;
+        let before: Vec<u32> = ways.keys().collect::<Result<_, _>>().map_err(refused)?;
+        for index in before.iter().filter(|it| self.hooks.iter().all(|hook| hook.index != **it)) {
+            ways.remove(index).map_err(refused)?;
+        }
+        for hook in &self.hooks {
+            let way = match hook.mode {
+                Mode::XdpNative => layout::WAY_NATIVE,
+                Mode::XdpGeneric => layout::WAY_GENERIC,
+                Mode::Tc | Mode::Auto => continue,
+            };
+            ways.insert(hook.index, way, 0).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// The names of the links that are pinned.
@@ -370,7 +411,7 @@ impl Affinity {
         self.attach_tc(interface, "anycast_egress", "egress", TcAttachType::Egress)
             .map_err(|why| refused(Mode::Tc, why))?;
         let mode = match self.config.mode {
-            Mode::Auto if !is_device(Path::new(INTERFACES), interface) => Mode::Tc,
+            Mode::Auto if !self.can_take_xdp(interface) => Mode::Tc,
             Mode::Auto => match self.attach_xdp(interface, Mode::XdpNative) {
                 Ok(()) => return Ok(Mode::XdpNative),
                 Err(_) => Mode::Tc,
@@ -385,6 +426,14 @@ impl Affinity {
         };
         result.map_err(|why| refused(mode, why))?;
         Ok(mode)
+    }
+
+    /// Whether XDP is worth a trial: there is a device, and no tags are in it that another of our
+    /// interfaces is for.
+    fn can_take_xdp(&self, interface: &str) -> bool {
+        let shown = Path::new(INTERFACES);
+        interfaces::is_device(shown, interface)
+            && interfaces::above(shown, interface, &self.config.interfaces, true).is_none()
     }
 
     fn attach_xdp(&mut self, interface: &str, mode: Mode) -> Result<(), String> {
@@ -494,12 +543,6 @@ pub fn pass_program(interface: &str) -> Result<Ebpf, LoadError> {
         why: chain(&error),
     })?;
     Ok(ebpf)
-}
-
-/// Whether there is a device behind an interface, of the machine or of a virtual one. Others may take
-/// native programs and yet lose what these send: a veth does unless its other end has one too.
-fn is_device(interfaces: &Path, interface: &str) -> bool {
-    interfaces.join(interface).join("device").exists()
 }
 
 fn hook_name(mode: Mode) -> &'static str {
@@ -689,16 +732,6 @@ mod tests {
         assert_eq!(link_name("eth0", "egress"), "eth0:egress");
         assert_eq!(link_name("eth0.100", "ingress"), "eth0%2e100:ingress");
         assert_ne!(link_name("a.b", "egress"), link_name("a%2eb", "egress"));
-    }
-
-    #[test]
-    fn an_interface_is_a_device_if_there_is_one_behind_it() {
-        let folder = std::env::temp_dir().join(format!("anycast-devices-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("eth0/device")).expect("a folder");
-        std::fs::create_dir_all(folder.join("veth0")).expect("a folder");
-        let found = ["eth0", "veth0", "none"].map(|name| is_device(&folder, name));
-        std::fs::remove_dir_all(&folder).expect("it is ours");
-        assert_eq!(found, [true, false, false]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use aya::Ebpf;
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
 
 use crate::config::{Budgets, Config, Key, Mode, Peer, ServiceAddress, SiteId};
@@ -176,6 +176,37 @@ impl Programs {
         out.truncate(run.1);
         let octets = if action == Action::Drop { packet.to_vec() } else { out };
         Ok(Outcome { action, octets, reasons: self.reasons() })
+    }
+
+    /// Tells them that XDP hangs at an interface, natively or not.
+    pub fn hang(&mut self, index: u32, native: bool) {
+        let way = if native { layout::WAY_NATIVE } else { layout::WAY_GENERIC };
+        self.ways().insert(index, way, 0).expect("the kernel takes it");
+    }
+
+    /// Tells them that XDP hangs nowhere.
+    pub fn hang_nowhere(&mut self) {
+        let mut ways = self.ways();
+        let all: Vec<u32> = ways.keys().collect::<Result<_, _>>().expect("the kernel gives them");
+        for index in all {
+            ways.remove(&index).expect("it is there");
+        }
+    }
+
+    fn ways(&mut self) -> HashMap<&mut MapData, u32, u32> {
+        self.ebpf.map_mut("WAYS").expect("it is there").try_into().expect("a hash map")
+    }
+
+    /// Runs a packet through XDP: what it returns (`enum xdp_action`), and the packet then.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run it.
+    pub fn xdp(&mut self, packet: &[u8]) -> Result<(u32, Vec<u8>), ProgramError> {
+        let mut out = vec![0; packet.len() + 256];
+        let (verdict, length) = self.run(Context::Xdp, "", packet, Some(&mut out))?;
+        out.truncate(length);
+        Ok((verdict, out))
     }
 
     /// Runs a packet through the hook for what leaves.

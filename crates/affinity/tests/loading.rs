@@ -180,12 +180,34 @@ fn an_update_follows_the_interfaces() {
     config.interfaces.remove(0);
     affinity.update(&config).unwrap();
     assert_eq!(pins(arena.directory()), ["far:egress", "far:ingress"]);
+    // One that was made anew under the same name.
+    arena.run("ip link delete near");
+    arena.run("ip link add near type veth peer name far");
+    affinity.update(&config).unwrap();
+    expect_programs(&arena, "far", [1, 1]);
     config.interfaces = vec!["nowhere".to_owned()];
     let error = affinity.update(&config).unwrap_err();
     assert!(
         matches!(&error, LoadError::Attach { interface, .. } if interface == "nowhere"),
         "{error}"
     );
+}
+
+#[test]
+fn two_of_which_one_lies_below_the_other_are_refused() {
+    let Some(arena) = Arena::enter("stacked") else { return };
+    arena.run("ip link add near type veth peer name far");
+    arena.run("ip link add over type bridge");
+    arena.run("ip link set near master over");
+    // This namespace's interfaces, and not those of the machine.
+    arena.run("mount -t sysfs sysfs /sys");
+    let mut config = config(Mode::Auto);
+    config.interfaces.push("over".to_owned());
+    let error = Affinity::load(&config, arena.directory()).unwrap_err();
+    assert!(error.to_string().starts_with("near lies below over"), "{error}");
+    assert!(pins(arena.directory()).is_empty());
+    arena.run("ip link set near nomaster");
+    Affinity::load(&config, arena.directory()).unwrap();
 }
 
 #[test]

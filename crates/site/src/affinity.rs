@@ -12,12 +12,13 @@ mod config;
 mod host;
 mod report;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-
 use std::time::{Duration, Instant};
 
 use anycast_affinity::{Affinity, Hook, Mode};
 use anycast_fleet::{Fleet, Site};
+use nix::net::if_::if_nameindex;
 use tokio::task::JoinHandle;
 
 pub use config::decisions;
@@ -31,17 +32,35 @@ const BPF_DIR: &str = "/sys/fs/bpf/anycast";
 /// our frames for long.
 const TELL_TIME: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether interfaces have come, gone or been made anew.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// What becomes of the packet programs.
 pub(crate) struct Keeper {
     state: State,
     told_time: Instant,
+    /// The interfaces of the machine when the programs were last told which are theirs.
+    interfaces: BTreeSet<(String, u32)>,
+    looked: Instant,
+    /// Why they could not be loaded the last time, if they could not.
+    failure: Option<String>,
     /// What an operator should know of the machine.
     warnings: Vec<String>,
+    /// Why they do not do what the file says, but what it said before.
+    not_changed: Option<String>,
 }
 
 impl Default for Keeper {
     fn default() -> Self {
-        Self { state: State::Off, told_time: Instant::now(), warnings: Vec::new() }
+        Self {
+            state: State::Off,
+            told_time: Instant::now(),
+            interfaces: BTreeSet::new(),
+            looked: Instant::now(),
+            failure: None,
+            warnings: Vec::new(),
+            not_changed: None,
+        }
     }
 }
 
@@ -86,6 +105,7 @@ impl Keeper {
     /// took out stays out.
     pub(crate) fn follow(&mut self, fleet: &Fleet, site: &Site) -> Vec<News> {
         let wanted = fleet.affinity.is_some() && site.affinity.is_some() && !site.router;
+        self.interfaces = interfaces_of_machine();
         match (&mut self.state, wanted) {
             (State::Unloaded | State::Off, false) => {
                 self.state = State::Off;
@@ -97,7 +117,7 @@ impl Keeper {
                 }
             }
             (State::Unavailable(_), false) => {
-                self.state = State::Off;
+                (self.state, self.failure) = (State::Off, None);
                 vec![news("affinity-off", "the fleet file does not ask for it", false)]
             }
             (State::Loaded(_), false) => {
@@ -116,11 +136,21 @@ impl Keeper {
                     self.load(fleet, site);
                     not.into_iter().collect()
                 }
-                Ok(config) => match programs.update(&config) {
-                    Ok(()) => Vec::new(),
-                    Err(error) => vec![news("affinity-not-changed", error.to_string(), true)],
-                },
-                Err(why) => vec![news("affinity-not-changed", why, true)],
+                config => {
+                    let before = programs.hooks().to_vec();
+                    let updated = config.and_then(|config| {
+                        programs.update(&config).map_err(|error| error.to_string())
+                    });
+                    self.not_changed = updated.err();
+                    match &self.not_changed {
+                        Some(why) => vec![news("affinity-not-changed", why.as_str(), true)],
+                        None if programs.hooks() == before => Vec::new(),
+                        None => {
+                            let words = in_words(&interfaces(programs));
+                            vec![news("affinity-interfaces", words, false)]
+                        }
+                    }
+                }
             },
             // Once a loading has ended, what the file says by then is done; what an operator has
             // unloaded stays so.
@@ -139,6 +169,7 @@ impl Keeper {
         if matches!(self.state, State::Loaded(_) | State::Loading(_)) {
             return;
         }
+        self.interfaces = interfaces_of_machine();
         let config = config::of(fleet, site);
         let pins = pins(&site.name);
         let load = move || Affinity::load(&config?, &pins).map_err(|error| error.to_string());
@@ -167,6 +198,7 @@ impl Keeper {
                 let interfaces = interfaces(&programs);
                 let words = in_words(&interfaces);
                 self.state = State::Loaded(Box::new(programs));
+                self.failure = None;
                 let names: Vec<String> = interfaces.into_iter().map(|it| it.name).collect();
                 self.warnings = host::warnings(site, &names);
                 let warnings = self.warnings.iter();
@@ -175,8 +207,10 @@ impl Keeper {
             }
             Err(why) => {
                 let words = format!("{why}; a route change breaks connections");
+                // It is tried again whenever the interfaces change, and said once.
+                let known = self.failure.replace(why.clone()).is_some_and(|last| last == why);
                 self.state = State::Unavailable(why);
-                vec![news("affinity-unavailable", words, true)]
+                if known { Vec::new() } else { vec![news("affinity-unavailable", words, true)] }
             }
         }
     }
@@ -214,6 +248,10 @@ impl Keeper {
             id: site.affinity.as_ref().map(|it| it.id),
             ..AffinityReport::default()
         };
+        let not_changed = self.not_changed.iter();
+        report
+            .warnings
+            .extend(not_changed.map(|why| format!("what was before is in force: {why}")));
         let keys = fleet.affinity.iter().flat_map(|it| &it.keys);
         report.epochs = keys.map(|key| key.epoch).collect();
         if let State::Loaded(programs) = &self.state {
@@ -237,11 +275,23 @@ impl Keeper {
         Some(news("affinity-clock", failed.to_string(), true))
     }
 
+    /// Whether interfaces have come, gone or been made anew since the programs were told, or could not be
+    /// loaded: then [`follow`](Self::follow) does what is to be done. To be called once a second.
+    pub(crate) fn is_to_look_again(&mut self) -> bool {
+        let looks = matches!(self.state, State::Loaded(_) | State::Unavailable(_));
+        if !looks || self.looked.elapsed() < LOOK {
+            return false;
+        }
+        self.looked = Instant::now();
+        interfaces_of_machine() != self.interfaces
+    }
+
     fn take_out(&mut self) -> Result<(), String> {
         let State::Loaded(programs) = std::mem::replace(&mut self.state, State::Unloaded) else {
             return Ok(());
         };
         self.warnings.clear();
+        self.not_changed = None;
         programs.unload().map_err(|error| error.to_string())
     }
 }
@@ -258,6 +308,13 @@ pub fn unload_left(site: &str) -> Result<bool, String> {
         Affinity::unload_pinned(&pins).map_err(|error| error.to_string())?;
     }
     Ok(there)
+}
+
+/// Names and indexes. None if the kernel does not tell.
+fn interfaces_of_machine() -> BTreeSet<(String, u32)> {
+    let all = if_nameindex().ok();
+    let each = all.iter().flat_map(|all| all.iter());
+    each.map(|it| (it.name().to_string_lossy().into_owned(), it.index())).collect()
 }
 
 /// Where packets are taken, and how.

@@ -35,6 +35,7 @@ pub(crate) const CASES: &[(&str, Play)] = &[
     ("a_drain_waits_no_longer_than_it_is_told", || Box::pin(changes::limited_drain())),
     ("keys_that_are_changed_in_the_middle_are_not_felt", || Box::pin(changes::rotated())),
     ("an_upgrade_in_the_middle_is_not_felt", || Box::pin(changes::upgraded())),
+    ("an_interface_that_comes_late_or_anew_is_found", || Box::pin(changes::interface_made_anew())),
     ("transfers_through_a_small_link_survive", || Box::pin(small_link())),
     ("transfers_at_full_speed_survive", || Box::pin(full_speed())),
     ("handshakes_by_syn_cookies_survive", || Box::pin(handshakes::cookies())),
@@ -52,6 +53,7 @@ pub(crate) const CASES: &[(&str, Play)] = &[
     ("a_flood_of_many_sources_reaches_its_target_within_the_budget", || Box::pin(attacks::flood())),
     ("a_flood_that_the_lab_just_bears_harms_nobody", || Box::pin(attacks::faster_flood())),
     ("in_the_driver_every_kind_survives", || Box::pin(xdp::in_the_driver())),
+    ("by_another_interface_every_kind_survives", || Box::pin(xdp::by_another_interface())),
     ("in_front_of_the_stack_every_kind_survives", || Box::pin(xdp::in_front_of_the_stack())),
     ("loss_costs_what_it_costs_without", || Box::pin(loss())),
 ];

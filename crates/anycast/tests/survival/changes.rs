@@ -1,5 +1,6 @@
 //! What operators change while connections are under way: keys, programs, drains.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use anycast_site::upgrade::{UpgradeOrder, UpgradeReport};
 
 use crate::cases::{Started, counts, flip, flow, flows_of, serve_everywhere, sum};
 use crate::flows::{PORT, connect, talk};
-use crate::stand::{Fleet, Stand, V4, V6, site};
+use crate::stand::{Fleet, Stand, V4, V6, is_able_to_keep, site};
 
 /// Connections that talk until they are told to end, two for each family.
 struct Talks {
@@ -134,4 +135,55 @@ pub(crate) async fn limited_drain() {
     let rows: Vec<DrainRow> = Stand::ask(0).get("/v1/drains").await.expect("rows");
     assert_eq!(rows.iter().map(|row| row.stage.as_str()).collect::<Vec<_>>(), ["drained"]);
     talks.all_survive().await;
+}
+
+/// An interface that is not there when the site starts is waited for, and one that was made anew under its
+/// name (as by a restart of the network's configuration) is found.
+pub(crate) async fn interface_made_anew() {
+    const LATE: &str = "late";
+    let stand = Stand::build(Fleet { interfaces: &[LATE], ..Fleet::default() }).await;
+    if !is_able_to_keep() {
+        return;
+    }
+    let ip = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let output = stand.namespace(0).run(move || Command::new("ip").args(words).output());
+        let output = output.expect("ip is installed");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let state = |wanted: &'static str| async move {
+        let begin = Instant::now();
+        loop {
+            let report = Stand::affinity(0).await;
+            if report.state == wanted {
+                return report;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "not {wanted}: {report:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let count = |kind: &'static str| async move {
+        let events: Vec<SiteEvent> = Stand::ask(0).get("/v1/events").await.expect("events");
+        events.iter().filter(|it| it.kind == kind).count()
+    };
+    let why = state("unavailable").await.why.expect("a reason");
+    assert!(why.starts_with("late: the programs cannot be attached"), "{why}");
+    // Another one that comes changes nothing, and nothing is said again.
+    ip("link add other type veth peer name another");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    state("unavailable").await;
+    assert_eq!(count("affinity-unavailable").await, 1);
+
+    ip("link add late type veth peer name later");
+    let report = state("loaded").await;
+    assert_eq!(report.interfaces[0].name, LATE, "{report:?}");
+    assert_eq!(count("affinity-interfaces").await, 0);
+    ip("link delete late");
+    ip("link add late type veth peer name later");
+    let begin = Instant::now();
+    while count("affinity-interfaces").await == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it is not found");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    state("loaded").await;
 }

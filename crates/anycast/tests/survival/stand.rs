@@ -38,6 +38,8 @@ pub(crate) struct Fleet {
     pub(crate) epochs: &'static [u8],
     /// Where the sites take packets.
     pub(crate) mode: &'static str,
+    /// The interfaces at which they take them, `#` for the site's number; none: they find them.
+    pub(crate) interfaces: &'static [&'static str],
 }
 
 impl Default for Fleet {
@@ -50,6 +52,7 @@ impl Default for Fleet {
             connections_wait: "30s",
             epochs: &[0],
             mode: "tc",
+            interfaces: &[],
         }
     }
 }
@@ -106,6 +109,11 @@ fn fleet_text(fleet: Fleet) -> String {
                 "[site.{name}.affinity]\nid = {id}\nv4 = \"198.51.100.{ours}\"\n\
                  v6 = \"2001:db8:ffff:{at}::1\"\n"
             );
+            if !fleet.interfaces.is_empty() {
+                let names = fleet.interfaces.iter();
+                let names: Vec<String> = names.map(|it| it.replace('#', &at.to_string())).collect();
+                let _ = writeln!(text, "interfaces = {names:?}");
+            }
         }
         let _ = write!(
             text,
@@ -217,8 +225,7 @@ impl Stand {
     /// Waits until the programs run at every site. `false`, said aloud, if this machine cannot have
     /// them; where it can, they must run.
     pub(crate) async fn keeps(&self) -> bool {
-        if let Err(why) = able_to_keep() {
-            println!("skipped: connections cannot be kept here: {why}");
+        if !is_able_to_keep() {
             return false;
         }
         for at in 0..self.sites {
@@ -247,6 +254,15 @@ impl Stand {
         }
         all
     }
+}
+
+/// Whether this machine can run the packet programs; says why not.
+pub(crate) fn is_able_to_keep() -> bool {
+    let able = able_to_keep();
+    if let Err(why) = &able {
+        println!("skipped: connections cannot be kept here: {why}");
+    }
+    able.is_ok()
 }
 
 /// Whether this machine can run the packet programs, and if not, why.

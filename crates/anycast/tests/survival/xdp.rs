@@ -1,5 +1,7 @@
 //! The same with packets taken by XDP, where the lab's sites take them at tc.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +19,53 @@ pub(crate) async fn in_the_driver() {
     let pass = |name: &String| anycast_affinity::pass_program(name).expect("a program that passes");
     let passing = at_the_hub(&stand, |names| names.iter().map(pass).collect::<Vec<_>>());
     every_kind(&stand, "xdp").await;
+    drop(passing);
+}
+
+/// Native XDP at a site with a way of its own to another: what it passes on leaves by an interface that it
+/// did not come in by.
+pub(crate) async fn by_another_interface() {
+    const WIRE: &str = "wire";
+    let fleet = Fleet { mode: "xdp", ..Fleet::default() };
+    let stand = Stand::build(fleet).await;
+    if !stand.keeps().await {
+        return;
+    }
+    let pass = |name: &String| anycast_affinity::pass_program(name).expect("a program that passes");
+    let passing = at_the_hub(&stand, |names| names.iter().map(pass).collect::<Vec<_>>());
+    let ip = |at: usize, line: String| {
+        let mut command = Command::new("ip");
+        command.args(line.split(' '));
+        let output = stand.namespace(at).run(|| command.output()).expect("ip is installed");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // Site 1, from which connections stray to site 0, has a cable to it.
+    let there = stand.namespace(0).run(|| File::open("/proc/thread-self/ns/net"));
+    let there = there.expect("a namespace");
+    let path = format!("/proc/{}/fd/{}", std::process::id(), there.as_raw_fd());
+    ip(
+        1,
+        format!(
+            "link add {WIRE} address 02:00:00:00:01:01 type veth peer name {WIRE} netns {path}"
+        ),
+    );
+    ip(0, format!("link set {WIRE} address 02:00:00:00:01:00 up"));
+    ip(1, format!("link set {WIRE} up"));
+    for address in ["198.51.100.1", "2001:db8:ffff:0::1"] {
+        ip(1, format!("neighbor add {address} lladdr 02:00:00:00:01:00 dev {WIRE} nud permanent"));
+        ip(1, format!("route add {address} dev {WIRE}"));
+    }
+    for at in [0, 1] {
+        Stand::reload(at, Fleet { interfaces: &["to-as#", WIRE], ..fleet }).await;
+        let report = Stand::affinity(at).await;
+        assert_eq!(report.interfaces.len(), 2, "{report:?}");
+    }
+    every_kind(&stand, "xdp").await;
+    let told = ip(0, format!("-s -j link show {WIRE}"));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let received = told[0]["stats64"]["rx"]["packets"].as_u64().expect("a number");
+    assert!(received > 100, "{received} packets came by the cable");
     drop(passing);
 }
 

@@ -118,7 +118,8 @@ fn services(fleet: &Fleet) -> Vec<ServiceAddress> {
 }
 
 /// The interfaces that lead to the site's neighbors and other sites: those that have one of the
-/// addresses that the file gives the site. If none has, all that are up and lead anywhere.
+/// addresses that the file gives the site. If none has, all that are up, lead anywhere, and are not below
+/// another.
 fn interfaces_of(site: &Site) -> Result<Vec<String>, String> {
     let mut own: BTreeSet<IpAddr> =
         site.neighbors.iter().filter_map(|it| it.local_address).collect();
@@ -141,11 +142,13 @@ fn interfaces_of(site: &Site) -> Result<Vec<String>, String> {
         }
         up.insert(one.interface_name);
     }
-    let found = if named.is_empty() { up } else { named };
-    if found.is_empty() {
+    if !named.is_empty() {
+        return Ok(named.into_iter().collect());
+    }
+    if up.is_empty() {
         return Err("no interface is up: name them by `interfaces`".to_owned());
     }
-    Ok(found.into_iter().collect())
+    Ok(anycast_affinity::uppermost(up.into_iter().collect()))
 }
 
 #[cfg(test)]

@@ -64,6 +64,9 @@ impl Daemon {
     pub(super) fn tell_time(&mut self) {
         let news = self.keeper.keep_time();
         self.tell_of_keeping(news.into_iter().collect(), None, None);
+        if self.keeper.is_to_look_again() {
+            self.keep_connections(None);
+        }
     }
 
     fn tell_of_keeping(&mut self, news: Vec<News>, cause: Option<u64>, by: Option<&str>) {
