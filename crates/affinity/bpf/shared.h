@@ -75,7 +75,7 @@ struct peer {
 	__u8 has6;
 	__u8 pad[2];
 	__u32 v4_be;
-	__u8 pad2[4];
+	__u32 exit;    /* the interface to it by the routes of what this host sends; 0: not known */
 	__u64 v6[2];
 };
 
@@ -151,6 +151,7 @@ _Static_assert(__builtin_offsetof(struct config, tunnel6) == 120, "config");
 _Static_assert(__builtin_offsetof(struct config, keys) == 144, "config");
 _Static_assert(sizeof(struct peer) == 32, "peer");
 _Static_assert(__builtin_offsetof(struct peer, v4_be) == 8, "peer");
+_Static_assert(__builtin_offsetof(struct peer, exit) == 12, "peer");
 _Static_assert(__builtin_offsetof(struct peer, v6) == 16, "peer");
 _Static_assert(sizeof(struct service) == 24, "service");
 _Static_assert(sizeof(struct services) == 8192, "services");

@@ -4,11 +4,12 @@
 #define DECAP_L3_IPV4 (1ULL << 7)
 #define DECAP_L3_IPV6 (1ULL << 8)
 
-/* The interface towards a site: the kernel's, or the one that the packet came in by. */
+/* The interface towards a site: by the routes of what is forwarded, where the kernel tells them (it does so if it
+ * forwards itself), else by those of what this host sends, which the daemon has looked up. 0: neither is known. */
 INLINE __u32 tc_way(struct __sk_buff *ctx, const struct config *c, const struct peer *peer)
 {
-	__u32 arrived = *(volatile __u32 *)&ctx->ingress_ifindex;
-	struct bpf_fib_lookup fib = { .l4_protocol = IPPROTO_UDP, .ifindex = arrived };
+	struct bpf_fib_lookup fib = { .l4_protocol = IPPROTO_UDP,
+				      .ifindex = *(volatile __u32 *)&ctx->ingress_ifindex };
 	if (peer->outer6) {
 		fib.family = 10;
 		__builtin_memcpy(fib.ipv6_src, c->tunnel6, 16);
@@ -20,7 +21,19 @@ INLINE __u32 tc_way(struct __sk_buff *ctx, const struct config *c, const struct 
 	}
 	int answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	return answer == BPF_FIB_LKUP_RET_SUCCESS || answer == BPF_FIB_LKUP_RET_NO_NEIGH
-		       ? fib.ifindex : arrived;
+		       ? fib.ifindex : peer->exit;
+}
+
+/* Back to the router that a packet came from. */
+INLINE int tc_back(struct __sk_buff *ctx, __u16 *link)
+{
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u16 swap = link[i];
+		link[i] = link[i + 3];
+		link[i + 3] = swap;
+	}
+	return bpf_redirect(*(volatile __u32 *)&ctx->ingress_ifindex, 0);
 }
 
 /* The answer to a packet that does not fit into a frame. A packet of this machine may have left its
@@ -54,16 +67,9 @@ static __noinline int tc_too_big(struct __sk_buff *ctx, __u32 where, __u32 mtu)
 		__u16 twice = ~fold64(sum);
 		*check = twice >> 1 | twice << 15;
 	}
-	__u16 *link = data;
-#pragma unroll
-	for (int i = 0; i < 3; i++) {
-		__u16 swap = link[i];
-		link[i] = link[i + 3];
-		link[i + 3] = swap;
-	}
 	if (!write_too_big(ip, end, inner6, mtu))
 		return TC_ACT_SHOT;
-	return bpf_redirect(*(volatile __u32 *)&ctx->ingress_ifindex, 0);
+	return tc_back(ctx, data);
 }
 
 static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
@@ -134,7 +140,8 @@ static __noinline int tc_wrap(struct __sk_buff *ctx, __u32 l3, __u64 verdict)
 	if (!write_frame(c, f, inner, end, &p, now))
 		return TC_ACT_SHOT;
 	count_forwarded(&p, reason);
-	return bpf_redirect_neigh(tc_way(ctx, c, peer), 0, 0, 0);
+	__u32 way = tc_way(ctx, c, peer);
+	return way ? bpf_redirect_neigh(way, 0, 0, 0) : tc_back(ctx, data);
 }
 
 INLINE int tc_act(struct __sk_buff *ctx, __u32 l3, __u64 verdict)

@@ -270,6 +270,16 @@ impl Config {
         self.services.iter().map(|service| service.address).chain(own.into_iter().flatten())
     }
 
+    /// From and to which addresses frames for a peer travel; `None` if there is no way.
+    #[must_use]
+    pub fn outer(&self, peer: &Peer) -> Option<(IpAddr, IpAddr)> {
+        Some(if self.outer_is_v6(peer)? {
+            (self.tunnel_v6?.into(), peer.v6?.into())
+        } else {
+            (self.tunnel_v4?.into(), peer.v4?.into())
+        })
+    }
+
     /// Whether frames to a peer travel over IPv6; `None` if there is no way.
     pub(crate) fn outer_is_v6(&self, peer: &Peer) -> Option<bool> {
         if self.tunnel_v4.is_some() && peer.v4.is_some() {

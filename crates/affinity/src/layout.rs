@@ -70,7 +70,7 @@ pub(crate) struct Peer {
     pub(crate) has6: u8,
     pub(crate) pad: [u8; 2],
     pub(crate) v4: [u8; 4],
-    pub(crate) pad2: [u8; 4],
+    pub(crate) exit: u32,
     pub(crate) v6: [u8; 16],
 }
 

@@ -1,6 +1,7 @@
 //! Loads the programs, attaches them and keeps them attached: maps and links are pinned, so that
 //! neither a crash of this process nor its restart is felt by a single packet.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use nix::sys::statfs::{FsType, statfs};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError, Mode};
+use crate::config::{Config, ConfigError, Mode, SiteId};
 use crate::counters::{Counters, Reason, SiteCounters};
 use crate::interfaces::{self, INTERFACES};
 use crate::layout;
@@ -130,6 +131,7 @@ pub struct Affinity {
     config: Config,
     seed: u64,
     hooks: Vec<Hook>,
+    exits: BTreeMap<SiteId, u32>,
 }
 
 impl std::fmt::Debug for Affinity {
@@ -175,8 +177,10 @@ impl Affinity {
             loader.map_pin_path(map, base.join("maps").join(map));
         }
         let ebpf = loader.load(PROGRAMS).map_err(|error| of_ebpf("loading the maps", &error))?;
+        let (config_now, hooks) = (config.clone(), Vec::new());
+        let exits = BTreeMap::new();
         let mut affinity =
-            Self { directory: base, ebpf, config: config.clone(), seed: seed(), hooks: Vec::new() };
+            Self { directory: base, ebpf, config: config_now, seed: seed(), hooks, exits };
         affinity.fill(config)?;
         affinity.set("AES", 0, *crate::aes_tables::tables())?;
         affinity.load_programs()?;
@@ -214,6 +218,22 @@ impl Affinity {
     ///
     /// When the map cannot be written, which the kernel has no reason for.
     pub fn keep_time(&mut self) -> Result<(), LoadError> {
+        let config = self.config.clone();
+        self.fill(&config)
+    }
+
+    /// Tells the programs by which interface (its index) packets of this host leave for each other site. At tc
+    /// they go by it where the host does not forward; without, frames go back to the router that the
+    /// packet came from.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written, which the kernel has no reason for.
+    pub fn set_exits(&mut self, exits: BTreeMap<SiteId, u32>) -> Result<(), LoadError> {
+        if exits == self.exits {
+            return Ok(());
+        }
+        self.exits = exits;
         let config = self.config.clone();
         self.fill(&config)
     }
@@ -287,7 +307,12 @@ impl Affinity {
     }
 
     fn fill(&mut self, config: &Config) -> Result<(), LoadError> {
-        let Tables { config: value, services, peers } = tables(config, wall_offset()?, self.seed)?;
+        let Tables { config: value, services, mut peers } =
+            tables(config, wall_offset()?, self.seed)?;
+        for peer in &config.peers {
+            let exit = self.exits.get(&peer.id).copied();
+            peers[usize::from(peer.id.get())].exit = exit.unwrap_or(0);
+        }
         for (index, peer) in (0..).zip(&peers) {
             self.set("PEERS", index, *peer)?;
         }

@@ -78,7 +78,7 @@ pub(crate) fn tables(from: &Config, wall_offset: u64, seed: u64) -> Result<Table
             has6: u8::from(peer.v6.is_some()),
             pad: [0; 2],
             v4: peer.v4.map_or([0; 4], |address| address.octets()),
-            pad2: [0; 4],
+            exit: 0,
             v6: peer.v6.map_or([0; 16], |address| address.octets()),
         };
     }

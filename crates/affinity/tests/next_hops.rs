@@ -9,15 +9,19 @@
 
 mod arena;
 
-use std::os::fd::AsRawFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anycast_affinity::testing::{Programs, config};
-use anycast_affinity::{Affinity, Mode, Reason};
+use anycast_affinity::{Affinity, DEFAULT_PORT, Mode, Reason};
 use arena::Arena;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::sys::socket::{
+    self, AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, sockopt,
+};
+use nix::sys::time::TimeVal;
 
 /// `enum xdp_action`.
 const XDP_TX: u32 = 3;
@@ -73,6 +77,62 @@ fn what_has_a_tag_is_left_to_the_interface_of_its_vlan_by_tc() {
         assert_eq!(forwarded(), seen, "{mode}");
         programs.unload().unwrap();
     }
+}
+
+/// The next frame for another site, of those that come in at any interface, with the interface's index.
+fn next_frame(wire: &OwnedFd) -> (usize, Vec<u8>) {
+    let mut frame = vec![0; 2048];
+    loop {
+        let (length, from) =
+            socket::recvfrom::<LinkAddr>(wire.as_raw_fd(), &mut frame).expect("one comes");
+        let at = from.expect("an address").ifindex();
+        // UDP over IPv4, to the sites' port.
+        if frame[23] == 17 && frame[36..38] == DEFAULT_PORT.to_be_bytes() {
+            return (at, frame[..length].to_vec());
+        }
+    }
+}
+
+#[test]
+fn what_tc_passes_on_leaves_where_the_host_would_send_it() {
+    let Some(arena) = Arena::enter("exits") else { return };
+    for line in [
+        "ip link add near type veth peer name far",
+        "ip link add out type veth peer name other",
+        "ip link set near up",
+        "ip link set far up",
+        "ip link set out address 02:00:00:00:00:77 up",
+        "ip link set other up",
+        "ip address add 198.51.100.3/24 dev out",
+        "ip neighbor add 198.51.100.1 lladdr 02:00:00:00:00:99 dev out nud permanent",
+    ] {
+        arena.run(line);
+    }
+    let mut config = config();
+    (config.interfaces, config.mode) = (vec!["near".to_owned()], Mode::Tc);
+    let mut programs = Affinity::load(&config, arena.directory()).unwrap();
+    let index = |name: &str| usize::try_from(if_nametoindex(name).unwrap()).unwrap();
+    let protocol = Some(SockProtocol::EthAll);
+    let wire =
+        socket::socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), protocol).unwrap();
+    socket::setsockopt(&wire, sockopt::ReceiveTimeout, &TimeVal::new(10, 0)).unwrap();
+    // What leaves an interface is seen there, and where it comes in at the other end of its pair.
+    let seen = |from: &str, to: &str| {
+        send("far", &[stray(1, 0)]);
+        let (left, frame) = next_frame(&wire);
+        assert_eq!(left, index(from));
+        assert_eq!(next_frame(&wire), (index(to), frame.clone()));
+        frame[..12].to_vec()
+    };
+    assert_eq!(seen("near", "far"), [ROUTER, OWN].concat(), "no route is known");
+    let exit = if_nametoindex("out").unwrap();
+    programs.set_exits(BTreeMap::from([(config.peers[0].id, exit)])).unwrap();
+    assert_eq!(seen("out", "other"), [NEXT_HOP, [2, 0, 0, 0, 0, 0x77]].concat());
+    // The time is told now and then; that changes nothing of it.
+    programs.keep_time().unwrap();
+    assert_eq!(seen("out", "other"), [NEXT_HOP, [2, 0, 0, 0, 0, 0x77]].concat());
+    programs.set_exits(BTreeMap::new()).unwrap();
+    assert_eq!(seen("near", "far"), [ROUTER, OWN].concat(), "the route is gone");
 }
 
 #[test]

@@ -5,19 +5,22 @@
 //! | module | what it is |
 //! |---|---|
 //! | `config` | the fleet file's words as the packet programs take them |
+//! | `exits` | by which interface packets leave for other sites |
 //! | `host` | what the machine must be set to, looked at |
 //! | `report` | how it stands: the JSON of `anycast show affinity` |
 
 mod config;
+mod exits;
 mod host;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anycast_affinity::{Affinity, Hook, Mode};
+use anycast_affinity::{Affinity, Hook, Mode, SiteId};
 use anycast_fleet::{Fleet, Site};
+use futures_util::FutureExt;
 use nix::net::if_::if_nameindex;
 use tokio::task::JoinHandle;
 
@@ -42,6 +45,8 @@ pub(crate) struct Keeper {
     /// The interfaces of the machine when the programs were last told which are theirs.
     interfaces: BTreeSet<(String, u32)>,
     looked: Instant,
+    /// The looking up of ways to other sites that is under way.
+    exits: Option<JoinHandle<BTreeMap<SiteId, u32>>>,
     /// Why they could not be loaded the last time, if they could not.
     failure: Option<String>,
     /// What an operator should know of the machine.
@@ -57,6 +62,7 @@ impl Default for Keeper {
             told_time: Instant::now(),
             interfaces: BTreeSet::new(),
             looked: Instant::now(),
+            exits: None,
             failure: None,
             warnings: Vec::new(),
             not_changed: None,
@@ -264,9 +270,19 @@ impl Keeper {
         report
     }
 
-    /// Tells the programs the time: frames carry it. To be called once a second.
-    pub(crate) fn keep_time(&mut self) -> Option<News> {
+    /// Tells the programs the time, which frames carry, and by which interfaces other sites are
+    /// reached. To be called once a second.
+    pub(crate) fn keep_told(&mut self) -> Option<News> {
         let State::Loaded(programs) = &mut self.state else { return None };
+        if let Some(looking) = self.exits.take_if(|looking| looking.is_finished())
+            && let Some(Ok(exits)) = looking.now_or_never()
+            && let Err(failed) = programs.set_exits(exits)
+        {
+            return Some(news("affinity-not-changed", failed.to_string(), true));
+        }
+        if self.exits.is_none() {
+            self.exits = Some(tokio::spawn(exits::look_up(programs.config().clone())));
+        }
         if self.told_time.elapsed() < TELL_TIME {
             return None;
         }

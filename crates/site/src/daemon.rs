@@ -43,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::finishing::Finishing;
+pub(crate) use self::finishing::HandedWait;
 use self::meters::Meters;
 use self::reload::{Reload, Revision};
 use crate::address;

@@ -16,6 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use crate::builtin::Adopted;
+use crate::daemon::HandedWait;
 use anycast_speaker::HandedOver;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct TakenOver {
     pub(crate) services: Vec<HandedService>,
     /// Whether the site is drained.
     pub(crate) drained: bool,
+    /// How long connections of what is drained were waited for. An earlier program does not tell.
+    #[serde(default)]
+    pub(crate) waits: Vec<HandedWait>,
     /// Prepends that an operator has added, by neighbor.
     pub(crate) prepends: BTreeMap<String, u8>,
 }

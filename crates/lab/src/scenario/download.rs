@@ -59,6 +59,15 @@ impl Transfer {
         Ok(Self { senders, receiver, received, started: Instant::now() })
     }
 
+    /// Ends it, after which another one can begin.
+    pub(super) async fn end(mut self) {
+        for sender in std::mem::take(&mut self.senders) {
+            sender.abort();
+            // An error says that it was ended.
+            let _ = sender.await;
+        }
+    }
+
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }

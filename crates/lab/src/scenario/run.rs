@@ -205,6 +205,9 @@ impl Stage {
                 };
             }
             Step::Download(download) => {
+                if let Some(earlier) = self.download.take() {
+                    earlier.end().await;
+                }
                 let client = lab.node(&download.client).map_err(words)?;
                 let sites: Vec<_> =
                     lab.plan.sites().map(|(node, _, _)| lab.namespace(node).clone()).collect();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anycast_steer::{Instant, Stage, Target};
 use futures_util::FutureExt;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::Daemon;
@@ -38,6 +39,16 @@ struct Wait {
     counted: Option<(Instant, Result<u64, String>)>,
     /// Since when nothing is announced.
     withdrawn: Option<Instant>,
+    /// How long was waited before `withdrawn`, by the program before this one.
+    before: Duration,
+    is_over: bool,
+}
+
+/// One drain's waiting, as one program leaves it to the next.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct HandedWait {
+    target: Target,
+    waited_seconds: f64,
     is_over: bool,
 }
 
@@ -97,9 +108,28 @@ impl Daemon {
     /// How many connections run on, and for how many seconds they are waited for.
     pub(super) fn connections_of(&self, target: &Target) -> (Option<u64>, Option<f64>) {
         let Some(Run { wait, .. }) = self.finishing.0.get(target) else { return (None, None) };
-        let left = wait.withdrawn.filter(|_| !wait.is_over);
-        let left = left.map(|since| self.fleet.finishing.saturating_sub(self.now() - since));
+        let waited = wait.waited(self.now()).filter(|_| !wait.is_over);
+        let left = waited.map(|waited| self.fleet.finishing.saturating_sub(waited));
         (wait.connections(), left.map(|left| left.as_secs_f64()))
+    }
+
+    /// How long was waited, for the next program.
+    pub(super) fn hand_over_waits(&self) -> Vec<HandedWait> {
+        let each = self.finishing.0.iter();
+        let each = each.filter_map(|(target, run)| {
+            let waited_seconds = run.wait.waited(self.now())?.as_secs_f64();
+            Some(HandedWait { target: target.clone(), waited_seconds, is_over: run.wait.is_over })
+        });
+        each.collect()
+    }
+
+    /// Goes on with the waiting of the program before.
+    pub(super) fn inherit_waits(&mut self, waits: &[HandedWait]) {
+        for HandedWait { target, waited_seconds, is_over } in waits {
+            let before = Duration::try_from_secs_f64(*waited_seconds).unwrap_or_default();
+            let wait = Wait { before, is_over: *is_over, ..Wait::default() };
+            self.finishing.0.insert(target.clone(), Run { wait, ..Run::default() });
+        }
     }
 }
 
@@ -126,6 +156,11 @@ impl Wait {
         self.counted.as_ref().and_then(|(_, counted)| counted.as_ref().ok().copied())
     }
 
+    /// How long it has been waited for, from the withdrawal on.
+    fn waited(&self, now: Instant) -> Option<Duration> {
+        Some(self.before + (now - self.withdrawn?))
+    }
+
     /// Takes in what was counted from `began` on. Why nothing was, if the time before it was not so.
     fn handle_count(&mut self, began: Instant, counted: Result<u64, String>) -> Option<String> {
         let was_known = !matches!(self.counted, Some((_, Err(_))));
@@ -143,8 +178,10 @@ impl Wait {
         limit: Duration,
     ) -> Option<String> {
         if !is_withdrawn {
-            self.withdrawn = None;
-            self.is_over = false;
+            // What the program before has waited is kept until the drain goes on here.
+            if self.withdrawn.take().is_some() {
+                (self.before, self.is_over) = (Duration::ZERO, false);
+            }
             return None;
         }
         let since = *self.withdrawn.get_or_insert(now);
@@ -153,7 +190,7 @@ impl Wait {
         }
         let has_settled = |began: &Instant| *began >= since + SETTLES;
         let none_left = matches!(&self.counted, Some((began, Ok(0))) if has_settled(began));
-        if !none_left && now - since < limit {
+        if !none_left && self.before + (now - since) < limit {
             return None;
         }
         self.is_over = true;
@@ -273,6 +310,29 @@ mod tests {
             None,
             "what was counted before is not shown as if it were so"
         );
+    }
+
+    #[test]
+    fn what_the_program_before_has_waited_counts() {
+        let mut wait = Wait { before: Duration::from_secs(45), ..Wait::default() };
+        wait.handle_count(at(9), Ok(7));
+        // It starts, and finds the drain as it was.
+        assert_eq!(wait.handle_stage(at(9), false, LIMIT), None);
+        assert_eq!(wait.handle_stage(at(10), true, LIMIT), None);
+        assert_eq!(wait.waited(at(20)), Some(Duration::from_secs(55)));
+        assert_eq!(wait.handle_stage(at(24), true, LIMIT), None);
+        assert!(wait.handle_stage(at(25), true, LIMIT).is_some());
+        // Announced again and withdrawn again, it is waited for anew.
+        assert_eq!(wait.handle_stage(at(30), false, LIMIT), None);
+        assert_eq!(wait.handle_stage(at(40), true, LIMIT), None);
+        assert_eq!(wait.handle_stage(at(99), true, LIMIT), None);
+        assert!(wait.handle_stage(at(100), true, LIMIT).is_some());
+
+        // What was over says so once.
+        let mut wait = Wait { is_over: true, ..Wait::default() };
+        assert_eq!(wait.handle_stage(at(1), false, LIMIT), None);
+        assert_eq!(wait.handle_stage(at(99), true, LIMIT), None);
+        assert!(wait.is_over);
     }
 
     #[test]

@@ -61,8 +61,8 @@ impl Daemon {
     }
 
     /// To be called once a second.
-    pub(super) fn tell_time(&mut self) {
-        let news = self.keeper.keep_time();
+    pub(super) fn tell_programs(&mut self) {
+        let news = self.keeper.keep_told();
         self.tell_of_keeping(news.into_iter().collect(), None, None);
         if self.keeper.is_to_look_again() {
             self.keep_connections(None);

@@ -32,7 +32,7 @@ impl Daemon {
     pub(super) fn take_readings(&mut self) {
         self.count_for_drains();
         self.count_connections();
-        self.tell_time();
+        self.tell_programs();
         self.read_loads();
     }
 

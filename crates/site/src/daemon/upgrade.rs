@@ -138,6 +138,7 @@ impl Daemon {
             services,
             prepends,
             drained,
+            waits: self.hand_over_waits(),
             by: by.name().map(str::to_owned),
             ..TakenOver::default()
         };
@@ -169,6 +170,7 @@ impl Daemon {
                 self.steer.handle_inherited(now, index);
             }
         }
+        self.inherit_waits(&taken.waits);
         for (index, neighbor) in self.site.neighbors.iter().enumerate() {
             if let Some(count) = taken.prepends.get(&neighbor.name) {
                 self.announcer.prepend(&self.fleet, &self.site, index, *count);
