@@ -274,6 +274,8 @@ impl Driver {
         let now = self.now();
         // Routes that changed VRPs concern, some at a time.
         let mut busy = self.rib.poll_origins();
+        // Neighbors hear of a way when packets take it: they send theirs here as soon as they do.
+        self.install_routes();
         for index in self.peers.numbers() {
             if !self.peers[index].established {
                 continue;

@@ -1,13 +1,15 @@
 //! Best routes in the kernel's main table, by rtnetlink.
 //!
 //! What should be there is noted at once, so of several changes to one prefix that wait together
-//! only the last is left. One task carries changes out, many in one system call. What an earlier run
+//! only the last is left. A few are carried out at once; of a flood one task carries many out in one
+//! system call. What an earlier run
 //! left is taken over if it is asked for soon, else removed. What the kernel refuses, because a
 //! gateway is not on a link yet, is tried again. When messages from the kernel were lost (a netlink
 //! overrun), what is there is read and compared with what should be.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ mod batch;
 mod changes;
 mod table;
 
-use batch::Batches;
+use batch::{Answer, BATCH, Batches};
 use changes::Refusals;
 use table::Table;
 
@@ -58,10 +60,18 @@ pub(crate) struct Kernel {
     table: Arc<Shared>,
     orders: mpsc::UnboundedSender<Order>,
     handle: rtnetlink::Handle,
+    shortcut: Shortcut,
 }
 
 /// What should be and what is there: orders go in directly, and what is done about it too.
 struct Shared(Mutex<Table>);
+
+/// The way by which a few changes go past the task.
+struct Shortcut {
+    batches: Mutex<Batches>,
+    /// Whether the task is about something: it would undo what is done meanwhile.
+    is_closed: Arc<AtomicBool>,
+}
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -78,9 +88,9 @@ impl Kernel {
     /// The netlink socket could not be opened.
     pub(crate) fn open(place: &dyn Place, take_over: bool) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
-        let ((connection, handle, mut messages), batches) = place.run(|| {
+        let ((connection, handle, mut messages), batches, few) = place.run(|| {
             let _context = runtime.enter();
-            io::Result::Ok((new_connection()?, Batches::open()?))
+            io::Result::Ok((new_connection()?, Batches::open()?, Batches::open()?))
         })?;
         tokio::spawn(connection);
         let (orders, inbox) = mpsc::unbounded_channel();
@@ -96,9 +106,11 @@ impl Kernel {
             }
         });
         let table = Arc::new(Shared(Mutex::new(Table::new())));
-        let netlink = Netlink { handle: handle.clone(), batches };
+        let is_closed = Arc::new(AtomicBool::new(true));
+        let netlink = Netlink { handle: handle.clone(), batches, is_busy: Arc::clone(&is_closed) };
         tokio::spawn(apply(netlink, Arc::clone(&table), inbox, take_over));
-        Ok(Self { table, orders, handle })
+        let shortcut = Shortcut { batches: Mutex::new(few), is_closed };
+        Ok(Self { table, orders, handle, shortcut })
     }
 
     /// Asks for packets for a prefix to go to these gateways, which share them; with none, for no
@@ -108,6 +120,36 @@ impl Kernel {
         let rests = table.is_settled();
         table.want(prefix, gateways);
         if rests && !table.is_settled() {
+            let _ = self.orders.send(Order::Change);
+        }
+    }
+
+    /// Carries out what waits, if that is little and the task rests. What the kernel refuses is left to the
+    /// task.
+    ///
+    /// So that neighbors are told only of ways that packets take (RFC 4271 §3: routes "that it itself uses"):
+    /// they send theirs here as soon as they hear of one, and back those would go.
+    pub(crate) fn place_few(&self) {
+        let mut table = self.table.lock();
+        if table.is_settled()
+            || table.waiting() > BATCH
+            || self.shortcut.is_closed.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let changes = table.take_changes(BATCH);
+        let wanted = changes.iter().map(|change| (change.prefix, change.gateways.as_slice()));
+        let mut batches = self.shortcut.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = batches.ask(wanted);
+        for (change, answer) in changes.into_iter().zip(answers) {
+            match changes::of(&change, answer) {
+                Answer::Done => {
+                    table.handle_outcome(change.prefix, !change.gateways.is_empty(), true);
+                }
+                Answer::Refused(_) | Answer::Lost(_) => table.again(change.prefix),
+            }
+        }
+        if !table.is_settled() {
             let _ = self.orders.send(Order::Change);
         }
     }
@@ -194,6 +236,7 @@ struct Netlink {
     handle: rtnetlink::Handle,
     /// For what is to be changed.
     batches: Batches,
+    is_busy: Arc<AtomicBool>,
 }
 
 async fn apply(
@@ -214,6 +257,7 @@ async fn apply(
         // Whether to read what is there, and whether messages were lost.
         let mut look = None;
         let mut next = if is_settled {
+            netlink.is_busy.store(false, Ordering::Relaxed);
             tokio::select! {
                 biased;
                 () = at(leftovers.go_at()) => {
@@ -236,6 +280,11 @@ async fn apply(
         } else {
             None
         };
+        {
+            // Whatever goes past this task right now has ended.
+            let _table = table.lock();
+            netlink.is_busy.store(true, Ordering::Relaxed);
+        }
         while let Some(order) = next {
             match order {
                 Order::Change => {}

@@ -34,6 +34,7 @@ impl Driver {
                 change.route.map(|route| gateways(igp, &route, interface)).unwrap_or_default();
             kernel.set(change.prefix, &gateways);
         }
+        kernel.place_few();
     }
 
     /// Puts the routes of these prefixes in the kernel as they are now.

@@ -28,8 +28,7 @@ pub(super) async fn carry_out(netlink: &mut Netlink, table: &Shared, refusals: &
     let strays = remove_strays(netlink, &changes, &answers);
     let mut table = table.lock();
     for ((change, answer), stray_stays) in changes.into_iter().zip(answers).zip(strays) {
-        let answer = if change.gateways.is_empty() { of_removal(answer) } else { answer };
-        let (present, refusal) = match answer {
+        let (present, refusal) = match of(&change, answer) {
             Answer::Done => (!change.gateways.is_empty(), None),
             Answer::Refused(error) => (stray_stays, Some(error)),
             Answer::Lost(error) => (true, Some(error)),
@@ -96,6 +95,11 @@ fn remove_strays(netlink: &mut Netlink, changes: &[Change], answers: &[Answer]) 
         stays[*index] = !matches!(of_removal(answer), Answer::Done);
     }
     stays
+}
+
+/// What an answer says of a change.
+pub(super) fn of(change: &Change, answer: Answer) -> Answer {
+    if change.gateways.is_empty() { of_removal(answer) } else { answer }
 }
 
 /// The kernel drops routes by itself when their interface goes down.

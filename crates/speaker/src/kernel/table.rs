@@ -276,6 +276,16 @@ impl Table {
         self.queue.len() == 0
     }
 
+    /// How many prefixes wait; some may turn out to be as they should be.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What was taken from those that wait waits again.
+    pub(super) fn again(&mut self, prefix: IpNet) {
+        self.queue(prefix);
+    }
+
     /// What must be done now, some of it.
     pub(super) fn take_changes(&mut self, most: usize) -> Vec<Change> {
         let mut changes = Vec::new();

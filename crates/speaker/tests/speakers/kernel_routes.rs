@@ -8,13 +8,17 @@
 )]
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anycast_bgp::Asn;
-use anycast_speaker::{Config, Igp, IgpRoute, Speaker};
+use anycast_bgp::message::{Context, Update};
+use anycast_bgp::policy::Policy;
+use anycast_bgp::{AsPath, Asn, Attributes, Family, IpNet};
+use anycast_speaker::{Config, Igp, IgpRoute, Neighbor, Speaker};
 
-use crate::setup::{ip, run_in_namespace};
+use crate::setup::{ip, run_in_namespace, shake_hands, until};
 
 #[test]
 fn what_an_earlier_run_left_goes_and_what_is_anothers_stays() {
@@ -34,6 +38,11 @@ fn routes_that_others_remove_come_back_when_the_kernel_told_more_than_we_could_t
 #[test]
 fn each_of_ten_thousand_routes_goes_its_own_way_or_is_refused_and_all_go_at_the_end() {
     run_in_namespace(module_path!(), "many");
+}
+
+#[test]
+fn neighbors_hear_of_a_way_when_packets_take_it() {
+    run_in_namespace(module_path!(), "installed_first");
 }
 
 /// Our routes, of both families.
@@ -234,4 +243,70 @@ async fn many() {
     handle.shutdown("");
     task.await.unwrap();
     assert_eq!(ways().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by neighbors_hear_of_a_way_when_packets_take_it"]
+async fn installed_first() {
+    const COUNT: u8 = 250;
+    interface();
+    addresses();
+    let at = |last| Ipv4Addr::new(127, 0, 0, last);
+    let listeners = [2, 3].map(|last| TcpListener::bind((at(last), 0)).unwrap());
+    let neighbors = listeners.iter().zip([2, 3]).map(|(listener, last)| Neighbor {
+        port: listener.local_addr().unwrap().port(),
+        connect_retry: Duration::from_millis(50),
+        families: vec![Family::Ipv4Unicast],
+        import: Policy::accept_all(),
+        export: Policy::accept_all(),
+        ..Neighbor::new(last.to_string(), at(last).into(), Asn(64500 + u32::from(last)))
+    });
+    let config = Config {
+        listen: Vec::new(),
+        install_routes: true,
+        neighbors: neighbors.collect(),
+        ..Config::new(Asn(64501), Ipv4Addr::LOCALHOST)
+    };
+    let speaker = Speaker::bind(config, None).unwrap();
+    let handle = speaker.handle();
+    let task = tokio::spawn(speaker.run());
+    let [from, to] = listeners;
+    let shake = |listener: TcpListener, asn| {
+        tokio::task::spawn_blocking(move || shake_hands(&listener, Asn(asn), Duration::ZERO))
+    };
+    let (from, to) = (shake(from, 64502), shake(to, 64503));
+    let (mut from, mut to) = (from.await.unwrap(), to.await.unwrap());
+    until("both are Established", async || handle.established().await == (2, 2)).await;
+
+    // One prefix after the other is announced by the one, and looked for when the other is told.
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut late = Vec::new();
+        for number in 0..COUNT {
+            let mut attributes = Attributes::new(IpAddr::from([198, 51, 100, 9]));
+            attributes.as_path = AsPath::sequence(&[64502]);
+            let prefix = IpNet::new(Ipv4Addr::new(10, number, 0, 0).into(), 24).unwrap();
+            let update = Update::announce(Arc::new(attributes), vec![prefix]);
+            from.write_all(&update.emit(&Context::default()).concat()).unwrap();
+            let nlri = [24, 10, number, 0];
+            loop {
+                let mut header = [0; 19];
+                to.read_exact(&mut header).unwrap();
+                let len = u16::from_be_bytes([header[16], header[17]]);
+                let mut body = vec![0; usize::from(len) - header.len()];
+                to.read_exact(&mut body).unwrap();
+                if body.ends_with(&nlri) {
+                    break;
+                }
+            }
+            let routes = std::fs::read_to_string("/proc/net/route").unwrap();
+            // Octets of the destination, the last one first.
+            if !routes.contains(&format!("\t0000{number:02X}0A\t")) {
+                late.push(number);
+            }
+        }
+        late
+    });
+    assert_eq!(looked.await.unwrap(), [0; 0], "told before they were there");
+    handle.shutdown("");
+    task.await.unwrap();
 }

@@ -6,9 +6,13 @@
     reason = "tests use real sockets and may panic"
 )]
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+use anycast_bgp::message::{Capabilities, Context, Message, Open};
+use anycast_bgp::{Asn, Family};
 
 /// Far more than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,4 +100,35 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The octets of a message.
+pub(crate) fn emit(message: &Message) -> Vec<u8> {
+    message.emit(&Context::default())
+}
+
+/// Accepts a connection of a speaker and makes it Established, as a neighbor of `asn` would; with
+/// `hold_time` zero nobody has to speak again.
+pub(crate) fn shake_hands(listener: &TcpListener, asn: Asn, hold_time: Duration) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let open = Open {
+        asn,
+        hold_time,
+        router_id: Ipv4Addr::new(10, 0, 0, 9),
+        capabilities: Capabilities {
+            families: Some(vec![Family::Ipv4Unicast]),
+            four_octet_asn: true,
+            ..Capabilities::default()
+        },
+    };
+    stream.write_all(&emit(&Message::Open(open))).unwrap();
+    stream.write_all(&emit(&Message::Keepalive)).unwrap();
+    // Their OPEN, whose length the header tells, and their KEEPALIVE.
+    for _ in 0..2 {
+        let mut header = [0; 19];
+        stream.read_exact(&mut header).unwrap();
+        let len = u16::from_be_bytes([header[16], header[17]]);
+        stream.read_exact(&mut vec![0; usize::from(len) - header.len()]).unwrap();
+    }
+    stream
 }

@@ -7,17 +7,17 @@
 )]
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anycast_bgp::message::{Capabilities, Context, Message, Open, Update};
+use anycast_bgp::message::{Context, Message, Update};
 use anycast_bgp::policy::Policy;
 use anycast_bgp::{Asn, Attributes, Family, IpNet};
 use anycast_speaker::{Config, Handle, Neighbor, Speaker};
 use tokio::task::JoinHandle;
 
-use crate::setup::{resident, run_alone, until};
+use crate::setup::{emit, resident, run_alone, shake_hands, until};
 
 const US: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OUR_ASN: Asn = Asn(64501);
@@ -49,36 +49,6 @@ fn start(
     let speaker = Speaker::bind(config, None).unwrap();
     let handle = speaker.handle();
     (handle, tokio::spawn(speaker.run()))
-}
-
-fn emit(message: &Message) -> Vec<u8> {
-    message.emit(&Context::default())
-}
-
-/// Accepts a connection of a speaker and makes it Established, as a neighbor of `asn` would; with
-/// `hold_time` zero nobody has to speak again.
-fn shake_hands(listener: &TcpListener, asn: Asn, hold_time: Duration) -> TcpStream {
-    let (mut stream, _) = listener.accept().unwrap();
-    let open = Open {
-        asn,
-        hold_time,
-        router_id: Ipv4Addr::new(10, 0, 0, 9),
-        capabilities: Capabilities {
-            families: Some(vec![Family::Ipv4Unicast]),
-            four_octet_asn: true,
-            ..Capabilities::default()
-        },
-    };
-    stream.write_all(&emit(&Message::Open(open))).unwrap();
-    stream.write_all(&emit(&Message::Keepalive)).unwrap();
-    // Their OPEN, whose length the header tells, and their KEEPALIVE.
-    for _ in 0..2 {
-        let mut header = [0; 19];
-        stream.read_exact(&mut header).unwrap();
-        let len = u16::from_be_bytes([header[16], header[17]]);
-        stream.read_exact(&mut vec![0; usize::from(len) - header.len()]).unwrap();
-    }
-    stream
 }
 
 fn prefix(number: u32) -> IpNet {
