@@ -158,7 +158,10 @@ impl Memory {
                 self.damped.remove(what);
                 Ok(())
             }
-            Action::Drain { why, .. } | Action::Undrain { why, .. } | Action::Shed { why, .. } => {
+            Action::Drain { why, .. }
+            | Action::Undrain { why, .. }
+            | Action::Shed { why, .. }
+            | Action::ShedRefused { why, .. } => {
                 first(!why.is_empty(), "a drain or shedding moves without a cause")
             }
             Action::Release { .. } => Ok(()),

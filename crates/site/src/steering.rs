@@ -57,11 +57,13 @@ pub(crate) fn record(
         }
         Action::Undamped { what } => ("undamped", what.clone(), String::new()),
         Action::Shed { prefix, why, .. } => ("shed", prefix.to_string(), why.clone()),
+        Action::ShedRefused { prefix, why } => ("shed-refused", prefix.to_string(), why.clone()),
         Action::Drain { target, stage, why } => (stage.word(), target.to_string(), why.clone()),
         Action::Undrain { target, why } => ("undrained", target.to_string(), why.clone()),
         Action::Tell { .. } | Action::Ask { .. } | Action::Release { .. } => return None,
     };
-    let loud = matches!(action, Action::Held { .. } | Action::Damped { .. });
+    let loud =
+        matches!(action, Action::Held { .. } | Action::Damped { .. } | Action::ShedRefused { .. });
     let (subject, detail) = (&*subject, &*detail);
     Some(events.record(Happening { kind, subject, detail, cause, loud, ..Happening::default() }))
 }

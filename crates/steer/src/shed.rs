@@ -35,6 +35,8 @@ pub(crate) struct Shedding {
     pub(crate) level: usize,
     changed: Option<Instant>,
     pub(crate) reading: Option<f64>,
+    /// Whether the step that the load asks for was said not to be taken.
+    pub(crate) is_refused: bool,
 }
 
 impl Shedding {
@@ -56,6 +58,7 @@ impl Shedding {
     pub(crate) fn set(&mut self, now: Instant, level: usize) {
         self.level = level;
         self.changed = Some(now);
+        self.is_refused = false;
     }
 }
 

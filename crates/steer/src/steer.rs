@@ -107,6 +107,13 @@ pub enum Action {
         /// The load's reading, and the steps that there are.
         why: String,
     },
+    /// The load asks for a step of shedding that is not taken; said once, until it asks no more.
+    ShedRefused {
+        /// The prefix.
+        prefix: IpNet,
+        /// The load's reading, the step, and why not.
+        why: String,
+    },
     /// A drain has begun or has come further.
     Drain {
         /// What is drained.
@@ -342,13 +349,22 @@ impl Steer {
             prefix.shedding.reading = Some(reading);
             let (level, steps) = (prefix.shedding.level, spec.steps.len());
             let wanted = prefix.shedding.wanted(spec, now, reading);
-            if wanted == level || wanted > level && !self.fleet_can_take(index) {
+            if wanted == level {
+                let next = spec.steps.get(level);
+                prefix.shedding.is_refused &= next.is_some_and(|step| reading > step.above);
                 continue;
             }
+            let why = format!("load {} is {reading:.0}; step {wanted} of {steps}", spec.load);
+            let can_take = if wanted > level { self.fleet_can_take(index) } else { Ok(()) };
             let prefix = &mut self.prefixes[index];
-            let load = prefix.spec.shed.as_ref().map(|it| it.load.clone()).unwrap_or_default();
+            if let Err(but) = can_take {
+                if !std::mem::replace(&mut prefix.shedding.is_refused, true) {
+                    let (prefix, why) = (prefix.spec.prefix, format!("{why} is not taken: {but}"));
+                    self.actions.push_back(Action::ShedRefused { prefix, why });
+                }
+                continue;
+            }
             prefix.shedding.set(now, wanted);
-            let why = format!("load {load} is {reading:.0}; step {wanted} of {steps}");
             let prefix = prefix.spec.prefix;
             self.actions.push_back(Action::Shed { prefix, level: wanted, why });
             self.steer(now, index, None);

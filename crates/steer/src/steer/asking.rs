@@ -140,12 +140,22 @@ impl Steer {
 
     /// Whether anybody else can take what this site sheds. Of a fleet that shares nothing nothing is
     /// known; of one that does, and was never reached, it cannot be said.
-    pub(super) fn fleet_can_take(&self, index: usize) -> bool {
+    ///
+    /// # Errors
+    /// Why it is not so.
+    pub(super) fn fleet_can_take(&self, index: usize) -> Result<(), &'static str> {
         let prefix = &self.prefixes[index];
-        match (&self.view, &prefix.spec.floor) {
-            (Some(view), _) => view.another_can_take(&self.spec.site, &prefix.spec.prefix),
-            (None, Some(floor)) => floor.when_alone == WhenAlone::Withdraw,
-            (None, None) => self.spec.lease.is_none(),
-        }
+        let (can, why) = match (&self.view, &prefix.spec.floor) {
+            (Some(view), _) => (
+                view.another_can_take(&self.spec.site, &prefix.spec.prefix),
+                "no other site announces it and sheds no load itself",
+            ),
+            (None, Some(floor)) => (
+                floor.when_alone == WhenAlone::Withdraw,
+                "nothing is known of the other sites (when-alone = \"hold\")",
+            ),
+            (None, None) => (self.spec.lease.is_none(), "the fleet's state was never reached"),
+        };
+        if can { Ok(()) } else { Err(why) }
     }
 }

@@ -95,6 +95,7 @@ fn words(action: Action) -> String {
         Action::Freed { prefix } => format!("freed {prefix}"),
         Action::Damped { what, rest } => format!("damped {what} for {} s", rest.as_secs()),
         Action::Undamped { what } => format!("undamped {what}"),
+        Action::ShedRefused { prefix, why } => format!("no shedding of {prefix}: {why}"),
         Action::Shed { prefix, level, why } => format!("shed {prefix} to {level}: {why}"),
         Action::Drain { target, stage, why } => format!("{target} {}: {why}", stage.word()),
         Action::Undrain { target, why } => format!("undrain {target}: {why}"),

@@ -124,8 +124,18 @@ fn load_is_shed_by_steps_while_another_site_can_take_it() {
     assert_eq!(steer.record().sheds, [net(V4)].into());
     // Nobody else is there.
     steer.handle_fleet(at(15), FleetView::default());
+    let refused = || {
+        let why = "no other site announces it and sheds no load itself";
+        format!("no shedding of {V4}: load cpu is 95; step 2 of 2 is not taken: {why}")
+    };
     steer.handle_load(at(30), 1, 95.0);
+    assert_eq!(drain(&mut steer), [refused()]);
+    // Said once, and again if it has been asked for no more meanwhile.
+    steer.handle_load(at(30), 1, 96.0);
     assert_eq!(drain(&mut steer), [""; 0]);
+    steer.handle_load(at(31), 1, 85.0);
+    steer.handle_load(at(31), 1, 95.0);
+    assert_eq!(drain(&mut steer), [refused()]);
     let record = Record { announces: [net(V4)].into(), ..Record::default() };
     let sites = [("ams".to_owned(), record)].into();
     steer.handle_fleet(at(31), FleetView { sites, ..FleetView::default() });
