@@ -53,7 +53,10 @@ fn the_labs_fleet_has_five_sites_that_announce_both_families() {
         }
     }
     let service = fleet.service("whoami").unwrap();
-    assert_eq!(service.builtin, Some(Builtin::Whoami { dns_port: Some(53), http_port: Some(80) }));
+    assert_eq!(
+        service.builtin,
+        Some(Builtin::Whoami { dns_port: Some(53), http_port: Some(80), quic: None })
+    );
     let names: Vec<&str> = service.checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, ["dns 192.0.2.1", "dns 2001:db8:ac::1"]);
 }
