@@ -276,3 +276,6 @@ async fn accept(endpoint: Endpoint, host: Arc<Host>, connections: usize) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

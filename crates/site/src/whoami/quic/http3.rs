@@ -17,7 +17,7 @@ use super::paths::unmark;
 use crate::whoami::http::{LONGEST_HEAD, respond};
 
 /// RFC 9114 §8.1.
-const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
+pub(super) const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
 
 /// A client that has sent so much, in octets, is let go; it may come again. It has asked some thousand
@@ -28,17 +28,18 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Serves one connection until the client goes or asks for nothing any more.
 pub(super) async fn serve(connection: quinn::Connection, host: Arc<Host>) {
-    let code = tokio::select! {
-        () = requests(&connection, &host) => H3_NO_ERROR,
-        () = too_much(&connection) => H3_EXCESSIVE_LOAD,
-    };
-    connection.close(code, b"");
+    tokio::select! {
+        () = requests(&connection, &host) => connection.close(H3_NO_ERROR, b""),
+        () = end_if_too_much(&connection) => {}
+    }
 }
 
-async fn too_much(connection: &quinn::Connection) {
+async fn end_if_too_much(connection: &quinn::Connection) {
     while connection.stats().udp_rx.bytes <= MOST {
         tokio::time::sleep(LOOK).await;
     }
+    // Before h3 goes, which would say that nothing is wrong.
+    connection.close(H3_EXCESSIVE_LOAD, b"");
 }
 
 async fn requests(connection: &quinn::Connection, host: &Arc<Host>) {

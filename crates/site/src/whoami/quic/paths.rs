@@ -38,7 +38,7 @@ pub(super) struct Paths {
 struct Socket {
     address: SocketAddr,
     preferred: bool,
-    socket: Arc<dyn AsyncUdpSocket>,
+    inner: Arc<dyn AsyncUdpSocket>,
 }
 
 impl Paths {
@@ -71,7 +71,7 @@ impl Socket {
         let socket = open(address, Type::DGRAM, Protocol::UDP)?;
         socket.bind(&address.into())?;
         let socket = TokioRuntime.wrap_udp_socket(socket.into())?;
-        Ok(Self { address: socket.local_addr()?, preferred, socket })
+        Ok(Self { address: socket.local_addr()?, preferred, inner: socket })
     }
 }
 
@@ -91,7 +91,7 @@ impl AsyncUdpSocket for Paths {
         if let Some(from) = from {
             let transmit = Transmit { destination: client, src_ip: None, ..transmit.clone() };
             // Where the way out is full, what is lost is sent again in time, as after any loss.
-            let _ = from.socket.try_send(&transmit);
+            let _ = from.inner.try_send(&transmit);
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl AsyncUdpSocket for Paths {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for at in 0..self.sockets.len() {
             let socket = &self.sockets[first.wrapping_add(at) % self.sockets.len()];
-            if let Poll::Ready(received) = socket.socket.poll_recv(cx, buffers, metas) {
+            if let Poll::Ready(received) = socket.inner.poll_recv(cx, buffers, metas) {
                 let received = received?;
                 for meta in metas.iter_mut().take(received) {
                     meta.dst_ip = Some(socket.address.ip());
@@ -124,15 +124,15 @@ impl AsyncUdpSocket for Paths {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.sockets.iter().map(|it| it.socket.max_transmit_segments()).min().unwrap_or(1)
+        self.sockets.iter().map(|it| it.inner.max_transmit_segments()).min().unwrap_or(1)
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.sockets.iter().map(|it| it.socket.max_receive_segments()).max().unwrap_or(1)
+        self.sockets.iter().map(|it| it.inner.max_receive_segments()).max().unwrap_or(1)
     }
 
     fn may_fragment(&self) -> bool {
-        self.sockets.iter().any(|it| it.socket.may_fragment())
+        self.sockets.iter().any(|it| it.inner.may_fragment())
     }
 }
 
