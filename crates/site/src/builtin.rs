@@ -126,12 +126,16 @@ impl Lifeline {
     }
 
     /// Tells the process what is ordered, if anything is.
-    fn tell(&self, orders: &mut watch::Receiver<Option<Orders>>) {
-        let Some(orders) = &*orders.borrow_and_update() else { return };
-        let line = serde_json::to_string(orders).expect("numbers are JSON") + "\n";
-        // A pipe takes a line that is so short as a whole or not at all.
-        if let Err(error) = self.0.try_write(line.as_bytes()) {
-            tracing::warn!("cannot tell a built-in service how to make connection ids: {error}");
+    async fn tell(&self, orders: &mut watch::Receiver<Option<Orders>>) -> io::Result<()> {
+        loop {
+            self.0.writable().await?;
+            let Some(orders) = orders.borrow_and_update().clone() else { return Ok(()) };
+            let line = serde_json::to_string(&orders).expect("numbers are JSON") + "\n";
+            // A pipe takes a line that is so short as a whole or not at all.
+            match self.0.try_write(line.as_bytes()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return written.map(|_| ()),
+            }
         }
     }
 }
@@ -248,7 +252,9 @@ async fn tell_orders(
     orders: &mut watch::Receiver<Option<Orders>>,
 ) -> Infallible {
     loop {
-        lifeline.tell(orders);
+        if let Err(error) = lifeline.tell(orders).await {
+            tracing::warn!("cannot tell a built-in service how to make connection ids: {error}");
+        }
         if orders.changed().await.is_err() {
             // Nobody orders anything any more.
             std::future::pending::<()>().await;

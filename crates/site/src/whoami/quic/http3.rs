@@ -74,8 +74,11 @@ async fn answer(
         }
         stream.finish().await
     };
-    // A client that does not want the answer any more.
-    let _ = sent.await;
+    // An error is a client that does not want the answer any more.
+    if sent.await.is_ok() {
+        // Nobody asked for a body, but a stream that is left before its end is an error to some clients.
+        while let Ok(Some(_)) = stream.recv_data().await {}
+    }
 }
 
 /// The address that the client reached, which is another one once it has gone on at a preferred
