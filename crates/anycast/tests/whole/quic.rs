@@ -8,7 +8,7 @@ use std::time::Duration;
 use anycast_affinity::quic_lb::{LENGTH, Owner};
 use anycast_affinity::{Key, SiteId};
 use hyper::Request;
-use hyper::body::{Buf, Bytes};
+use hyper::body::Buf;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Endpoint};
 use rcgen::{CertifiedKey, KeyPair};
@@ -56,7 +56,7 @@ fn fleet() -> String {
     [&fleet, key, &site("fra", 1, 1, 0), &site("nyc", 2, 5, 2)].concat()
 }
 
-fn lab<'d>(desk: &'d Desk) -> Option<Lab<'d>> {
+fn lab(desk: &Desk) -> Option<Lab<'_>> {
     desk.write("secrets/affinity-0", SECRET);
     let (fleet, world) = (desk.write("fleet.toml", fleet()), desk.write("world.toml", WORLD));
     let lab = desk.lab(&[&fleet, "--world", &world])?;
@@ -228,7 +228,7 @@ async fn ask(roots: RootCertStore, address: SocketAddr) -> Value {
         assert_eq!(head.headers()["content-type"], "application/json");
         let mut body = Vec::new();
         while let Some(mut piece) = stream.recv_data().await.expect("a body") {
-            body.extend_from_slice(&Bytes::from(piece.copy_to_bytes(piece.remaining())));
+            body.extend(piece.copy_to_bytes(piece.remaining()));
         }
         serde_json::from_slice(&body).expect("JSON")
     };
