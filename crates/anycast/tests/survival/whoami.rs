@@ -10,6 +10,7 @@ use anycast_site::upgrade::{UpgradeOrder, UpgradeReport};
 use futures_util::future::poll_fn;
 use hyper::Request;
 use hyper::body::{Buf, Bytes};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinHandle;
 
 use crate::cases::{Fate, Started, counts, flip, flow};
@@ -167,22 +168,32 @@ pub(crate) async fn preferred() {
         let own = own.parse::<IpAddr>().expect("an address").to_string();
         stand.lead_to(0).await;
         // It moves at once and asks late: after the route change.
-        let asks = async |more: &'static [&'static str]| {
+        let asks = async |more: &'static [&'static str], moved: &str| {
             let mut command = tokio::process::Command::new(CLIENT);
             command.args(["--exit-on-all-streams-close", "--no-quic-dump", "--timeout=3s"]);
             command.args(["--delay-stream=1500ms", "--no-http-dump"]).args(more);
             command.args([address, "443", &format!("https://{NAME}/")]);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-            let child = stand.client().run(|| command.spawn()).expect("it starts");
-            tokio::time::sleep(Duration::from_millis(700)).await;
-            stand.reroute(1).await;
-            let output = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output());
-            let output = output.await.expect("it ends").expect("it ends");
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+            let mut child = stand.client().run(|| command.spawn()).expect("it starts");
+            let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+            let mut told = String::new();
+            let reads = async {
+                let mut led = false;
+                while let Some(line) = lines.next_line().await.expect("text") {
+                    told.push_str(&line);
+                    told.push('\n');
+                    if !led && line.contains(moved) {
+                        led = true;
+                        stand.reroute(1).await;
+                    }
+                }
+                assert!(led, "no {moved:?}: {told}");
+            };
+            tokio::time::timeout(Duration::from_secs(20), reads).await.expect("it ends");
             stand.lead_to(0).await;
-            let words = [output.stdout, output.stderr].concat();
-            String::from_utf8_lossy(&words).into_owned()
+            told
         };
-        let told = asks(&[]).await;
+        let told = asks(&[], "Path validation against path").await;
         let says = |words: &str| assert!(told.contains(words), "no {words:?}: {told}");
         says(&format!("preferred_address is [{own}]:443"));
         says("[:status: 200]");
@@ -192,7 +203,7 @@ pub(crate) async fn preferred() {
             told[late..].lines().filter(|it| it.starts_with("Sent packet")).collect();
         assert!(!sent.is_empty() && sent.iter().all(|it| it.contains(&own)), "{sent:#?}");
         // One that stays where it was is lost.
-        let told = asks(&["--no-preferred-addr"]).await;
+        let told = asks(&["--no-preferred-addr"], "handshake has been confirmed").await;
         assert!(!told.contains("[:status: 200]"), "{told}");
     }
 }
