@@ -82,9 +82,14 @@ fn quick() -> Limits {
 
 impl Stand {
     async fn start(limits: Limits) -> Self {
+        Self::start_ordered(limits, Orders::default()).await
+    }
+
+    /// One whose ids are made so from the start.
+    async fn start_ordered(limits: Limits, orders: Orders) -> Self {
         let files = Files::new();
         let roots = files.write();
-        let mut stand = Self::start_with(files, roots, limits).await;
+        let mut stand = Self::start_with(files, roots, limits, orders).await;
         let News::Served { addresses, .. } = stand.next_news().await else {
             panic!("it is not served");
         };
@@ -92,10 +97,15 @@ impl Stand {
         stand
     }
 
-    async fn start_with(files: Files, roots: RootCertStore, limits: Limits) -> Self {
-        let (orders, ordered) = watch::channel(Some(Orders::default()));
+    async fn start_with(
+        files: Files,
+        roots: RootCertStore,
+        limits: Limits,
+        orders: Orders,
+    ) -> Self {
+        let (orders, ordered) = watch::channel(Some(orders));
         let (send, news) = mpsc::unbounded_channel();
-        // The same port at all: no other test has it.
+        // The same at all addresses, so it cannot be left to the kernel.
         let port = std::net::UdpSocket::bind((SERVICE, 0)).unwrap().local_addr().unwrap().port();
         let quic = Quic {
             port,
@@ -124,11 +134,10 @@ impl Stand {
     async fn connect(&self) -> quinn::Connection {
         connect(&self.roots, self.address).await.unwrap()
     }
+}
 
-    fn order(&self, site: u8, epoch: u8) {
-        self.orders
-            .send_replace(Some(Orders { owner: Some(Named { site, epoch, secret: [9; 32] }) }));
-    }
+fn orders(site: u8, epoch: u8) -> Orders {
+    Orders { owner: Some(Named { site, epoch, secret: [9; 32] }) }
 }
 
 fn owner(site: u8, epoch: u8) -> Owner {
@@ -272,17 +281,15 @@ async fn http3_answers_as_http_does() {
 #[tokio::test]
 async fn a_connection_gets_ids_under_a_new_key_while_it_lives() {
     let id_lifetime = Duration::from_millis(200);
-    let stand = Stand::start(Limits { id_lifetime, ..quick() }).await;
-    stand.order(7, 0);
-    // Until it has heard of it.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let limits = Limits { id_lifetime, ..quick() };
+    let stand = Stand::start_ordered(limits, orders(7, 0)).await;
     let relay = Relay::start(stand.address).await;
     let connection = connect(&stand.roots, relay.address).await.unwrap();
     let mut sender = http3(&connection).await;
     ask_who(&mut sender).await;
     let ids = relay.take().ids;
     assert!(!ids.is_empty() && ids.iter().all(|id| owner(7, 0).server(id) == Some(0)), "{ids:x?}");
-    stand.order(7, 1);
+    stand.orders.send_replace(Some(orders(7, 1)));
     for _ in 0..500 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         ask_who(&mut sender).await;
@@ -349,7 +356,7 @@ async fn where_room_is_scarce_a_client_proves_its_address_and_beyond_it_is_refus
 
 #[tokio::test]
 async fn a_client_that_asks_nothing_is_cut_off_and_a_busy_one_is_not() {
-    let idle = Duration::from_millis(400);
+    let idle = Duration::from_millis(800);
     let stand = Stand::start(Limits { idle, ..quick() }).await;
     let (silent, busy) = (stand.connect().await, stand.connect().await);
     let mut sender = http3(&busy).await;
@@ -365,7 +372,8 @@ async fn a_client_that_asks_nothing_is_cut_off_and_a_busy_one_is_not() {
 #[tokio::test]
 async fn what_hinders_quic_is_said_and_goes_away_when_it_does() {
     let files = Files::new();
-    let mut stand = Stand::start_with(files, RootCertStore::empty(), quick()).await;
+    let mut stand =
+        Stand::start_with(files, RootCertStore::empty(), quick(), Orders::default()).await;
     let unavailable = async |stand: &mut Stand| match stand.next_news().await {
         News::Unavailable(why) => why,
         News::Served { .. } => panic!("it is served"),
