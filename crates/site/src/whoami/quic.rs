@@ -24,7 +24,7 @@ use quinn::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Limits;
 use ids::Ids;
@@ -268,8 +268,7 @@ async fn accept(endpoint: Endpoint, host: Arc<Host>, connections: usize) {
         };
         let host = host.clone();
         tokio::spawn(async move {
-            // One that is slow to come about ends by the idle time.
-            if let Ok(connection) = incoming.await {
+            if let Ok(Ok(connection)) = timeout(host.idle, incoming).await {
                 http3::serve(connection, host).await;
             }
             drop(place);
