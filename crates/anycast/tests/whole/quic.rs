@@ -40,11 +40,10 @@ fn write_identity(desk: &Desk, identity: &CertifiedKey<KeyPair>) {
     desk.write("secrets/whoami.key", identity.signing_key.serialize_pem());
 }
 
-/// The small fleet, with QUIC whose connections are kept.
+/// The small fleet, with QUIC whose connections are kept, as they are by default.
 fn fleet() -> String {
     let whoami = "builtin = \"whoami\"\nquic-certificate = \"secrets/whoami.pem\"\n\
-                  quic-key = \"secrets/whoami.key\"\npreferred-address = true\n\
-                  affinity = [\"tcp\", \"quic\"]\n";
+                  quic-key = \"secrets/whoami.key\"\npreferred-address = true\n";
     let site = |name: &str, id: u8, v4: u8, v6: u8| {
         format!(
             "[site.{name}.affinity]\nid = {id}\nv4 = \"198.51.100.{v4}\"\n\

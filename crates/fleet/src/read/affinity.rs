@@ -104,15 +104,15 @@ pub(super) fn read_of_site(mut section: Section<'_>) -> SiteAffinityDraft {
     SiteAffinityDraft { id, v4, v6, interfaces, mode, at }
 }
 
-/// `kept` is whether connections are kept at all: then those over TCP are unless it says otherwise.
-pub(super) fn read_of_service(section: &mut Section<'_>, kept: bool, quic_port: u16) -> Kept {
+/// What the service says of it, else `by_default`.
+pub(super) fn read_of_service(section: &mut Section<'_>, by_default: Kept, quic: u16) -> Kept {
     const TCP: &str = "tcp";
     const QUIC: &str = "quic";
     match section.get_list("affinity", value::word(&[(TCP, TCP), (QUIC, QUIC)])) {
         Some(words) => {
-            Kept { tcp: words.contains(&TCP), quic: words.contains(&QUIC).then_some(quic_port) }
+            Kept { tcp: words.contains(&TCP), quic: words.contains(&QUIC).then_some(quic) }
         }
-        None => Kept { tcp: kept, quic: None },
+        None => by_default,
     }
 }
 

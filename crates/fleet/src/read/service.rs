@@ -9,14 +9,15 @@ use super::{Placed, without_repeats};
 use crate::problem::Problem;
 use crate::section::{Fault, Section};
 use crate::value;
-use crate::{Builtin, Quic, Service};
+use crate::{Builtin, Kept, Quic, Service};
 
 const DNS_PORT: u16 = 53;
 const HTTP_PORT: u16 = 80;
 /// What QUIC is found at, unless the file says otherwise (RFC 9114 §3.1).
 const QUIC_PORT: u16 = 443;
 
-/// `kept` is whether connections are kept at all, so by default those over TCP of this one.
+/// `kept` is whether connections are kept at all, so by default those of this one that are known to be
+/// such as can be kept: those over TCP, and those over QUIC to our own server.
 pub(super) fn read(name: String, mut section: Section<'_>, kept: bool) -> Placed<Service> {
     let addresses = section.require("addresses", "[\"192.0.2.53\"]", list_marker);
     let addresses = match addresses {
@@ -28,7 +29,9 @@ pub(super) fn read(name: String, mut section: Section<'_>, kept: bool) -> Placed
     let builtin = read_builtin(&mut section, quic_port);
     let checks = read_checks(&mut section, &addresses, builtin.as_ref());
     let damping = section.get("damping", value::boolean).unwrap_or(true);
-    let affinity = super::affinity::read_of_service(&mut section, kept, quic_port);
+    let own_quic = matches!(&builtin, Some(Builtin::Whoami { quic: Some(_), .. }));
+    let by_default = Kept { tcp: kept, quic: (kept && own_quic).then_some(quic_port) };
+    let affinity = super::affinity::read_of_service(&mut section, by_default, quic_port);
     let at = section.finish();
     Placed { value: Service { name, addresses, builtin, checks, damping, affinity }, at }
 }

@@ -136,6 +136,7 @@ fn the_certificate_and_key_of_quic_are_looked_at() {
     let messages = found();
     assert!(messages[0].starts_with("password-exposed: "), "{messages:?}");
     let fleet = read(&path).unwrap().fleet.unwrap();
+    assert!(!fleet.services[0].affinity.any(), "without a key of affinity nothing is kept");
     let quic = fleet.services[0].quic().unwrap();
     assert_eq!((quic.port, quic.preferred_address), (443, false));
     assert_eq!(quic.certificate, folder.0.join("a.pem"), "beside the fleet file");
