@@ -7,7 +7,7 @@ SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # What the lab's users want to have in its nodes, and what its tests need.
 LAB_PACKAGES := iproute2 bind9-dnsutils iputils-ping
-TEST_PACKAGES := $(LAB_PACKAGES) bird2 frr gobgpd exabgp openbgpd stayrtr bgpdump nats-server prometheus systemd util-linux procps python3 curl openssl ethtool openssh-server openssh-client
+TEST_PACKAGES := $(LAB_PACKAGES) bird2 frr gobgpd exabgp openbgpd stayrtr bgpdump nats-server prometheus systemd util-linux procps python3 curl openssl ethtool openssh-server openssh-client ngtcp2-client
 # The packet programs are compiled by clang, against Linux's own headers (linux-libc-dev) and libbpf's
 # helpers. Without them everything builds but these.
 BUILD_PACKAGES := clang libbpf-dev linux-libc-dev

@@ -1,17 +1,24 @@
 //! `anycast whoami`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
-use anycast_site::builtin::READY;
+use anycast_site::builtin::{NO_QUIC, QUIC, READY};
+use anycast_site::whoami::quic::{News, Orders, Quic};
 use anycast_site::whoami::{self, Config, Identity};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 
 use crate::cli::WhoamiArguments;
 use crate::run::runtime;
 
 pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
     let port = |port: u16| (port != 0).then_some(port);
+    let with_parent = arguments.until_stdin_closes;
+    // A parent says how connection ids are made; nobody else does.
+    let (order, orders) = watch::channel((!with_parent).then(Orders::default));
+    let (quic, news) = quic(arguments, orders)?;
     let config = Config {
         identity: Identity {
             site: arguments.site.clone(),
@@ -21,24 +28,26 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         addresses: arguments.addresses.clone(),
         dns_port: port(arguments.dns_port),
         http_port: port(arguments.http_port),
+        quic,
     };
     if config.dns_port.is_none() && config.http_port.is_none() {
         return Err("--dns-port and --http-port are both 0: nothing to serve".into());
     }
-    let with_parent = arguments.until_stdin_closes;
     if with_parent {
         // A plain thread: a blocking read would keep the runtime from ending.
-        std::thread::spawn(|| {
-            let mut nothing = [0];
-            while !matches!(std::io::stdin().read(&mut nothing), Ok(0) | Err(_)) {}
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                // A parent of another version may have other words, too.
+                if let Ok(orders) = serde_json::from_str(&line) {
+                    order.send_replace(Some(orders));
+                }
+            }
             std::process::exit(0);
         });
     }
     let ready = move |_: &whoami::Bound| {
         if with_parent {
-            let mut out = std::io::stdout();
-            // A parent that is gone is noticed by the thread above.
-            let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
+            say(READY);
         }
     };
     let serve = async {
@@ -49,6 +58,7 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         } else {
             [None, None]
         };
+        tokio::spawn(tell(news));
         whoami::serve(config, ready).await
     };
     let served = runtime()?.block_on(serve).map_err(|error| error.to_string());
@@ -56,4 +66,57 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         let _ = writeln!(std::io::stdout(), "{why}");
     }
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// What is asked for over QUIC, if anything is, and what becomes of it.
+fn quic(
+    arguments: &WhoamiArguments,
+    orders: watch::Receiver<Option<Orders>>,
+) -> Result<(Option<Quic>, mpsc::UnboundedReceiver<News>), String> {
+    let (send, news) = mpsc::unbounded_channel();
+    let (Some(certificate), Some(key)) = (&arguments.quic_certificate, &arguments.quic_key) else {
+        return Ok((None, news));
+    };
+    let preferred = arguments.preferred_address.clone();
+    for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+        if preferred.iter().filter(|it| family(it)).count() > 1 {
+            return Err("--preferred-address can be given once for each family".to_owned());
+        }
+    }
+    let quic = Quic {
+        port: arguments.quic_port,
+        certificate: certificate.clone(),
+        key: key.clone(),
+        preferred,
+        orders,
+        news: send,
+    };
+    Ok((Some(quic), news))
+}
+
+/// Tells what becomes of QUIC.
+async fn tell(mut news: mpsc::UnboundedReceiver<News>) {
+    let list =
+        |all: Vec<SocketAddr>| all.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    while let Some(news) = news.recv().await {
+        match news {
+            News::Served { addresses, preferred } if preferred.is_empty() => {
+                say(&format!("{QUIC}HTTP/3 at {}", list(addresses)));
+            }
+            News::Served { addresses, preferred } => say(&format!(
+                "{QUIC}HTTP/3 at {}; clients are told {}",
+                list(addresses),
+                list(preferred)
+            )),
+            News::Unavailable(why) => say(&format!("{NO_QUIC}{why}")),
+        }
+    }
+}
+
+/// Says it to the parent. After an upgrade it does not listen any more, but shares its log.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        let _ = writeln!(std::io::stderr(), "whoami: {line}");
+    }
 }

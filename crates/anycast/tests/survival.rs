@@ -32,6 +32,8 @@ mod secure;
 mod ssh;
 #[path = "survival/stand.rs"]
 mod stand;
+#[path = "survival/whoami.rs"]
+mod whoami;
 #[path = "survival/xdp.rs"]
 mod xdp;
 

@@ -218,7 +218,7 @@ pub fn difference(old: &Fleet, new: &Fleet, site: &str, now: Now<'_>) -> Differe
     found.of_neighbors((old, before), (new, after), now);
     if !after.router {
         found.of_prefixes((old, before), (new, after));
-        found.of_services(old, new);
+        found.of_services((old, before), (new, after));
     }
     found.of_surroundings((old, before), (new, after));
     found.of_other_sites(old, new, site);
@@ -435,7 +435,9 @@ impl Difference {
         }
     }
 
-    fn of_services(&mut self, old: &Fleet, new: &Fleet) {
+    fn of_services(&mut self, (old, old_site): (&Fleet, &Site), (new, new_site): (&Fleet, &Site)) {
+        let own = |site: &Site| site.affinity.as_ref().map(|it| (it.v4, it.v6));
+        let other_own = own(old_site) != own(new_site);
         for before in &old.services {
             let subject = Subject::Service(before.name.clone());
             let Some(after) = new.service(&before.name) else {
@@ -445,7 +447,8 @@ impl Difference {
             // It tells whoever asks the fleet's name.
             let restarts = before.builtin != after.builtin
                 || (after.builtin.is_some() && old.name != new.name)
-                || (after.builtin.is_some() && before.addresses != after.addresses);
+                || (after.builtin.is_some() && before.addresses != after.addresses)
+                || (after.quic().is_some_and(|it| it.preferred_address) && other_own);
             if restarts {
                 self.add(subject, Effect::Reset, Vec::new());
             } else if !same_beside_checks(before, after) {

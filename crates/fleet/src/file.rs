@@ -95,6 +95,7 @@ fn look_at(path: &Path, source: &str, further: impl FnOnce(&Draft) -> Vec<Proble
         problems.extend(affinity_keys(draft, folder));
         problems.extend(vrp_files(draft, folder));
         problems.extend(ca_files(draft, folder));
+        problems.extend(quic_files(draft, folder));
         problems.extend(further(draft));
         problems
     })
@@ -214,6 +215,34 @@ fn ca_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
         problems.collect::<Vec<_>>()
     };
     draft.services.iter().flat_map(missing).collect()
+}
+
+/// What is wrong with the certificates and keys of services over QUIC. They too may be absent.
+fn quic_files(draft: &Draft, folder: &Path) -> Vec<Problem> {
+    let look = |service: &Placed<Service>| {
+        let quic = service.value.quic()?;
+        let files = [("quic-certificate", &quic.certificate, false), ("quic-key", &quic.key, true)];
+        let problems = files.into_iter().filter_map(|(key, file, secret)| {
+            let (path, span) = (folder.join(file), service.at.of(key));
+            let shown = path.display();
+            let mode = match fs::File::open(&path).and_then(|file| file.metadata()) {
+                Ok(metadata) => metadata.permissions().mode(),
+                Err(error) => {
+                    let message = format!("{shown} cannot be used here: {error}");
+                    let problem = Problem::warning("quic-file", span, message);
+                    return Some(problem.help("Until it is there, a site serves no QUIC."));
+                }
+            };
+            (secret && mode & 0o007 != 0).then(|| {
+                let message = format!("{shown} is open to every user (mode {:o})", mode & 0o777);
+                Problem::warning("password-exposed", span, message)
+                    .label("a secret")
+                    .help(format!("Run `chmod 600 {shown}`."))
+            })
+        });
+        Some(problems.collect::<Vec<_>>())
+    };
+    draft.services.iter().filter_map(look).flatten().collect()
 }
 
 fn look_at_secret(path: &Path, span: Span) -> Option<Problem> {

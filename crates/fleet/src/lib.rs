@@ -48,7 +48,7 @@ pub use floor::{Credentials, FleetState};
 pub use model::{
     AoAlgorithm, AtLimit, Bfd, BmpStation, BmpTable, Builtin, Coordinates, ExportPolicy, Fleet,
     ImportPolicy, Limits, MaxPrefixes, Mrt, NamedPolicy, Neighbor, NeighborRef, Offers, PolicyRule,
-    Prefix, Rpki, Service, Site, TcpAo,
+    Prefix, Quic, Rpki, Service, Site, TcpAo,
 };
 pub use policy::Told;
 pub use problem::{Problem, Severity, Span};

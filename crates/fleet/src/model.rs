@@ -102,7 +102,7 @@ pub struct Service {
 }
 
 /// A service that the site's daemon brings along.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Builtin {
     /// Tells who answers. At least one of the ports is there.
     Whoami {
@@ -110,7 +110,23 @@ pub enum Builtin {
         dns_port: Option<u16>,
         /// HTTP; `None`: off.
         http_port: Option<u16>,
+        /// HTTP/3 over QUIC, beside the others; `None`: off.
+        quic: Option<Quic>,
     },
+}
+
+/// How a built-in service speaks QUIC.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Quic {
+    /// The UDP port.
+    pub port: u16,
+    /// Its certificate and those up to the root, in PEM; resolved against the fleet file's folder.
+    pub certificate: PathBuf,
+    /// The certificate's private key, in PEM; resolved likewise.
+    pub key: PathBuf,
+    /// Whether clients are told the site's own addresses, those of its affinity, to go on at
+    /// (RFC 9000 §9.6).
+    pub preferred_address: bool,
 }
 
 /// A policy that neighbors refer to.
@@ -504,10 +520,18 @@ impl Service {
     /// TCP ports of each address that the site's own service takes.
     pub fn builtin_ports(&self) -> Vec<u16> {
         match self.builtin {
-            Some(Builtin::Whoami { dns_port, http_port }) => {
+            Some(Builtin::Whoami { dns_port, http_port, .. }) => {
                 dns_port.into_iter().chain(http_port).collect()
             }
             None => Vec::new(),
+        }
+    }
+
+    /// How the site's own service speaks QUIC, if it does.
+    pub const fn quic(&self) -> Option<&Quic> {
+        match &self.builtin {
+            Some(Builtin::Whoami { quic, .. }) => quic.as_ref(),
+            None => None,
         }
     }
 }

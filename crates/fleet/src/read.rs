@@ -39,7 +39,7 @@ use toml::de::DeTable;
 use crate::problem::{Problem, Problems, Span};
 use crate::section::{Places, Section};
 use crate::value;
-use crate::{BmpStation, Fleet, FleetState, NamedPolicy, Neighbor, Prefix, Service, Site};
+use crate::{BmpStation, Builtin, Fleet, FleetState, NamedPolicy, Neighbor, Prefix, Service, Site};
 
 /// A thing and where the file says it.
 #[derive(Debug)]
@@ -183,6 +183,10 @@ impl Draft {
             let mut service = placed.value;
             for tls in service.checks.iter_mut().filter_map(|check| check.probe.tls_mut()) {
                 tls.ca_file = tls.ca_file.take().map(|path| folder.join(path));
+            }
+            if let Some(Builtin::Whoami { quic: Some(quic), .. }) = &mut service.builtin {
+                quic.certificate = folder.join(&quic.certificate);
+                quic.key = folder.join(&quic.key);
             }
             service
         };

@@ -25,6 +25,7 @@ use nix::net::if_::if_nameindex;
 use tokio::task::JoinHandle;
 
 pub use config::decisions;
+pub(crate) use config::signing;
 pub use report::{AffinityReport, InterfaceRow, PeerRow};
 
 /// Where links and maps are pinned, a folder for each site, unless `ANYCAST_BPF_DIR` says

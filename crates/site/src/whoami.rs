@@ -1,7 +1,7 @@
 //! The built-in `whoami` service: a site answers who it is before any server is installed there.
 //!
-//! DNS over UDP and TCP answers as [`anycast_dns::whoami`] says; HTTP answers `GET /` with one
-//! JSON object. It is meant to run as a process of its own, so that whatever becomes of it, BGP
+//! DNS over UDP and TCP answers as [`anycast_dns::whoami`] says; HTTP/1.1, and HTTP/3 where it is
+//! switched on, answer `GET /` with one JSON object. It is meant to run as a process of its own, so that whatever becomes of it, BGP
 //! goes on; it keeps no state.
 
 use std::convert::Infallible;
@@ -16,13 +16,16 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use quic::Quic;
+
 mod dns;
 mod http;
+pub mod quic;
 
 /// A client that neither asks nor reads for so long is cut off.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// TCP connections served at a time, DNS and HTTP each; the next one is closed at once.
+/// Connections served at a time, DNS, HTTP and HTTP/3 each; the next one is closed at once.
 const CONNECTIONS: usize = 1024;
 
 /// How many connections the kernel keeps until we take them.
@@ -43,6 +46,8 @@ pub struct Config {
     pub dns_port: Option<u16>,
     /// The port of HTTP; `None`: no HTTP.
     pub http_port: Option<u16>,
+    /// HTTP/3 over QUIC; `None`: none. Whatever hinders it, the others are served.
+    pub quic: Option<Quic>,
 }
 
 /// Where the service listens.
@@ -149,11 +154,14 @@ pub async fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), Err
 struct Limits {
     idle: Duration,
     connections: usize,
+    id_lifetime: Duration,
+    look_again: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { idle: IDLE, connections: CONNECTIONS }
+        let (id_lifetime, look_again) = (quic::ID_LIFETIME, quic::LOOK_AGAIN);
+        Self { idle: IDLE, connections: CONNECTIONS, id_lifetime, look_again }
     }
 }
 
@@ -183,6 +191,9 @@ async fn serve_within(
         let serve =
             move |stream, client| http::serve(stream, client, identity.clone(), limits.idle);
         tasks.spawn(accept(listener, room.clone(), serve));
+    }
+    if let Some(quic) = config.quic {
+        tasks.spawn(quic::keep(quic, config.addresses, identity, limits));
     }
     ready(&bound);
     match tasks.join_next().await.expect("something is bound, so something is served") {

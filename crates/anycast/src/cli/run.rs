@@ -55,13 +55,15 @@ pub(crate) enum LogFormat {
     Journald,
 }
 
-/// Serves `whoami` on addresses: DNS and HTTP that tell who answers.
+/// Serves `whoami` on addresses: DNS and HTTP that tell who answers, HTTP/3 too if asked for.
 ///
 /// `anycast run` starts this by itself for services with `builtin = "whoami"`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  anycast whoami --fleet example --site fra --dns-port 5300 --http-port 8080 127.0.0.1")]
+  anycast whoami --fleet example --site fra --dns-port 5300 --http-port 8080 127.0.0.1
+
+HTTP/3 over QUIC wants a certificate: --quic-certificate site.pem --quic-key site.key.")]
 pub(crate) struct WhoamiArguments {
     /// The fleet's name.
     #[arg(long)]
@@ -75,8 +77,20 @@ pub(crate) struct WhoamiArguments {
     /// Port of HTTP; 0: none.
     #[arg(long, default_value_t = 80)]
     pub(crate) http_port: u16,
-    /// End when standard input closes; say `ready` on standard output once the sockets are open, or
-    /// why they are not.
+    /// UDP port of HTTP/3, which needs --quic-certificate.
+    #[arg(long, default_value_t = 443)]
+    pub(crate) quic_port: u16,
+    /// Serve HTTP/3 too, with this certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "quic_key")]
+    pub(crate) quic_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "quic_certificate")]
+    pub(crate) quic_key: Option<PathBuf>,
+    /// Tell clients of HTTP/3 to go on at this address of the machine; one for each family.
+    #[arg(long, value_name = "ADDRESS", requires = "quic_certificate")]
+    pub(crate) preferred_address: Vec<IpAddr>,
+    /// End when standard input closes, and take from it how connection ids are made; say `ready` on
+    /// standard output once the sockets are open, or why they are not.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
     /// The addresses to answer at.

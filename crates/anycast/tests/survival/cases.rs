@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::flows::{PIECE, PORT, connect, download, ping_pong, serve, upload};
 use crate::secure::{HTTP1_PORT, HTTP2_PORT, Identity, TLS_PORT, keep_alive, many_streams};
 use crate::stand::{CLIENT, Fleet, RUN, Stand, V4, V6, secret, site};
-use crate::{attacks, changes, handshakes, quic, ssh, xdp};
+use crate::{attacks, changes, handshakes, quic, ssh, whoami, xdp};
 
 /// A case, played in a lab of its own.
 type Play = fn() -> LocalBoxFuture<'static, ()>;
@@ -46,6 +46,12 @@ pub(crate) const CASES: &[(&str, Play)] = &[
     ("tls_and_http_survive", || Box::pin(tls_and_http())),
     ("ssh_survives", || Box::pin(ssh::survives())),
     ("quic_survives", || Box::pin(over_quic())),
+    ("quic_of_whoami_itself_survives", || Box::pin(whoami::survives())),
+    ("without_affinity_quic_of_whoami_itself_breaks", || Box::pin(whoami::without())),
+    ("quic_of_whoami_survives_an_upgrade_and_new_keys", || Box::pin(whoami::changed())),
+    ("a_client_that_goes_on_at_the_preferred_address_feels_no_route_change", || {
+        Box::pin(whoami::preferred())
+    }),
     ("without_affinity_tls_http_and_quic_break", || Box::pin(without_secure())),
     ("without_affinity_short_connections_break", || Box::pin(handshakes::without())),
     ("twenty_idle_seconds_survive", || Box::pin(idle())),
@@ -559,7 +565,8 @@ async fn quic_flows(stand: &Stand, time: Duration) -> (Vec<Flow>, Vec<quinn::Con
     let mut flows = Vec::new();
     let mut connections = Vec::new();
     for address in [V4, V6] {
-        let connection = quic::connect(&identity, &stand.client(), address).await.expect("QUIC");
+        let connection =
+            quic::connect(&identity, &stand.client(), address, quic::ALPN).await.expect("QUIC");
         let stream = async || {
             let (send, receive) = connection.open_bi().await.expect("a stream");
             tokio::io::join(receive, send)

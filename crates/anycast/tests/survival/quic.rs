@@ -14,13 +14,14 @@ use quinn::{
 };
 
 use crate::flows::{PATIENCE, serve_one};
-use crate::secure::Identity;
+use crate::secure::{Identity, NAME};
 
 /// The port of the services' QUIC, as the fleet file has it when it says nothing.
 const PORT: u16 = 443;
 /// What fits into a frame everywhere (docs/affinity.md, QUIC).
 const LARGEST: u16 = 1400;
-const ALPN: &[u8] = b"stream";
+/// The test's own protocol: streams.
+pub(crate) const ALPN: &[u8] = b"stream";
 
 /// Makes ids for one site's endpoint.
 struct Ids {
@@ -94,10 +95,11 @@ pub(crate) async fn connect(
     identity: &Identity,
     client: &NetNs,
     address: &str,
+    alpn: &[u8],
 ) -> Result<quinn::Connection, String> {
     let tls = rustls::ClientConfig::builder().with_root_certificates(identity.roots());
     let mut tls = tls.with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![alpn.to_vec()];
     let tls = QuicClientConfig::try_from(tls).expect("TLS 1.3");
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(transport());
@@ -107,6 +109,6 @@ pub(crate) async fn connect(
     let endpoint = EndpointConfig::default();
     let endpoint =
         Endpoint::new(endpoint, None, socket, Arc::new(TokioRuntime)).expect("an endpoint");
-    let connecting = endpoint.connect_with(config, target, "anycast.example");
+    let connecting = endpoint.connect_with(config, target, NAME);
     connecting.expect("it begins").await.map_err(|error| format!("QUIC: {error}"))
 }

@@ -1,6 +1,7 @@
 //! TLS, and HTTP/1.1 and HTTP/2 over it: the same servers at every site.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::flows::{connect, in_time, listen, octets, serve_one};
 pub(crate) const TLS_PORT: u16 = 49_443;
 pub(crate) const HTTP1_PORT: u16 = 49_444;
 pub(crate) const HTTP2_PORT: u16 = 49_445;
-const NAME: &str = "anycast.example";
+pub(crate) const NAME: &str = "anycast.example";
 /// Requests under way at once on a connection of HTTP/2.
 const STREAMS: u64 = 4;
 
@@ -32,12 +33,26 @@ const STREAMS: u64 = 4;
 pub(crate) struct Identity {
     pub(crate) certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    pem: [String; 2],
 }
 
 impl Identity {
     pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
-        Self { certificate: made.cert.der().clone(), key: made.signing_key.serialize_der() }
+        let pem = [made.cert.pem(), made.signing_key.serialize_pem()];
+        Self { certificate: made.cert.der().clone(), key: made.signing_key.serialize_der(), pem }
+    }
+
+    /// Where certificate and key are, once they are written.
+    pub(crate) fn files(folder: &Path) -> (PathBuf, PathBuf) {
+        (folder.join("whoami.pem"), folder.join("whoami.key"))
+    }
+
+    /// Writes both as files in PEM.
+    pub(crate) fn write(&self, folder: &Path) {
+        let (certificate, key) = Self::files(folder);
+        std::fs::write(certificate, &self.pem[0]).expect("a certificate");
+        std::fs::write(key, &self.pem[1]).expect("a key");
     }
 
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {

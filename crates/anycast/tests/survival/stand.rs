@@ -13,6 +13,8 @@ use anycast_site::affinity::AffinityReport;
 use anycast_site::client::Client;
 use anycast_site::reload::{ReloadOrder, ReloadOutcome, ReloadReport};
 
+use crate::secure::Identity;
+
 /// The client whose routes change.
 pub(crate) const CLIENT: &str = "paris";
 /// Where its connections go.
@@ -30,6 +32,12 @@ const CITIES: [&str; 8] =
 pub(crate) struct Fleet {
     pub(crate) sites: usize,
     pub(crate) kept: bool,
+    /// Which connections are kept, as the file lists them.
+    pub(crate) protocols: &'static str,
+    /// Whether `whoami` speaks QUIC, with the files that an identity has written.
+    pub(crate) quic: bool,
+    /// Whether it tells clients the sites' own addresses.
+    pub(crate) preferred: bool,
     pub(crate) packets_of_a_source: Option<u32>,
     pub(crate) packets_to_a_site: Option<u32>,
     /// How long a drain waits for connections.
@@ -47,6 +55,9 @@ impl Default for Fleet {
         Self {
             sites: 3,
             kept: true,
+            protocols: "\"tcp\", \"quic\"",
+            quic: false,
+            preferred: false,
             packets_of_a_source: None,
             packets_to_a_site: None,
             connections_wait: "30s",
@@ -84,8 +95,14 @@ fn fleet_text(fleet: Fleet) -> String {
          [prefix.\"2001:db8:ac::/48\"]\nservices = [\"whoami\"]\n\
          [service.whoami]\naddresses = [\"{V4}\", \"{V6}\"]\nbuiltin = \"whoami\"\n"
     );
+    if fleet.quic {
+        let (certificate, key) = Identity::files(Path::new(RUN));
+        let (certificate, key) = (certificate.display(), key.display());
+        let _ = write!(text, "quic-certificate = \"{certificate}\"\nquic-key = \"{key}\"\n");
+        let _ = writeln!(text, "preferred-address = {}", fleet.preferred);
+    }
     if fleet.kept {
-        text.push_str("affinity = [\"tcp\", \"quic\"]\n[affinity]\n");
+        let _ = write!(text, "affinity = [{}]\n[affinity]\n", fleet.protocols);
         if let Some(limit) = fleet.packets_of_a_source {
             let _ = writeln!(text, "packets-of-a-source = {limit}");
         }
@@ -101,14 +118,11 @@ fn fleet_text(fleet: Fleet) -> String {
     let _ = write!(text, "[drain]\nwait = \"1s\"\nconnections-wait = \"{wait}\"\n");
     for (at, city) in CITIES.iter().enumerate().take(fleet.sites) {
         let (name, asn, id) = (site(at), 64501 + at, at + 1);
-        let (theirs, ours) = (2 * at, 2 * at + 1);
+        let (theirs, [v4, v6]) = (2 * at, own(at));
         let _ = write!(text, "[site.{name}]\ncity = \"{city}\"\nstop-wait = \"10ms\"\n");
         if fleet.kept {
-            let _ = write!(
-                text,
-                "[site.{name}.affinity]\nid = {id}\nv4 = \"198.51.100.{ours}\"\n\
-                 v6 = \"2001:db8:ffff:{at}::1\"\n"
-            );
+            let _ =
+                write!(text, "[site.{name}.affinity]\nid = {id}\nv4 = \"{v4}\"\nv6 = \"{v6}\"\n");
             if !fleet.interfaces.is_empty() {
                 let names = fleet.interfaces.iter();
                 let names: Vec<String> = names.map(|it| it.replace('#', &at.to_string())).collect();
@@ -118,12 +132,17 @@ fn fleet_text(fleet: Fleet) -> String {
         let _ = write!(
             text,
             "[site.{name}.neighbor.up]\naddress = \"198.51.100.{theirs}\"\n\
-             local-address = \"198.51.100.{ours}\"\nasn = {asn}\nrelation = \"provider\"\n\
-             families = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"2001:db8:ffff:{at}::1\"\n\
+             local-address = \"{v4}\"\nasn = {asn}\nrelation = \"provider\"\n\
+             families = [\"ipv4\", \"ipv6\"]\nnext-hop-v6 = \"{v6}\"\n\
              import = \"everything\"\nexport = \"fleet\"\n"
         );
     }
     text
+}
+
+/// A site's own addresses.
+pub(crate) fn own(at: usize) -> [String; 2] {
+    [format!("198.51.100.{}", 2 * at + 1), format!("2001:db8:ffff:{at}::1")]
 }
 
 /// The name of a site.

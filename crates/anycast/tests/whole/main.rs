@@ -24,6 +24,7 @@ mod operator;
 mod order;
 mod overload;
 mod plan;
+mod quic;
 mod reload;
 mod rpki;
 mod see;

@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 
-use crate::Service;
 use crate::problem::{Problem, Problems};
 use crate::read::{Draft, Placed};
+use crate::{Builtin, Service};
 
 pub(super) fn lint(draft: &Draft, problems: &Problems) {
     for (index, service) in draft.services.iter().enumerate() {
         its_addresses_are_announced(service, draft, problems);
         no_two_serve_one_port(service, &draft.services[..index], problems);
+        no_two_speak_quic_at_one_port(service, &draft.services[..index], problems);
+        what_is_told_to_clients_is_there(service, draft, problems);
     }
 }
 
@@ -79,6 +81,63 @@ fn no_two_serve_one_port(
                     ),
             );
         }
+    }
+}
+
+/// The same for UDP, where QUIC may meet QUIC or DNS; at the sites' own addresses too, if clients are
+/// told of them.
+fn no_two_speak_quic_at_one_port(
+    service: &Placed<Service>,
+    earlier: &[Placed<Service>],
+    problems: &Problems,
+) {
+    let udp = |it: &Service| {
+        let dns = it.builtin.as_ref().and_then(|Builtin::Whoami { dns_port, .. }| *dns_port);
+        [dns, it.quic().map(|quic| quic.port)]
+    };
+    let told = |it: &Service| it.quic().filter(|it| it.preferred_address).map(|it| it.port);
+    for other in earlier {
+        let (mine, theirs) = (&service.value, &other.value);
+        if mine.quic().is_none() && theirs.quic().is_none() {
+            continue;
+        }
+        let shared = mine.addresses.iter().position(|it| theirs.addresses.contains(it));
+        let port = udp(mine).into_iter().flatten().find(|it| udp(theirs).contains(&Some(*it)));
+        let (span, message) = if let (Some(index), Some(port)) = (shared, port) {
+            let words = format!("both serve UDP port {port} of {}", mine.addresses[index]);
+            (service.at.item("addresses", index), words)
+        } else if let Some(port) = told(mine).filter(|_| told(mine) == told(theirs)) {
+            let words = format!("both serve UDP port {port} of the sites' own addresses");
+            (service.at.of("preferred-address"), words)
+        } else {
+            continue;
+        };
+        let message = format!("services `{}` and `{}` {message}", mine.name, theirs.name);
+        problems.add(
+            Problem::error("port-clash", span, message)
+                .also(other.at.name(), "the first")
+                .help("Give one of them another port by `quic-port`."),
+        );
+    }
+}
+
+/// Clients can be told of addresses that the sites have, and where nothing else listens.
+fn what_is_told_to_clients_is_there(service: &Placed<Service>, draft: &Draft, problems: &Problems) {
+    let Some(quic) = service.value.quic().filter(|it| it.preferred_address) else { return };
+    let span = service.at.of("preferred-address");
+    match &draft.affinity {
+        None => problems.add(
+            Problem::warning("unused-key", span, "no site has an address of its own to tell")
+                .label("has no effect")
+                .help(
+                    "Add `[affinity]`, and `[site.NAME.affinity]` with `v4` or `v6`; or remove it.",
+                ),
+        ),
+        Some(affinity) if affinity.port() == quic.port => problems.add(
+            Problem::error("port-clash", span, "`[affinity]` has the same port")
+                .help("Give the service another port by `quic-port`."),
+        ),
+        Some(_) => {}
     }
 }
 

@@ -15,8 +15,6 @@ const MOST_KEYS: usize = 2;
 
 /// No service is likely to have it.
 const PORT: u16 = 5687;
-/// What QUIC is found at, unless the file says otherwise (RFC 9114 §3.1).
-const QUIC_PORT: u16 = 443;
 const MTU: u16 = 1500;
 /// What is least in IPv6 (RFC 8200 §5), wrapped.
 const LEAST_MTU: u16 = 1280 + 68;
@@ -106,20 +104,23 @@ pub(super) fn read_of_site(mut section: Section<'_>) -> SiteAffinityDraft {
     SiteAffinityDraft { id, v4, v6, interfaces, mode, at }
 }
 
-/// `kept` is whether connections are kept at all: then those over TCP are unless it says otherwise.
-pub(super) fn read_of_service(section: &mut Section<'_>, kept: bool) -> Kept {
+/// What the service says of it, else `by_default`.
+pub(super) fn read_of_service(section: &mut Section<'_>, by_default: Kept, quic: u16) -> Kept {
     const TCP: &str = "tcp";
     const QUIC: &str = "quic";
-    let port = section.get("quic-port", value::port).unwrap_or(QUIC_PORT);
     match section.get_list("affinity", value::word(&[(TCP, TCP), (QUIC, QUIC)])) {
         Some(words) => {
-            Kept { tcp: words.contains(&TCP), quic: words.contains(&QUIC).then_some(port) }
+            Kept { tcp: words.contains(&TCP), quic: words.contains(&QUIC).then_some(quic) }
         }
-        None => Kept { tcp: kept, quic: None },
+        None => by_default,
     }
 }
 
 impl AffinityDraft {
+    pub(crate) const fn port(&self) -> u16 {
+        self.affinity.port
+    }
+
     /// The checked table; its paths are resolved against `folder`.
     pub(crate) fn into_affinity(self, folder: &Path) -> Affinity {
         let keys = self.keys.into_iter();

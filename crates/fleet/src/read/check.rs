@@ -24,7 +24,7 @@ const THRESHOLDS: Thresholds = Thresholds { rise: 2, fall: 2, rise_for: Duration
 pub(super) fn read_checks(
     section: &mut Section<'_>,
     addresses: &[IpAddr],
-    builtin: Option<Builtin>,
+    builtin: Option<&Builtin>,
 ) -> Vec<Check> {
     let sections = section.list_of_tables("check");
     let mut checks: Vec<Check> = Vec::new();
@@ -56,8 +56,9 @@ pub(super) fn read_checks(
 }
 
 /// What a built-in service is checked by if the file does not say.
-fn builtin_checks(Builtin::Whoami { dns_port, http_port }: Builtin, on: &[IpAddr]) -> Vec<Check> {
-    let (name, probe) = match (dns_port, http_port) {
+fn builtin_checks(builtin: &Builtin, on: &[IpAddr]) -> Vec<Check> {
+    let Builtin::Whoami { dns_port, http_port, .. } = builtin;
+    let (name, probe) = match (*dns_port, *http_port) {
         (Some(port), _) => ("dns", id_server(port)),
         (None, Some(port)) => ("http", Probe::Http(Box::new(plain_http(port)))),
         (None, None) => return Vec::new(),

@@ -432,3 +432,24 @@ fn how_connections_are_kept_changes_without_a_reset() {
         assert_eq!(found, wanted, "{from} → {to}");
     }
 }
+
+#[test]
+fn a_service_begins_anew_if_it_tells_clients_of_another_address() {
+    let quic = "addresses = [\"192.0.2.1\"]\nbuiltin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"\n\
+                preferred-address = true";
+    let on = format!(
+        "{}\n[affinity]\n[[affinity.key]]\nepoch = 0\nfile = \"a\"\n[site.fra.affinity]\nid = 1\n\
+         v4 = \"198.51.100.1\"\n[site.nyc.affinity]\nid = 2\nv4 = \"198.51.100.2\"\n",
+        FILE.replacen("addresses = [\"192.0.2.1\"]", quic, 1)
+    );
+    assert!(on.contains(quic), "{on}");
+    let service = |new: &str| -> Vec<String> {
+        lines(&between(&on, new)).into_iter().filter(|it| it.starts_with("service ")).collect()
+    };
+    let anew = ["service web changes; it is down until what serves it has started anew"];
+    let own = |to: &str| on.replacen("v4 = \"198.51.100.1\"", to, 1);
+    assert_eq!(service(&own("v4 = \"198.51.100.5\"")), anew);
+    assert_eq!(service(&on.replacen("quic-key = \"b\"", "quic-key = \"c\"", 1)), anew);
+    // What is told apart from that reaches it while it runs.
+    assert!(service(&on.replacen("file = \"a\"", "file = \"c\"", 1)).is_empty());
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anycast_bgp::policy::{Action, Match, PrefixPattern, Rule, Set};
 use anycast_bgp::{Asn, Family};
-use anycast_fleet::{Builtin, Fleet, Probe, Report, city};
+use anycast_fleet::{Builtin, Fleet, Kept, Probe, Report, city};
 
 fn example(name: &str) -> Report {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
@@ -53,9 +53,36 @@ fn the_labs_fleet_has_five_sites_that_announce_both_families() {
         }
     }
     let service = fleet.service("whoami").unwrap();
-    assert_eq!(service.builtin, Some(Builtin::Whoami { dns_port: Some(53), http_port: Some(80) }));
+    assert_eq!(
+        service.builtin,
+        Some(Builtin::Whoami { dns_port: Some(53), http_port: Some(80), quic: None })
+    );
     let names: Vec<&str> = service.checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, ["dns 192.0.2.1", "dns 2001:db8:ac::1"]);
+}
+
+#[test]
+fn what_can_be_kept_of_a_service_is_unless_it_says_otherwise() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/affinity-fleet.toml");
+    let source = std::fs::read_to_string(path).unwrap();
+    let kept = |more: &str| {
+        let builtin = "builtin = \"whoami\"";
+        let source = source.replacen(builtin, &format!("{builtin}\n{more}"), 1);
+        let report = anycast_fleet::parse("fleet.toml", &source);
+        assert!(report.problems.is_empty(), "{}", report.render(false));
+        report.fleet.unwrap().services[0].affinity
+    };
+    let quic = "quic-certificate = \"a\"\nquic-key = \"b\"\n";
+    for (more, tcp, port) in [
+        ("", true, None),
+        ("quic-port = 8443", true, None),
+        (quic, true, Some(443)),
+        (&format!("{quic}quic-port = 8443"), true, Some(8443)),
+        (&format!("{quic}affinity = [\"tcp\"]"), true, None),
+        ("affinity = [\"quic\"]\nquic-port = 8443", false, Some(8443)),
+    ] {
+        assert_eq!(kept(more), Kept { tcp, quic: port }, "{more}");
+    }
 }
 
 #[test]

@@ -457,6 +457,63 @@ const SERVICES: &[Row] = &[
         &[(DNS, "http-port = 8080\ncheck = [{ type = \"tcp\", port = 8080 }]")],
         &[(W, "unused-key", "8080")],
     ),
+    ("QUIC", &[(DNS, "builtin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"")], &[]),
+    (
+        "a certificate without its key",
+        &[(DNS, "builtin = \"whoami\"\nquic-certificate = \"a.pem\"")],
+        &[(E, "missing-key", "\"a.pem\"")],
+    ),
+    (
+        "a key without its certificate",
+        &[(DNS, "builtin = \"whoami\"\nquic-key = \"a.key\"")],
+        &[(E, "missing-key", "\"a.key\"")],
+    ),
+    (
+        "a certificate that is no text",
+        &[(DNS, "builtin = \"whoami\"\nquic-certificate = 7\nquic-key = \"b\"")],
+        &[(E, "wrong-type", "7")],
+    ),
+    (
+        "a certificate of nothing built in",
+        &[(
+            DNS,
+            "quic-certificate = \"a\"\nquic-key = \"b\"\ncheck = [{ type = \"tcp\", port = 80 }]",
+        )],
+        &[(W, "unused-key", "\"a\""), (W, "unused-key", "\"b\"")],
+    ),
+    (
+        "an address told by what speaks no QUIC",
+        &[(DNS, "builtin = \"whoami\"\npreferred-address = true")],
+        &[(W, "unused-key", "true")],
+    ),
+    (
+        "an address told by sites that have none of their own",
+        &[(
+            DNS,
+            "builtin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"\npreferred-address = true",
+        )],
+        &[(W, "unused-key", "true")],
+    ),
+    (
+        "DNS and QUIC at one port",
+        &[(
+            DNS,
+            "builtin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"\nquic-port = 53",
+        )],
+        &[(E, "port-clash", "53")],
+    ),
+    (
+        "two services over QUIC at one port",
+        &[
+            ("services = [\"dns\"]", "services = [\"dns\", \"web\"]"),
+            (DNS, "builtin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\""),
+            (
+                "[site.fra]",
+                "[service.web]\naddresses = [\"192.0.2.53\"]\nbuiltin = \"whoami\"\ndns-port = 0\nhttp-port = 8080\nquic-certificate = \"a\"\nquic-key = \"b\"\n[site.fra]",
+            ),
+        ],
+        &[(E, "port-clash", "\"192.0.2.53\"")],
+    ),
     (
         "a check's key on another check",
         &[(DNS, "check = [{ type = \"tcp\", port = 53, path = \"/\" }]")],
@@ -1569,6 +1626,33 @@ file = "secrets/affinity-0"
 
 const AFFINITY: &[Row] = &[
     ("connections are kept", &[("[site.nyc]", KEPT)], &[]),
+    (
+        "QUIC at the port of affinity",
+        &[
+            ("[site.nyc]", KEPT),
+            (
+                DNS,
+                "builtin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"\nquic-port = 5687\npreferred-address = true",
+            ),
+        ],
+        &[(E, "port-clash", "true")],
+    ),
+    (
+        "two services over QUIC at the sites' own addresses",
+        &[
+            ("[site.nyc]", KEPT),
+            ("services = [\"dns\"]", "services = [\"dns\", \"web\"]"),
+            (
+                DNS,
+                "builtin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"\npreferred-address = true",
+            ),
+            (
+                "[site.fra]",
+                "[service.web]\naddresses = [\"192.0.2.54\"]\nbuiltin = \"whoami\"\nquic-certificate = \"a\"\nquic-key = \"b\"\npreferred-address = true\n[site.fra]",
+            ),
+        ],
+        &[(E, "port-clash", "true")],
+    ),
     (
         "without a key, words that say nothing",
         &[

@@ -113,6 +113,38 @@ fn a_file_of_authorities_that_is_not_there_is_a_warning() {
 }
 
 #[test]
+fn the_certificate_and_key_of_quic_are_looked_at() {
+    let folder = Folder::new("quic");
+    let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");
+    let source = fs::read_to_string(minimal).unwrap();
+    let quic = "builtin = \"whoami\"\nquic-certificate = \"a.pem\"\nquic-key = \"a.key\"";
+    let source = source.replacen("builtin = \"whoami\"", quic, 1);
+    let path = folder.write("fleet.toml", source.as_bytes(), 0o644);
+    let found = || {
+        let problems = read(&path).unwrap().problems;
+        problems.iter().map(|it| format!("{}: {}", it.code, it.message)).collect::<Vec<_>>()
+    };
+    let messages = found();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    for (message, file) in messages.iter().zip(["a.pem", "a.key"]) {
+        assert!(message.starts_with("quic-file: ") && message.contains(file), "{message}");
+    }
+    folder.write("a.pem", b"", 0o644);
+    folder.write("a.key", b"hunter2", 0o640);
+    assert_eq!(found(), [""; 0]);
+    folder.write("a.key", b"hunter2", 0o644);
+    let messages = found();
+    assert!(messages[0].starts_with("password-exposed: "), "{messages:?}");
+    let fleet = read(&path).unwrap().fleet.unwrap();
+    assert!(!fleet.services[0].affinity.any(), "without a key of affinity nothing is kept");
+    let quic = fleet.services[0].quic().unwrap();
+    assert_eq!((quic.port, quic.preferred_address), (443, false));
+    assert_eq!(quic.certificate, folder.0.join("a.pem"), "beside the fleet file");
+    assert_eq!(quic.key, folder.0.join("a.key"));
+    assert!(!format!("{fleet:?}").contains("hunter2"));
+}
+
+#[test]
 fn the_files_of_what_sites_share_are_looked_at_too() {
     let folder = Folder::new("state");
     let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal.toml");

@@ -69,6 +69,18 @@ pub fn decisions(fleet: &Fleet, site: &Site) -> Result<Config, String> {
     })
 }
 
+/// The site's number, and the key with which what is sent is marked.
+///
+/// # Errors
+/// In words: no affinity, or a key that cannot be read.
+pub(crate) fn signing(fleet: &Fleet, site: &Site) -> Result<(u8, Key), String> {
+    let (Some(common), Some(own)) = (&fleet.affinity, &site.affinity) else {
+        return Err("the fleet file does not ask for it".to_owned());
+    };
+    let first = common.keys.first().ok_or_else(|| "there is no key".to_owned())?;
+    Ok((own.id, key(first)?))
+}
+
 /// `ANYCAST_AFFINITY_MODE` goes before the file: the lab, which runs files unchanged, knows what its
 /// links can.
 fn forced_mode() -> Result<Option<AffinityMode>, String> {

@@ -370,6 +370,7 @@ async fn dns_over_tcp_passes_too() {
         addresses: vec!["::1".parse().unwrap()],
         dns_port: Some(0),
         http_port: None,
+        quic: None,
     };
     tokio::spawn(crate::whoami::serve(config, |bound| send.send(bound.dns[0]).unwrap()));
     let target = ready.await.unwrap();

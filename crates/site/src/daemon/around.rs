@@ -19,6 +19,7 @@ use crate::api::Gate;
 use crate::builtin::{self, Adopted, BuiltinEvent, Wish};
 use crate::control::Question;
 use crate::watch::{self as deaths, Deaths};
+use crate::whoami::quic::Orders;
 use crate::{looking_glass, metrics};
 
 /// All of it.
@@ -165,6 +166,7 @@ pub(super) struct Builtins {
 
 struct Running {
     wish: watch::Sender<Wish>,
+    orders: watch::Sender<Option<Orders>>,
     /// The process, if it is handed over.
     given: Option<oneshot::Receiver<Adopted>>,
     /// Closed when it has ended.
@@ -188,6 +190,8 @@ impl Builtins {
         adopted: Option<Adopted>,
     ) {
         let arguments = builtin::arguments(fleet, site, &fleet.services[index]);
+        let orders = builtin::orders(fleet, site, &fleet.services[index]);
+        let (orders, ordered) = watch::channel(orders);
         let (wish, mut wished) = watch::channel(Wish::Run);
         let (give, given) = oneshot::channel();
         let (ends, ended) = watch::channel(());
@@ -204,9 +208,20 @@ impl Builtins {
                 }
             }
             let command = (program, arguments);
-            builtin::keep(command, number, events, wished, adopted, give).await;
+            builtin::keep(command, number, events, (wished, ordered), adopted, give).await;
         });
-        self.running.insert(number, Running { wish, given: Some(given), ended });
+        self.running.insert(number, Running { wish, orders, given: Some(given), ended });
+    }
+
+    /// Tells the one of this number what it is ordered now, if that is another thing.
+    pub(super) fn tell(&self, number: usize, orders: Option<Orders>) {
+        if let Some(running) = self.running.get(&number) {
+            running.orders.send_if_modified(|before| {
+                let differs = *before != orders;
+                *before = orders;
+                differs
+            });
+        }
     }
 
     /// Ends one; it may take a moment.

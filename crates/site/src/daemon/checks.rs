@@ -98,7 +98,9 @@ impl Daemon {
     }
 
     pub(super) fn handle_builtin(&mut self, event: BuiltinEvent) {
-        let (BuiltinEvent::Ready { service, .. } | BuiltinEvent::Gone { service, .. }) = &event;
+        let (BuiltinEvent::Ready { service, .. }
+        | BuiltinEvent::Quic { service, .. }
+        | BuiltinEvent::Gone { service, .. }) = &event;
         // One that a reload ends serves on for a while.
         let Some(service) = self.slots.service_of(*service) else { return };
         let trigger = match event {
@@ -113,6 +115,14 @@ impl Daemon {
                     self.start_checks_of(service);
                 }
                 started
+            }
+            BuiltinEvent::Quic { served, .. } => {
+                let name = &self.fleet.services[service].name;
+                match served {
+                    Ok(where_it_is) => self.events.add("quic-served", name, &where_it_is),
+                    Err(why) => self.events.warn("quic-unavailable", name, &why),
+                };
+                return;
             }
             BuiltinEvent::Gone { why, .. } => {
                 self.pids.remove(&service);

@@ -564,10 +564,13 @@ impl Daemon {
             }
             let starts =
                 service.builtin.is_some() && !(continues && was_builtin(&service.name).is_some());
+            let number = self.slots.service(index);
             if starts {
-                let number = self.slots.service(index);
                 let after = was_builtin(&service.name);
                 around.builtins.start(&self.fleet, &self.site, index, number, after, None);
+            } else if service.builtin.is_some() {
+                let orders = crate::builtin::orders(&self.fleet, &self.site, service);
+                around.builtins.tell(number, orders);
             }
         }
         let mut times = std::mem::take(&mut self.check_times);

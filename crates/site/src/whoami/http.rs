@@ -1,4 +1,4 @@
-//! HTTP/1.1: `GET /` tells the site as JSON and in a header.
+//! HTTP/1.1, and the answers of HTTP/3 too: `GET /` tells the site as JSON and in a header.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 const SITE: HeaderName = HeaderName::from_static("x-anycast-site");
 
 /// A request head longer than this is refused; browsers send a tenth of it.
-const LONGEST_HEAD: usize = 16 * 1024;
+pub(super) const LONGEST_HEAD: usize = 16 * 1024;
 
 /// The answer of `GET /`.
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let (address, client) = (local.ip().to_canonical(), client.ip().to_canonical());
     let service = service_fn(|request| {
-        let response = respond(&request, &identity, address, client);
+        let response = respond(&request, &identity, address, client).map(Full::new);
         async move { Ok::<_, Infallible>(response) }
     });
     // An error is a client that broke off or spoke no HTTP; hyper has told it so.
@@ -57,12 +57,12 @@ pub(super) async fn serve(
         .await;
 }
 
-fn respond<B>(
+pub(super) fn respond<B>(
     request: &Request<B>,
     identity: &Identity,
     address: IpAddr,
     client: IpAddr,
-) -> Response<Full<Bytes>> {
+) -> Response<Bytes> {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -77,7 +77,7 @@ fn respond<B>(
         "/" => (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET is served here\n".to_owned()),
         _ => (StatusCode::NOT_FOUND, TEXT, "only / is served here\n".to_owned()),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, kind);

@@ -12,6 +12,7 @@ fn config(addresses: &[&str]) -> Config {
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         dns_port: Some(0),
         http_port: Some(0),
+        quic: None,
     }
 }
 

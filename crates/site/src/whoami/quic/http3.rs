@@ -1,0 +1,94 @@
+//! The requests of one connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use h3::server::RequestResolver;
+use hyper::Method;
+use hyper::body::Bytes;
+use hyper::header::CONTENT_LENGTH;
+use quinn::VarInt;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::Host;
+use super::paths::unmark;
+use crate::whoami::http::{LONGEST_HEAD, respond};
+
+/// RFC 9114 §8.1.
+pub(super) const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
+const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
+
+/// A client that has sent so much, in octets, is let go; it may come again. It has asked some thousand
+/// times, or it sends what nobody reads: h3 keeps a frame until it has all of it.
+const MOST: u64 = 1 << 20;
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Serves one connection until the client goes or asks for nothing any more.
+pub(super) async fn serve(connection: quinn::Connection, host: Arc<Host>) {
+    tokio::select! {
+        () = requests(&connection, &host) => connection.close(H3_NO_ERROR, b""),
+        () = end_if_too_much(&connection) => {}
+    }
+}
+
+async fn end_if_too_much(connection: &quinn::Connection) {
+    while connection.stats().udp_rx.bytes <= MOST {
+        tokio::time::sleep(LOOK).await;
+    }
+    // Before h3 goes, which would say that nothing is wrong.
+    connection.close(H3_EXCESSIVE_LOAD, b"");
+}
+
+async fn requests(connection: &quinn::Connection, host: &Arc<Host>) {
+    let idle = host.idle;
+    let mut builder = h3::server::builder();
+    builder.max_field_section_size(u64::try_from(LONGEST_HEAD).expect("it is small"));
+    let built = builder.build(h3_quinn::Connection::new(connection.clone()));
+    // An error is a client that broke off or spoke no HTTP/3; h3 has told it so.
+    let Ok(Ok(mut h3)) = timeout(idle, built).await else { return };
+    // They end with the connection.
+    let mut answers = JoinSet::new();
+    while let Ok(Ok(Some(request))) = timeout(idle, h3.accept()).await {
+        let (connection, host) = (connection.clone(), host.clone());
+        answers.spawn(async move { timeout(idle, answer(request, &connection, &host)).await });
+        while answers.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(
+    request: RequestResolver<h3_quinn::Connection, Bytes>,
+    connection: &quinn::Connection,
+    host: &Host,
+) {
+    let Ok((request, mut stream)) = request.resolve_request().await else { return };
+    let Some((address, client)) = ends(connection, host) else { return };
+    let (mut head, body) = respond(&request, &host.identity, address, client).into_parts();
+    head.headers.insert(CONTENT_LENGTH, body.len().into());
+    let sent = async {
+        stream.send_response(hyper::Response::from_parts(head, ())).await?;
+        if request.method() != Method::HEAD {
+            stream.send_data(body).await?;
+        }
+        stream.finish().await
+    };
+    // An error is a client that does not want the answer any more.
+    if sent.await.is_ok() {
+        // Nobody asked for a body, but a stream that is left before its end is an error to some clients.
+        while let Ok(Some(_)) = stream.recv_data().await {}
+    }
+}
+
+/// The address that the client reached, which is another one once it has gone on at a preferred
+/// address, and the address that it came from.
+fn ends(connection: &quinn::Connection, host: &Host) -> Option<(IpAddr, IpAddr)> {
+    let (client, preferred) = unmark(connection.remote_address());
+    let address = if preferred {
+        host.preferred.iter().find(|it| it.is_ipv4() == client.is_ipv4())?.ip()
+    } else {
+        connection.local_ip()?
+    };
+    Some((address.to_canonical(), client.ip().to_canonical()))
+}
