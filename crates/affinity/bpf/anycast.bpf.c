@@ -67,8 +67,9 @@ static __noinline __u64 tc_serve(struct __sk_buff *ctx, __u32 l3, __u32 protocol
 SEC("classifier")
 int anycast_ingress(struct __sk_buff *ctx)
 {
-	/* What has a tag goes to the interface of its VLAN, and is looked at there. */
-	if (ctx->vlan_present)
+	/* What has a tag goes to the interface of its VLAN, and is looked at there; VLAN 0 is none (a priority
+	 * alone, IEEE 802.1Q). */
+	if (ctx->vlan_present && ctx->vlan_tci & 0xfff)
 		return TC_ACT_UNSPEC;
 	/* Headers may lie in pages; the decisions read them where they are. */
 	bpf_skb_pull_data(ctx, ctx->len < 200 ? ctx->len : 200);

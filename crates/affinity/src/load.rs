@@ -159,6 +159,8 @@ impl Affinity {
     ///
     /// See [`LoadError`]. What this call attached newly is detached again; what was pinned before
     /// stays attached and goes on forwarding, with the new programs where they had been put in already.
+    /// An interface that takes no programs is no error if another does; [`update`](Self::update) tells of
+    /// it.
     pub fn load(config: &Config, directory: &Path) -> Result<Self, LoadError> {
         config.check()?;
         if PROGRAMS.is_empty() {
@@ -181,11 +183,15 @@ impl Affinity {
         let exits = BTreeMap::new();
         let mut affinity =
             Self { directory: base, ebpf, config: config_now, seed: seed(), hooks, exits };
+        affinity.check_interfaces()?;
+        affinity.take_exits()?;
         affinity.fill(config)?;
         affinity.set("AES", 0, *crate::aes_tables::tables())?;
         affinity.load_programs()?;
         let before = affinity.pinned_links()?;
-        if let Err(error) = affinity.attach() {
+        if let Err(error) = affinity.attach()
+            && affinity.hooks.is_empty()
+        {
             affinity.detach_all_but(&before)?;
             return Err(error);
         }
@@ -202,11 +208,13 @@ impl Affinity {
     ///
     /// # Errors
     ///
-    /// See [`LoadError`]; on an error of the configuration nothing was changed.
+    /// See [`LoadError`]; on an error of the configuration nothing was changed. If an interface takes no
+    /// programs, all else is as the configuration says.
     pub fn update(&mut self, config: &Config) -> Result<(), LoadError> {
         config.check()?;
         self.fill(config)?;
         self.config = config.clone();
+        self.check_interfaces()?;
         self.attach()
     }
 
@@ -362,32 +370,78 @@ impl Affinity {
             .expect("the object has it")
     }
 
-    /// Attaches what is not yet attached, and detaches what is no longer wanted.
-    fn attach(&mut self) -> Result<(), LoadError> {
-        let names = self.config.interfaces.clone();
-        let looks_into_tags = matches!(self.config.mode, Mode::XdpNative | Mode::XdpGeneric);
-        for lower in &names {
-            let (shown, lower) = (Path::new(INTERFACES), lower.clone());
-            if let Some(upper) = interfaces::above(shown, &lower, &names, looks_into_tags) {
-                return Err(LoadError::Stacked { lower, upper: upper.clone() });
+    /// Goes on with what an earlier process has told of ways to sites that are where they were.
+    fn take_exits(&mut self) -> Result<(), LoadError> {
+        let map = self.ebpf.map("PEERS").expect("the object has it");
+        let there: Array<_, layout::Peer> =
+            map.try_into().map_err(|error| trouble("PEERS", &error))?;
+        for peer in &self.config.peers {
+            let before = there.get(&u32::from(peer.id.get()), 0);
+            let before = before.map_err(|error| trouble("reading PEERS", &error))?;
+            let v4 = peer.v4.map_or([0; 4], |address| address.octets());
+            let v6 = peer.v6.map_or([0; 16], |address| address.octets());
+            if before.exit != 0 && (before.v4, before.v6) == (v4, v6) {
+                self.exits.insert(peer.id, before.exit);
             }
         }
+        Ok(())
+    }
+
+    /// No packet may be seen at two interfaces, and one at least must be there.
+    fn check_interfaces(&self) -> Result<(), LoadError> {
+        let names = &self.config.interfaces;
+        let looks_into_tags = matches!(self.config.mode, Mode::XdpNative | Mode::XdpGeneric);
+        for lower in names {
+            let shown = Path::new(INTERFACES);
+            if let Some(upper) = interfaces::above(shown, lower, names, looks_into_tags) {
+                let (lower, upper) = (lower.clone(), upper.clone());
+                return Err(LoadError::Stacked { lower, upper });
+            }
+        }
+        let mut first = Ok(());
+        for interface in names {
+            let Err(errno) = if_nametoindex(interface.as_str()) else { return Ok(()) };
+            let (interface, mode, why) = (interface.clone(), self.config.mode, errno.to_string());
+            first = first.and(Err(LoadError::Attach { interface, mode, why }));
+        }
+        first
+    }
+
+    /// Attaches what is not yet attached, and detaches what is no longer wanted. An interface that fails
+    /// keeps no other from its programs; the first error is returned. If all fail, nothing is detached.
+    fn attach(&mut self) -> Result<(), LoadError> {
         let mut hooks = Vec::new();
         let mut wanted = Vec::new();
-        for interface in names {
+        let mut first = Ok(());
+        for interface in self.config.interfaces.clone() {
             let index = if_nametoindex(interface.as_str()).unwrap_or(0);
-            let is_there = |hook: &&Hook| hook.interface == interface && hook.index == index;
-            let mode = match self.hooks.iter().find(is_there) {
-                Some(hook) => hook.mode,
-                None => self.attach_interface(&interface)?,
+            let is_right = |hook: &&Hook| {
+                let stays = hook.mode != Mode::XdpNative
+                    || self.config.mode != Mode::Auto
+                    || self.can_take_xdp(&interface);
+                hook.interface == interface && hook.index == index && stays
             };
-            wanted.push(link_name(&interface, "egress"));
-            wanted.push(link_name(&interface, hook_name(mode)));
-            hooks.push(Hook { interface, mode, index });
+            let there = self.hooks.iter().find(is_right).map(|hook| hook.mode);
+            let mode = match there {
+                Some(mode) => Ok(mode),
+                None => self.attach_interface(&interface),
+            };
+            match mode {
+                Ok(mode) => {
+                    wanted.push(link_name(&interface, "egress"));
+                    wanted.push(link_name(&interface, hook_name(mode)));
+                    hooks.push(Hook { interface, mode, index });
+                }
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        if hooks.is_empty() {
+            return first;
         }
         self.hooks = hooks;
         self.tell_ways()?;
-        self.detach_all_but(&wanted)
+        self.detach_all_but(&wanted)?;
+        first
     }
 
     /// Tells the programs by which interfaces what XDP passes on can leave.

@@ -153,9 +153,10 @@ fn a_load_that_fails_leaves_links_of_another_layout_attached() {
     for mode in [Mode::XdpNative, Mode::Tc] {
         drop(Affinity::load(&config(mode), directory).unwrap());
         std::fs::rename(directory.join("v1"), directory.join("v0")).unwrap();
-        let mut both = config(mode);
-        both.interfaces.push("nowhere".to_owned());
-        Affinity::load(&both, directory).unwrap_err();
+        // The loopback interface takes no native program.
+        let interfaces = vec!["lo".to_owned()];
+        let failing = Config { interfaces, ..config(Mode::XdpNative) };
+        Affinity::load(&failing, directory).unwrap_err();
         expect_programs(&arena, "near", [1, 1]);
         assert_eq!(pins(directory), [""; 0], "{mode}");
         // What any program has left is unloaded.
@@ -187,6 +188,7 @@ fn an_update_follows_the_interfaces() {
     expect_programs(&arena, "far", [1, 1]);
     config.interfaces = vec!["nowhere".to_owned()];
     let error = affinity.update(&config).unwrap_err();
+    expect_programs(&arena, "far", [1, 1]);
     assert!(
         matches!(&error, LoadError::Attach { interface, .. } if interface == "nowhere"),
         "{error}"
@@ -214,14 +216,79 @@ fn two_of_which_one_lies_below_the_other_are_refused() {
 fn a_load_that_fails_leaves_nothing_new_and_all_that_was() {
     let Some(arena) = Arena::enter("failing") else { return };
     arena.run("ip link add near type veth peer name far");
-    let mut both = config(Mode::Auto);
-    both.interfaces.push("nowhere".to_owned());
-    Affinity::load(&both, arena.directory()).unwrap_err();
-    assert!(pins(arena.directory()).is_empty(), "{:?}", pins(arena.directory()));
+    // The loopback interface takes no native program.
+    let failing = [(Mode::XdpNative, "lo"), (Mode::Auto, "nowhere")].map(|(mode, interface)| {
+        let interfaces = vec![interface.to_owned()];
+        Config { interfaces, ..config(mode) }
+    });
+    for config in &failing {
+        Affinity::load(config, arena.directory()).unwrap_err();
+        assert!(pins(arena.directory()).is_empty(), "{:?}", pins(arena.directory()));
+    }
     drop(Affinity::load(&config(Mode::Auto), arena.directory()).unwrap());
-    both.interfaces.insert(1, "far".to_owned());
-    Affinity::load(&both, arena.directory()).unwrap_err();
-    assert_eq!(pins(arena.directory()), ["near:egress", "near:ingress"]);
+    for config in &failing {
+        let error = Affinity::load(config, arena.directory()).unwrap_err();
+        assert!(matches!(error, LoadError::Attach { .. }), "{error}");
+        assert_eq!(pins(arena.directory()), ["near:egress", "near:ingress"]);
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_keeps_no_other_from_its_programs() {
+    let Some(arena) = Arena::enter("partly") else { return };
+    arena.run("ip link add near type veth peer name far");
+    let mut config = config(Mode::Auto);
+    config.interfaces = ["nowhere", "near"].map(str::to_owned).to_vec();
+    let mut affinity = Affinity::load(&config, arena.directory()).unwrap();
+    let told = |affinity: &mut Affinity, wanted: &str| {
+        let error = affinity.update(&config).unwrap_err();
+        assert!(error.to_string().starts_with(wanted), "{error}");
+        let hooks: Vec<_> = affinity.hooks().iter().map(|it| it.interface.clone()).collect();
+        assert_eq!(hooks, ["near"]);
+    };
+    told(&mut affinity, "nowhere: ");
+    expect_programs(&arena, "near", [1, 1]);
+    arena.run("ip link delete near");
+    arena.run("ip link add near type veth peer name far");
+    told(&mut affinity, "nowhere: ");
+    expect_programs(&arena, "near", [1, 1]);
+    arena.run("ip link add nowhere type veth peer name elsewhere");
+    affinity.update(&config).unwrap();
+    expect_programs(&arena, "nowhere", [1, 1]);
+    // All of them gone: what hung at them is gone with them, and is told to be missing.
+    arena.run("ip link delete near");
+    arena.run("ip link delete nowhere");
+    affinity.update(&config).unwrap_err();
+}
+
+#[test]
+fn a_device_is_taken_at_tc_once_a_vlan_above_it_is() {
+    let Some(arena) = Arena::enter("vlan") else { return };
+    // This kernel may have no VLANs; what is looked at is what it shows of interfaces.
+    arena.run("mount -t tmpfs none /sys/class/net");
+    let shown = Path::new("/sys/class/net");
+    arena.run("ip link add near type veth peer name far");
+    std::fs::create_dir_all(shown.join("near/device")).unwrap();
+    let mut config = config(Mode::Auto);
+    let mut affinity = Affinity::load(&config, arena.directory()).unwrap();
+    assert_eq!(affinity.mode(), Mode::XdpNative);
+    arena.run("ip link add near.7 type veth peer name far.7");
+    std::fs::create_dir_all(shown.join("near/upper_near.7")).unwrap();
+    std::fs::create_dir_all(shown.join("near.7")).unwrap();
+    std::fs::write(shown.join("near.7/uevent"), "DEVTYPE=vlan\n").unwrap();
+    config.interfaces.push("near.7".to_owned());
+    affinity.update(&config).unwrap();
+    let modes: Vec<Mode> = affinity.hooks().iter().map(|hook| hook.mode).collect();
+    assert_eq!(modes, [Mode::Tc, Mode::Tc]);
+    assert_eq!(
+        pins(arena.directory()),
+        ["near%2e7:egress", "near%2e7:ingress", "near:egress", "near:ingress"]
+    );
+    expect_programs(&arena, "near", [1, 1]);
+    // And back, once it is not.
+    config.interfaces.pop();
+    affinity.update(&config).unwrap();
+    assert_eq!(pins(arena.directory()).len(), 2);
 }
 
 #[test]

@@ -31,11 +31,12 @@ const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
 const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
 const NOW: u64 = 1_790_000_000_000_000_000;
 
-/// A segment of TCP from a client to 192.0.2.1 that echoes the number of a site, with so many tags.
-fn stray(site: u8, tags: usize) -> Vec<u8> {
+/// A segment of TCP from a client to 192.0.2.1 that echoes the number of a site, with tags of these VLANs.
+fn stray(site: u8, vlans: &[u8]) -> Vec<u8> {
     let mut frame = [OWN, ROUTER].concat();
-    for _ in 0..tags {
-        frame.extend([0x81, 0x00, 0, 100]);
+    for vlan in vlans {
+        // The highest of three bits of priority.
+        frame.extend([0x81, 0x00, 0x80, *vlan]);
     }
     frame.extend([0x08, 0x00]);
     frame.extend([0x45, 0, 0, 52, 0, 1, 0x40, 0, 57, 6, 0, 0, 203, 0, 113, 1, 192, 0, 2, 1]);
@@ -62,11 +63,13 @@ fn what_has_a_tag_is_left_to_the_interface_of_its_vlan_by_tc() {
     arena.run("ip link add near type veth peer name far");
     arena.run("ip link set far up");
     arena.run("ip link set near promisc on up");
-    for (mode, seen) in [(Mode::Tc, 3), (Mode::XdpGeneric, 4), (Mode::XdpNative, 4)] {
+    for (mode, seen) in [(Mode::Tc, 4), (Mode::XdpGeneric, 5), (Mode::XdpNative, 5)] {
         let mut config = config();
         (config.interfaces, config.mode) = (vec!["near".to_owned()], mode);
         let programs = Affinity::load(&config, arena.directory()).unwrap();
-        send("far", &[0, 1, 0, 0].map(|tags| stray(1, tags)));
+        // VLAN 0 is none: the tag says how urgent a packet is.
+        let vlans: [&[u8]; 5] = [&[], &[0], &[100], &[], &[]];
+        send("far", &vlans.map(|vlans| stray(1, vlans)));
         let begin = Instant::now();
         let forwarded = || programs.counters().unwrap().get(Reason::ForwardedHint);
         while forwarded() < seen {
@@ -110,7 +113,8 @@ fn what_tc_passes_on_leaves_where_the_host_would_send_it() {
     }
     let mut config = config();
     (config.interfaces, config.mode) = (vec!["near".to_owned()], Mode::Tc);
-    let mut programs = Affinity::load(&config, arena.directory()).unwrap();
+    let load = || Affinity::load(&config, arena.directory()).unwrap();
+    let mut programs = load();
     let index = |name: &str| usize::try_from(if_nametoindex(name).unwrap()).unwrap();
     let protocol = Some(SockProtocol::EthAll);
     let wire =
@@ -118,7 +122,7 @@ fn what_tc_passes_on_leaves_where_the_host_would_send_it() {
     socket::setsockopt(&wire, sockopt::ReceiveTimeout, &TimeVal::new(10, 0)).unwrap();
     // What leaves an interface is seen there, and where it comes in at the other end of its pair.
     let seen = |from: &str, to: &str| {
-        send("far", &[stray(1, 0)]);
+        send("far", &[stray(1, &[])]);
         let (left, frame) = next_frame(&wire);
         assert_eq!(left, index(from));
         assert_eq!(next_frame(&wire), (index(to), frame.clone()));
@@ -131,6 +135,9 @@ fn what_tc_passes_on_leaves_where_the_host_would_send_it() {
     // The time is told now and then; that changes nothing of it.
     programs.keep_time().unwrap();
     assert_eq!(seen("out", "other"), [NEXT_HOP, [2, 0, 0, 0, 0, 0x77]].concat());
+    drop(programs);
+    let mut programs = load();
+    assert_eq!(seen("out", "other"), [NEXT_HOP, [2, 0, 0, 0, 0, 0x77]].concat(), "a new daemon");
     programs.set_exits(BTreeMap::new()).unwrap();
     assert_eq!(seen("near", "far"), [ROUTER, OWN].concat(), "the route is gone");
 }
@@ -184,7 +191,7 @@ fn what_xdp_passes_on_leaves_where_it_can() {
         // What was asked of the kernel is kept for a while.
         clock += 1_000_000_000;
         programs.set_clock(clock);
-        let packet = stray(site, tags);
+        let packet = stray(site, &[100, 100][..tags]);
         let (verdict, sent) = programs.xdp(&packet).unwrap();
         assert_eq!(verdict, wanted, "{case}");
         let (to, from) =

@@ -18,10 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anycast_affinity::{Affinity, Hook, Mode, SiteId};
+use anycast_affinity::{Affinity, Config, Hook, LoadError, Mode, SiteId};
 use anycast_fleet::{Fleet, Site};
 use futures_util::FutureExt;
-use nix::net::if_::if_nameindex;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::{InterfaceFlags, if_nameindex};
 use tokio::task::JoinHandle;
 
 pub use config::decisions;
@@ -44,12 +45,12 @@ pub(crate) struct Keeper {
     state: State,
     told_time: Instant,
     /// The interfaces of the machine when the programs were last told which are theirs.
-    interfaces: BTreeSet<(String, u32)>,
+    interfaces: BTreeSet<Interface>,
     looked: Instant,
     /// The looking up of ways to other sites that is under way.
-    exits: Option<JoinHandle<BTreeMap<SiteId, u32>>>,
+    exits: Option<JoinHandle<Option<BTreeMap<SiteId, u32>>>>,
     /// Why they could not be loaded the last time, if they could not.
-    failure: Option<String>,
+    failure: Option<Failure>,
     /// What an operator should know of the machine.
     warnings: Vec<String>,
     /// Why they do not do what the file says, but what it said before.
@@ -75,13 +76,24 @@ enum State {
     /// The fleet file does not ask for it, or the site serves nothing.
     Off,
     /// They are being loaded.
-    Loading(JoinHandle<Result<Affinity, String>>),
+    Loading(JoinHandle<Loaded>),
     /// They run.
     Loaded(Box<Affinity>),
     /// An operator took them out.
     Unloaded,
     /// They could not be loaded.
-    Unavailable(String),
+    Unavailable(Failure),
+}
+
+/// How a loading ended.
+pub(crate) type Loaded = Result<Affinity, Failure>;
+
+/// Why the programs were not loaded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Failure {
+    why: String,
+    /// Whether it may be otherwise once the interfaces are.
+    by_interfaces: bool,
 }
 
 /// What happened, for the events.
@@ -103,9 +115,9 @@ impl Keeper {
     }
 
     /// Whether connections are kept here, or will be in a moment: what an earlier daemon loaded keeps
-    /// them while this one takes it over.
+    /// them while this one takes it over. What has failed and is tried again keeps none.
     pub(crate) const fn is_keeping(&self) -> bool {
-        matches!(self.state, State::Loaded(_) | State::Loading(_))
+        self.is_loaded() || matches!(self.state, State::Loading(_)) && self.failure.is_none()
     }
 
     /// Does what the fleet file asks for, at the start and after it has changed. What an operator
@@ -143,21 +155,7 @@ impl Keeper {
                     self.load(fleet, site);
                     not.into_iter().collect()
                 }
-                config => {
-                    let before = programs.hooks().to_vec();
-                    let updated = config.and_then(|config| {
-                        programs.update(&config).map_err(|error| error.to_string())
-                    });
-                    self.not_changed = updated.err();
-                    match &self.not_changed {
-                        Some(why) => vec![news("affinity-not-changed", why.as_str(), true)],
-                        None if programs.hooks() == before => Vec::new(),
-                        None => {
-                            let words = in_words(&interfaces(programs));
-                            vec![news("affinity-interfaces", words, false)]
-                        }
-                    }
-                }
+                config => self.update(config),
             },
             // Once a loading has ended, what the file says by then is done; what an operator has
             // unloaded stays so.
@@ -167,6 +165,39 @@ impl Keeper {
                 Vec::new()
             }
         }
+    }
+
+    /// Does what changed interfaces ask for; all else stays as the programs were told.
+    pub(crate) fn follow_interfaces(&mut self, fleet: &Fleet, site: &Site) -> Vec<News> {
+        self.interfaces = interfaces_of_machine();
+        let State::Loaded(programs) = &self.state else {
+            self.load(fleet, site);
+            return Vec::new();
+        };
+        let mut config = programs.config().clone();
+        let found = config::interfaces(site);
+        self.update(found.map(|found| {
+            config.interfaces = found;
+            config
+        }))
+    }
+
+    /// Gives the programs another configuration, if there is one.
+    fn update(&mut self, config: Result<Config, String>) -> Vec<News> {
+        let State::Loaded(programs) = &mut self.state else { return Vec::new() };
+        let before = programs.hooks().to_vec();
+        let updated =
+            config.and_then(|config| programs.update(&config).map_err(|error| error.to_string()));
+        let known = std::mem::replace(&mut self.not_changed, updated.err());
+        let mut all = Vec::new();
+        if programs.hooks() != before {
+            let words = in_words(&interfaces(programs));
+            all.push(news("affinity-interfaces", words, false));
+        }
+        if let Some(why) = self.not_changed.as_ref().filter(|why| known.as_ref() != Some(why)) {
+            all.push(news("affinity-not-changed", why.as_str(), true));
+        }
+        all
     }
 
     /// Begins to load the programs, or to take over those that an earlier daemon left running. The
@@ -179,27 +210,35 @@ impl Keeper {
         self.interfaces = interfaces_of_machine();
         let config = config::of(fleet, site);
         let pins = pins(&site.name);
-        let load = move || Affinity::load(&config?, &pins).map_err(|error| error.to_string());
+        let load = move || {
+            let by_interfaces = |why| Failure { why, by_interfaces: true };
+            Affinity::load(&config.map_err(by_interfaces)?, &pins).map_err(|error| Failure {
+                why: error.to_string(),
+                by_interfaces: matches!(
+                    error,
+                    LoadError::Attach { .. } | LoadError::Stacked { .. }
+                ),
+            })
+        };
         self.state = State::Loading(tokio::task::spawn_blocking(load));
     }
 
     /// The end of what [`load`](Self::load) began; never, if it did not.
-    pub(crate) async fn loaded(&mut self) -> Result<Affinity, String> {
+    pub(crate) async fn loaded(&mut self) -> Loaded {
         match &mut self.state {
             State::Loading(task) => {
                 let ended = task.await;
-                ended.unwrap_or_else(|error| Err(format!("the loading has died: {error}")))
+                ended.unwrap_or_else(|error| {
+                    let why = format!("the loading has died: {error}");
+                    Err(Failure { why, by_interfaces: false })
+                })
             }
             _ => std::future::pending().await,
         }
     }
 
     /// Takes in how the loading ended.
-    pub(crate) fn handle_loaded(
-        &mut self,
-        loaded: Result<Affinity, String>,
-        site: &Site,
-    ) -> Vec<News> {
+    pub(crate) fn handle_loaded(&mut self, loaded: Loaded, site: &Site) -> Vec<News> {
         match loaded {
             Ok(programs) => {
                 let interfaces = interfaces(&programs);
@@ -212,11 +251,11 @@ impl Keeper {
                 let warnings = warnings.map(|words| news("affinity-host", words.as_str(), true));
                 std::iter::once(news("affinity-loaded", words, false)).chain(warnings).collect()
             }
-            Err(why) => {
-                let words = format!("{why}; a route change breaks connections");
+            Err(failure) => {
+                let words = format!("{}; a route change breaks connections", failure.why);
                 // It is tried again whenever the interfaces change, and said once.
-                let known = self.failure.replace(why.clone()).is_some_and(|last| last == why);
-                self.state = State::Unavailable(why);
+                let known = self.failure.replace(failure.clone()).as_ref() == Some(&failure);
+                self.state = State::Unavailable(failure);
                 if known { Vec::new() } else { vec![news("affinity-unavailable", words, true)] }
             }
         }
@@ -236,7 +275,7 @@ impl Keeper {
             State::Off => Err("the fleet file asks for no affinity here".to_owned()),
             State::Unloaded => Err("it is unloaded already".to_owned()),
             State::Loading(_) => Err("it is being loaded: ask again in a moment".to_owned()),
-            State::Unavailable(ref why) => Err(format!("it is not loaded: {why}")),
+            State::Unavailable(ref failure) => Err(format!("it is not loaded: {}", failure.why)),
         }
     }
 
@@ -246,7 +285,7 @@ impl Keeper {
             State::Loading(_) => ("loading", None),
             State::Loaded(_) => ("loaded", None),
             State::Unloaded => ("unloaded", None),
-            State::Unavailable(why) => ("unavailable", Some(why.clone())),
+            State::Unavailable(failure) => ("unavailable", Some(failure.why.clone())),
         };
         let mut report = AffinityReport {
             state: state.to_owned(),
@@ -256,9 +295,7 @@ impl Keeper {
             ..AffinityReport::default()
         };
         let not_changed = self.not_changed.iter();
-        report
-            .warnings
-            .extend(not_changed.map(|why| format!("what was before is in force: {why}")));
+        report.warnings.extend(not_changed.map(|why| format!("not as the file says: {why}")));
         let keys = fleet.affinity.iter().flat_map(|it| &it.keys);
         report.epochs = keys.map(|key| key.epoch).collect();
         if let State::Loaded(programs) = &self.state {
@@ -276,7 +313,7 @@ impl Keeper {
     pub(crate) fn keep_told(&mut self) -> Option<News> {
         let State::Loaded(programs) = &mut self.state else { return None };
         if let Some(looking) = self.exits.take_if(|looking| looking.is_finished())
-            && let Some(Ok(exits)) = looking.now_or_never()
+            && let Some(Ok(Some(exits))) = looking.now_or_never()
             && let Err(failed) = programs.set_exits(exits)
         {
             return Some(news("affinity-not-changed", failed.to_string(), true));
@@ -292,10 +329,15 @@ impl Keeper {
         Some(news("affinity-clock", failed.to_string(), true))
     }
 
-    /// Whether interfaces have come, gone or been made anew since the programs were told, or could not be
-    /// loaded: then [`follow`](Self::follow) does what is to be done. To be called once a second.
+    /// Whether interfaces have come, gone or changed since the programs were told, or could not be loaded for
+    /// their sake: then [`follow_interfaces`](Self::follow_interfaces) does what is to be done. To be
+    /// called once a second.
     pub(crate) fn is_to_look_again(&mut self) -> bool {
-        let looks = matches!(self.state, State::Loaded(_) | State::Unavailable(_));
+        let looks = match &self.state {
+            State::Loaded(_) => true,
+            State::Unavailable(failure) => failure.by_interfaces,
+            State::Off | State::Loading(_) | State::Unloaded => false,
+        };
         if !looks || self.looked.elapsed() < LOOK {
             return false;
         }
@@ -308,7 +350,7 @@ impl Keeper {
             return Ok(());
         };
         self.warnings.clear();
-        self.not_changed = None;
+        (self.not_changed, self.exits) = (None, None);
         programs.unload().map_err(|error| error.to_string())
     }
 }
@@ -327,11 +369,22 @@ pub fn unload_left(site: &str) -> Result<bool, String> {
     Ok(there)
 }
 
-/// Names and indexes. None if the kernel does not tell.
-fn interfaces_of_machine() -> BTreeSet<(String, u32)> {
-    let all = if_nameindex().ok();
-    let each = all.iter().flat_map(|all| all.iter());
-    each.map(|it| (it.name().to_string_lossy().into_owned(), it.index())).collect()
+/// An interface by its name, with whatever decides whether it is one of ours: its index, or whether it is up
+/// and one of its addresses.
+type Interface = (String, String);
+
+/// None if the kernel does not tell.
+fn interfaces_of_machine() -> BTreeSet<Interface> {
+    let (indexes, addresses) = (if_nameindex().ok(), getifaddrs().ok());
+    let indexes = indexes.iter().flat_map(|all| all.iter());
+    let indexes =
+        indexes.map(|it| (it.name().to_string_lossy().into_owned(), it.index().to_string()));
+    let each = addresses.into_iter().flatten().map(|it| {
+        let is_up = it.flags.contains(InterfaceFlags::IFF_UP);
+        let address = it.address.map(|address| address.to_string()).unwrap_or_default();
+        (it.interface_name, format!("{is_up} {address}"))
+    });
+    indexes.chain(each).collect()
 }
 
 /// Where packets are taken, and how.

@@ -124,19 +124,30 @@ impl Kernel {
         }
     }
 
-    /// Carries out what waits, if that is little and the task rests. What the kernel refuses is left to the
-    /// task.
+    /// The same, and [`place`](Self::place) sees to it.
+    pub(crate) fn note(&self, prefix: IpNet, gateways: &[IpAddr]) {
+        self.table.lock().want(prefix, gateways);
+    }
+
+    /// Carries out what waits: at once, if that is little and the task rests. What the kernel refuses (a next hop
+    /// some hops away, for one) is left to the task.
     ///
     /// So that neighbors are told only of ways that packets take (RFC 4271 §3: routes "that it itself uses"):
     /// they send theirs here as soon as they hear of one, and back those would go.
-    pub(crate) fn place_few(&self) {
+    pub(crate) fn place(&self) {
         let mut table = self.table.lock();
-        if table.is_settled()
-            || table.waiting() > BATCH
-            || self.shortcut.is_closed.load(Ordering::Relaxed)
-        {
+        if table.is_settled() {
             return;
         }
+        if table.waiting() <= BATCH && !self.shortcut.is_closed.load(Ordering::Relaxed) {
+            self.place_few(&mut table);
+        }
+        if !table.is_settled() {
+            let _ = self.orders.send(Order::Change);
+        }
+    }
+
+    fn place_few(&self, table: &mut Table) {
         let changes = table.take_changes(BATCH);
         let wanted = changes.iter().map(|change| (change.prefix, change.gateways.as_slice()));
         let mut batches = self.shortcut.batches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,11 +157,9 @@ impl Kernel {
                 Answer::Done => {
                     table.handle_outcome(change.prefix, !change.gateways.is_empty(), true);
                 }
-                Answer::Refused(_) | Answer::Lost(_) => table.again(change.prefix),
+                Answer::Refused(_) => table.again(change.prefix, change.present),
+                Answer::Lost(_) => table.again(change.prefix, true),
             }
-        }
-        if !table.is_settled() {
-            let _ = self.orders.send(Order::Change);
         }
     }
 

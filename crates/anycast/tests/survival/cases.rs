@@ -35,6 +35,7 @@ pub(crate) const CASES: &[(&str, Play)] = &[
     ("a_drain_waits_no_longer_than_it_is_told", || Box::pin(changes::limited_drain())),
     ("keys_that_are_changed_in_the_middle_are_not_felt", || Box::pin(changes::rotated())),
     ("an_upgrade_in_the_middle_is_not_felt", || Box::pin(changes::upgraded())),
+    ("an_interface_is_found_when_its_address_comes", || Box::pin(changes::address_late())),
     ("an_interface_that_comes_late_or_anew_is_found", || Box::pin(changes::interface_made_anew())),
     ("transfers_through_a_small_link_survive", || Box::pin(small_link())),
     ("transfers_at_full_speed_survive", || Box::pin(full_speed())),

@@ -137,6 +137,42 @@ pub(crate) async fn limited_drain() {
     talks.all_survive().await;
 }
 
+/// `ip` at the first site.
+fn ip_at_first(stand: &Stand, line: &str) {
+    let mut command = Command::new("ip");
+    command.args(line.split(' '));
+    let output = stand.namespace(0).run(|| command.output()).expect("ip is installed");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Interfaces are found by their addresses, also by one that comes late or goes.
+pub(crate) async fn address_late() {
+    let stand = Stand::build(Fleet::default()).await;
+    if !stand.keeps().await {
+        return;
+    }
+    let found = |wanted: usize| async move {
+        let begin = Instant::now();
+        loop {
+            let report = Stand::affinity(0).await;
+            if report.interfaces.len() == wanted {
+                return;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "not {wanted}: {report:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let ip = |line: &str| ip_at_first(&stand, line);
+    ip("link add late type veth peer name later");
+    ip("link set late up");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    found(1).await;
+    ip("address add 2001:db8:ffff:0::1/128 dev late nodad");
+    found(2).await;
+    ip("address delete 2001:db8:ffff:0::1/128 dev late");
+    found(1).await;
+}
+
 /// An interface that is not there when the site starts is waited for, and one that was made anew under its
 /// name (as by a restart of the network's configuration) is found.
 pub(crate) async fn interface_made_anew() {
@@ -145,12 +181,7 @@ pub(crate) async fn interface_made_anew() {
     if !is_able_to_keep() {
         return;
     }
-    let ip = |line: &str| {
-        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let output = stand.namespace(0).run(move || Command::new("ip").args(words).output());
-        let output = output.expect("ip is installed");
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    };
+    let ip = |line: &str| ip_at_first(&stand, line);
     let state = |wanted: &'static str| async move {
         let begin = Instant::now();
         loop {

@@ -21,11 +21,19 @@ const BURST: u32 = 10;
 /// In words: a key that cannot be read, or no interface.
 pub(super) fn of(fleet: &Fleet, site: &Site) -> Result<Config, String> {
     let mut config = decisions(fleet, site)?;
-    config.interfaces = match &site.affinity {
-        Some(own) if !own.interfaces.is_empty() => own.interfaces.clone(),
-        _ => interfaces_of(site)?,
-    };
+    config.interfaces = interfaces(site)?;
     Ok(config)
+}
+
+/// The interfaces of the site: those that the file names, or those found.
+///
+/// # Errors
+/// In words: none is up.
+pub(super) fn interfaces(site: &Site) -> Result<Vec<String>, String> {
+    match &site.affinity {
+        Some(own) if !own.interfaces.is_empty() => Ok(own.interfaces.clone()),
+        _ => interfaces_of(site),
+    }
 }
 
 /// The same without interfaces: all that decides about packets.

@@ -158,7 +158,10 @@ impl Wait {
 
     /// How long it has been waited for, from the withdrawal on.
     fn waited(&self, now: Instant) -> Option<Duration> {
-        Some(self.before + (now - self.withdrawn?))
+        let here = self.withdrawn.map(|since| now - since);
+        // This program may not have seen yet that it is withdrawn.
+        let goes_on = self.is_over || !self.before.is_zero();
+        Some(self.before + here.or(goes_on.then_some(Duration::ZERO))?)
     }
 
     /// Takes in what was counted from `began` on. Why nothing was, if the time before it was not so.
@@ -316,8 +319,9 @@ mod tests {
     fn what_the_program_before_has_waited_counts() {
         let mut wait = Wait { before: Duration::from_secs(45), ..Wait::default() };
         wait.handle_count(at(9), Ok(7));
-        // It starts, and finds the drain as it was.
+        // It starts, and finds the drain as it was; the next program would, too.
         assert_eq!(wait.handle_stage(at(9), false, LIMIT), None);
+        assert_eq!(wait.waited(at(9)), Some(Duration::from_secs(45)));
         assert_eq!(wait.handle_stage(at(10), true, LIMIT), None);
         assert_eq!(wait.waited(at(20)), Some(Duration::from_secs(55)));
         assert_eq!(wait.handle_stage(at(24), true, LIMIT), None);

@@ -1,11 +1,10 @@
 //! Connections kept at the site that they began at: at the start, when the fleet file changes,
 //! and as operators order it.
 
-use anycast_affinity::Affinity;
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use crate::affinity::{AffinityReport, News};
+use crate::affinity::{AffinityReport, Loaded, News};
 use crate::control::Caller;
 use crate::events::Happening;
 
@@ -43,7 +42,7 @@ impl Daemon {
     }
 
     /// The loading has ended, well or badly.
-    pub(super) fn handle_loaded(&mut self, loaded: Result<Affinity, String>) {
+    pub(super) fn handle_loaded(&mut self, loaded: Loaded) {
         let news = self.keeper.handle_loaded(loaded, &self.site);
         self.tell_of_keeping(news, None, None);
         if self.keeper.is_loaded() {
@@ -65,7 +64,8 @@ impl Daemon {
         let news = self.keeper.keep_told();
         self.tell_of_keeping(news.into_iter().collect(), None, None);
         if self.keeper.is_to_look_again() {
-            self.keep_connections(None);
+            let news = self.keeper.follow_interfaces(&self.fleet, &self.site);
+            self.tell_of_keeping(news, None, None);
         }
     }
 

@@ -32,9 +32,9 @@ impl Driver {
             let igp = self.igp.as_ref();
             let gateways =
                 change.route.map(|route| gateways(igp, &route, interface)).unwrap_or_default();
-            kernel.set(change.prefix, &gateways);
+            kernel.note(change.prefix, &gateways);
         }
-        kernel.place_few();
+        kernel.place();
     }
 
     /// Puts the routes of these prefixes in the kernel as they are now.

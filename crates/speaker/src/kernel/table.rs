@@ -281,8 +281,9 @@ impl Table {
         self.queue.len()
     }
 
-    /// What was taken from those that wait waits again.
-    pub(super) fn again(&mut self, prefix: IpNet) {
+    /// What was taken from those that wait waits again, and a route of ours is, or may be, there.
+    pub(super) fn again(&mut self, prefix: IpNet, present: bool) {
+        self.slot(prefix).set(Route::PRESENT, present);
         self.queue(prefix);
     }
 
