@@ -25,7 +25,7 @@ pub mod quic;
 /// A client that neither asks nor reads for so long is cut off.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Connections served at a time, DNS, HTTP and HTTP/3 each; the next one is closed at once.
+/// Connections served at a time, DNS and HTTP each; the next one is closed at once.
 const CONNECTIONS: usize = 1024;
 
 /// How many connections the kernel keeps until we take them.
@@ -154,6 +154,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), Err
 struct Limits {
     idle: Duration,
     connections: usize,
+    quic_connections: usize,
     id_lifetime: Duration,
     look_again: Duration,
 }
@@ -161,7 +162,8 @@ struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let (id_lifetime, look_again) = (quic::ID_LIFETIME, quic::LOOK_AGAIN);
-        Self { idle: IDLE, connections: CONNECTIONS, id_lifetime, look_again }
+        let quic_connections = quic::CONNECTIONS;
+        Self { idle: IDLE, connections: CONNECTIONS, quic_connections, id_lifetime, look_again }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `ids` | connection ids |
 //! | `paths` | one socket made of one for each address |
 //! | `http3` | a connection's requests |
+//! | `held` | what is kept of them |
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -23,13 +24,14 @@ use quinn::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Limits;
 use ids::Ids;
 use paths::Paths;
 
+mod held;
 mod http3;
 mod ids;
 mod paths;
@@ -40,13 +42,20 @@ pub use ids::{Named, Orders};
 const ALPN: &[u8] = b"h3";
 /// The longest datagram that clients may send: it fits into a frame between sites (docs/affinity.md).
 const LARGEST: u16 = 1400;
+/// Connections at a time, with those that are closed and whose last packets are awaited (RFC 9000
+/// §10.2). One takes a quarter of a MiB at most, whatever its client sends, so all take 32 MiB: up to
+/// [`http3::HELD`], [`WINDOW`] and their bookkeeping, the answers that the client does not take, and
+/// what TLS keeps.
+pub(super) const CONNECTIONS: usize = 128;
+/// Clients that wait to be let in.
+const QUEUE: usize = 256;
 /// Requests of one connection under way at once.
 const REQUESTS: u32 = 8;
 /// Streams that a client of HTTP/3 opens for itself (RFC 9114 §6.2): three, and one to grease.
 const STREAMS: u32 = 4;
 /// What may be under way in one stream, in octets, and in all of a connection.
-const STREAM_WINDOW: u32 = 32 * 1024;
-const WINDOW: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 16 * 1024;
+const WINDOW: u32 = 32 * 1024;
 /// What may be kept for a client that is not yet let in, in octets, and for all of them.
 const WAITING: u64 = 16 * 1024;
 const ALL_WAITING: u64 = 1 << 20;
@@ -124,7 +133,7 @@ pub(super) async fn keep(
                 Ok(opened) => {
                     let preferred = opened.preferred.clone();
                     let host = Host { identity: identity.clone(), preferred, idle: limits.idle };
-                    let room = limits.connections;
+                    let room = limits.quic_connections;
                     tokio::spawn(accept(opened.endpoint.clone(), Arc::new(host), room));
                     serving.insert(opened).news()
                 }
@@ -197,6 +206,7 @@ impl Quic {
         let mut config = ServerConfig::with_crypto(self.tls()?);
         config
             .transport_config(Arc::new(transport(idle)))
+            .max_incoming(QUEUE)
             .incoming_buffer_size(WAITING)
             .incoming_buffer_size_total(ALL_WAITING);
         for address in preferred {
@@ -230,7 +240,8 @@ impl Quic {
     }
 }
 
-/// Room for requests and their answers, which are short, and nothing more.
+/// Room for requests and their answers, which are short. It bounds what is under way; what has come is
+/// bounded by [`held`].
 fn transport(idle: Duration) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let idle = IdleTimeout::try_from(idle).expect("it is far below 2^62 ms");
@@ -250,28 +261,28 @@ fn transport(idle: Duration) -> TransportConfig {
 /// Lets connections in while there is room. From half of it on a client has to prove first that it has
 /// its address (RFC 9000 §8.1.2): those who feign one take no more than the other half.
 async fn accept(endpoint: Endpoint, host: Arc<Host>, connections: usize) {
-    let room = Arc::new(Semaphore::new(connections));
     while let Some(incoming) = endpoint.accept().await {
         if paths::is_preferred(incoming.remote_address()) {
             incoming.refuse();
             continue;
         }
-        let scarce = room.available_permits() * 2 < connections;
-        if scarce && !incoming.remote_address_validated() && incoming.may_retry() {
+        let open = endpoint.open_connections();
+        if open >= connections {
+            incoming.refuse();
+            continue;
+        }
+        if open * 2 > connections && !incoming.remote_address_validated() && incoming.may_retry() {
             // It may just have given up.
             let _ = incoming.retry();
             continue;
         }
-        let Ok(place) = room.clone().try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
+        // From here on it counts. An error is a client that spoke no QUIC; quinn has told it so.
+        let Ok(connecting) = incoming.accept() else { continue };
         let host = host.clone();
         tokio::spawn(async move {
-            if let Ok(Ok(connection)) = timeout(host.idle, incoming).await {
+            if let Ok(Ok(connection)) = timeout(host.idle, connecting).await {
                 http3::serve(connection, host).await;
             }
-            drop(place);
         });
     }
 }
