@@ -25,6 +25,7 @@ use quinn::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Limits;
@@ -98,7 +99,7 @@ pub enum News {
 
 /// Serves as soon as all that is needed is there, and goes by what changes.
 pub(super) async fn keep(
-    mut quic: Quic,
+    quic: Quic,
     addresses: Vec<IpAddr>,
     identity: Arc<Identity>,
     limits: Limits,
@@ -106,45 +107,80 @@ pub(super) async fn keep(
     let ids = Ids::new(limits.id_lifetime);
     let mut look = tokio::time::interval(limits.look_again);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut serving: Option<Serving> = None;
-    let mut said = None;
+    let mut orders = quic.orders.clone();
     let mut orders_come = true;
+    let mut keeper = Keeper { quic, addresses, identity, limits, ids, serving: None, said: None };
     loop {
         tokio::select! {
-            changed = quic.orders.changed(), if orders_come => orders_come = changed.is_ok(),
+            changed = orders.changed(), if orders_come => orders_come = changed.is_ok(),
             _ = look.tick() => {}
         }
-        let Some(orders) = quic.orders.borrow_and_update().clone() else { continue };
-        ids.follow(&orders);
-        let stamps = quic.stamps();
-        let news = match &mut serving {
-            Some(serving) if serving.stamps == stamps => continue,
-            Some(serving) => {
-                serving.stamps = stamps;
-                match quic.config(&serving.preferred, limits.idle) {
-                    Ok(config) => {
-                        serving.endpoint.set_server_config(Some(config));
-                        serving.news()
-                    }
-                    Err(why) => News::Unavailable(format!("{why}; it goes on with what it had")),
-                }
+        let Some(orders) = orders.borrow_and_update().clone() else { continue };
+        keeper.ids.follow(&orders);
+        if let Some(news) = keeper.look() {
+            // Who wanted to hear it may be gone.
+            let _ = keeper.quic.news.send(news);
+        }
+    }
+}
+
+struct Keeper {
+    quic: Quic,
+    addresses: Vec<IpAddr>,
+    identity: Arc<Identity>,
+    limits: Limits,
+    ids: Ids,
+    serving: Option<Serving>,
+    said: Option<News>,
+}
+
+impl Keeper {
+    /// Does what there is to do; what is new by that.
+    fn look(&mut self) -> Option<News> {
+        let stamps = self.quic.stamps();
+        let well = matches!(self.said, Some(News::Served { .. }));
+        let news = match &mut self.serving {
+            Some(serving) if serving.accepting.is_finished() => {
+                self.serving = None;
+                News::Unavailable("it ended by itself; it is begun again".to_owned())
             }
-            None => match quic.open(&addresses, &ids, stamps, limits.idle) {
-                Ok(opened) => {
-                    let preferred = opened.preferred.clone();
-                    let host = Host { identity: identity.clone(), preferred, idle: limits.idle };
-                    let room = limits.quic_connections;
-                    tokio::spawn(accept(opened.endpoint.clone(), Arc::new(host), room));
-                    serving.insert(opened).news()
+            Some(serving) if well && serving.stamps == stamps => return None,
+            Some(serving) => match self.quic.config(&serving.preferred, self.limits.idle) {
+                Ok(config) => {
+                    serving.endpoint.set_server_config(Some(config));
+                    // Only now: what could not be read may become readable as it is.
+                    serving.stamps = stamps;
+                    serving.news()
                 }
+                Err(why) => News::Unavailable(format!("{why}; it goes on with what it had")),
+            },
+            None => match self.open(stamps) {
+                Ok(opened) => self.serving.insert(opened).news(),
                 Err(why) => News::Unavailable(why),
             },
         };
-        if said.as_ref() != Some(&news) || matches!(news, News::Served { .. }) {
-            said = Some(news.clone());
-            // Who wanted to hear it may be gone.
-            let _ = quic.news.send(news);
-        }
+        let is_new = self.said.as_ref() != Some(&news) || matches!(news, News::Served { .. });
+        is_new.then(|| self.said.insert(news).clone())
+    }
+
+    fn open(&self, stamps: Stamps) -> Result<Serving, String> {
+        let (quic, idle) = (&self.quic, self.limits.idle);
+        // What is wrong with the files is said before any socket is opened.
+        quic.tls()?;
+        let paths = Paths::bind(&self.addresses, &quic.preferred, quic.port)?;
+        let (addresses, preferred) = (paths.addresses(false), paths.addresses(true));
+        let config = quic.config(&preferred, idle)?;
+        let mut endpoint = EndpointConfig::default();
+        endpoint.max_udp_payload_size(LARGEST).expect("it is from 1200 to 65527");
+        let ids = self.ids.clone();
+        endpoint.cid_generator(move || Box::new(ids.clone()));
+        let (paths, runtime) = (Arc::new(paths), Arc::new(TokioRuntime));
+        let endpoint = Endpoint::new_with_abstract_socket(endpoint, Some(config), paths, runtime)
+            .map_err(|error| format!("cannot serve QUIC: {error}"))?;
+        let host = Host { identity: self.identity.clone(), preferred: preferred.clone(), idle };
+        let accepting = accept(endpoint.clone(), Arc::new(host), self.limits.quic_connections);
+        let accepting = tokio::spawn(accepting);
+        Ok(Serving { endpoint, accepting, addresses, preferred, stamps })
     }
 }
 
@@ -159,8 +195,11 @@ struct Host {
 /// QUIC that is served.
 struct Serving {
     endpoint: Endpoint,
+    /// Ends if the endpoint does.
+    accepting: JoinHandle<()>,
     addresses: Vec<SocketAddr>,
     preferred: Vec<SocketAddr>,
+    /// Of the files that it goes by.
     stamps: Stamps,
 }
 
@@ -177,28 +216,6 @@ impl Quic {
     fn stamps(&self) -> Stamps {
         let stamp = |path: &Path| std::fs::metadata(path).and_then(|it| it.modified()).ok();
         [stamp(&self.certificate), stamp(&self.key)]
-    }
-
-    fn open(
-        &self,
-        addresses: &[IpAddr],
-        ids: &Ids,
-        stamps: Stamps,
-        idle: Duration,
-    ) -> Result<Serving, String> {
-        // What is wrong with the files is said before any socket is opened.
-        self.tls()?;
-        let paths = Paths::bind(addresses, &self.preferred, self.port)?;
-        let (addresses, preferred) = (paths.addresses(false), paths.addresses(true));
-        let config = self.config(&preferred, idle)?;
-        let mut endpoint = EndpointConfig::default();
-        endpoint.max_udp_payload_size(LARGEST).expect("it is from 1200 to 65527");
-        let ids = ids.clone();
-        endpoint.cid_generator(move || Box::new(ids.clone()));
-        let (paths, runtime) = (Arc::new(paths), Arc::new(TokioRuntime));
-        let endpoint = Endpoint::new_with_abstract_socket(endpoint, Some(config), paths, runtime)
-            .map_err(|error| format!("cannot serve QUIC: {error}"))?;
-        Ok(Serving { endpoint, addresses, preferred, stamps })
     }
 
     /// How connections are taken that begin from now on.

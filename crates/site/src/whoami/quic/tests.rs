@@ -422,6 +422,63 @@ async fn a_renewed_certificate_is_used_and_one_that_is_unusable_is_not() {
     ask_who(&mut http3(&connect(&roots, stand.address).await.unwrap()).await).await;
 }
 
+#[tokio::test]
+async fn a_key_that_becomes_usable_as_it_is_is_used() {
+    let mut stand = Stand::start(quick()).await;
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let key = stand.files.key();
+    put(&stand.files.certificate(), &made.cert.pem());
+    put(&key, "nothing of the kind");
+    // Between the two files the pair does not fit.
+    let News::Unavailable(_) = stand.next_news().await else { panic!("it takes anything") };
+    // Looked at by now, whatever came between.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let changed = std::fs::metadata(&key).unwrap().modified().unwrap();
+    let beside = key.with_extension("new");
+    std::fs::write(&beside, made.signing_key.serialize_pem()).unwrap();
+    std::fs::File::options().write(true).open(&beside).unwrap().set_modified(changed).unwrap();
+    std::fs::rename(&beside, &key).unwrap();
+    let served = async { while !matches!(stand.next_news().await, News::Served { .. }) {} };
+    tokio::time::timeout(Duration::from_secs(10), served).await.unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    ask_who(&mut http3(&connect(&roots, stand.address).await.unwrap()).await).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_ended_is_told_and_opened_again() {
+    let files = Files::new();
+    let roots = files.write();
+    let (_orders, orders) = watch::channel(Some(Orders::default()));
+    let (news, _news) = mpsc::unbounded_channel();
+    let quic = Quic {
+        port: 0,
+        certificate: files.certificate(),
+        key: files.key(),
+        preferred: Vec::new(),
+        orders,
+        news,
+    };
+    let identity = Identity { site: "fra".into(), fleet: "example".into(), version: "1".into() };
+    let mut keeper = Keeper {
+        quic,
+        addresses: vec![SERVICE.parse().unwrap()],
+        identity: Arc::new(identity),
+        limits: quick(),
+        ids: Ids::new(ID_LIFETIME),
+        serving: None,
+        said: None,
+    };
+    let Some(News::Served { .. }) = keeper.look() else { panic!("it is not served") };
+    assert_eq!(keeper.look(), None);
+    keeper.serving.as_ref().unwrap().endpoint.close(H3_NO_ERROR, b"");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let Some(News::Unavailable(why)) = keeper.look() else { panic!("it is not told") };
+    assert_eq!(why, "it ended by itself; it is begun again");
+    let Some(News::Served { addresses, .. }) = keeper.look() else { panic!("it stays so") };
+    ask_who(&mut http3(&connect(&roots, addresses[0]).await.unwrap()).await).await;
+}
+
 /// A frame of HEADERS that says to be a gigabyte long (RFC 9114 §7.1).
 const HEADERS: &[u8] = &[0x01, 0xc0, 0, 0, 0, 0x40, 0, 0, 0];
 /// A control stream with no settings, and a frame of no known type that says to be as long.
