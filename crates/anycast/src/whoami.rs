@@ -30,7 +30,7 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         http_port: port(arguments.http_port),
         quic,
     };
-    if config.dns_port.is_none() && config.http_port.is_none() {
+    if config.dns_port.is_none() && config.http_port.is_none() && config.quic.is_none() {
         return Err("--dns-port and --http-port are both 0: nothing to serve".into());
     }
     if with_parent {

@@ -1,4 +1,5 @@
-//! The built-in service outlives the signals of its group: the daemon withdraws first.
+//! The built-in service as a process: it outlives the signals of its group, as the daemon withdraws
+//! first.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -49,4 +50,21 @@ fn the_kernel_ends_it_before_its_parent_where_memory_runs_out() {
     assert_eq!(its, (own + 500).min(1000));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn quic_alone_is_enough_to_serve() {
+    // That there are no such files is told, and looked at again.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anycast"))
+        .args(["whoami", "--fleet", "f", "--site", "s", "--dns-port", "0", "--http-port", "0"])
+        .args(["--quic-certificate", "/nonexistent/c", "--quic-key", "/nonexistent/k"])
+        .arg("127.0.0.77")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("cannot read the certificate /nonexistent/c"), "{line}");
 }

@@ -106,7 +106,7 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Neither DNS nor HTTP, or no address.
+    /// Neither DNS nor HTTP nor QUIC, or no address.
     #[error("whoami: nothing to serve: no address or no port is given")]
     Nothing,
     /// A listener's task ended, which only a fault of the program can bring about.
@@ -174,6 +174,10 @@ async fn serve_within(
 ) -> Result<(), Error> {
     let identity = Arc::new(config.identity);
     let sockets = Sockets::bind(&config.addresses, config.dns_port, config.http_port)?;
+    let bound_later = config.quic.is_some() && !config.addresses.is_empty();
+    if sockets.bound == Bound::default() && !bound_later {
+        return Err(Error::Nothing);
+    }
     let bound = sockets.bound.clone();
 
     let mut tasks = JoinSet::new();
@@ -198,7 +202,7 @@ async fn serve_within(
         tasks.spawn(quic::keep(quic, config.addresses, identity, limits));
     }
     ready(&bound);
-    match tasks.join_next().await.expect("something is bound, so something is served") {
+    match tasks.join_next().await.expect("there is something to serve") {
         Ok(never) => match never {},
         Err(error) => Err(Error::Stopped(error)),
     }
@@ -241,7 +245,7 @@ impl Sockets {
                 sockets.http.push(tcp);
             }
         }
-        if sockets.bound == Bound::default() { Err(Error::Nothing) } else { Ok(sockets) }
+        Ok(sockets)
     }
 }
 
