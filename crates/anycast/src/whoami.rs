@@ -30,10 +30,11 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         http_port: port(arguments.http_port),
         quic,
     };
-    if config.dns_port.is_none() && config.http_port.is_none() {
+    if config.dns_port.is_none() && config.http_port.is_none() && config.quic.is_none() {
         return Err("--dns-port and --http-port are both 0: nothing to serve".into());
     }
     if with_parent {
+        yield_memory();
         // A plain thread: a blocking read would keep the runtime from ending.
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -66,6 +67,17 @@ pub(crate) fn whoami(arguments: &WhoamiArguments) -> Result<ExitCode, String> {
         let _ = writeln!(std::io::stdout(), "{why}");
     }
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// If memory runs out this process ends before its parent, which speaks BGP.
+fn yield_memory() {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    const HIGHEST: i32 = 1000;
+    let parent = std::fs::read_to_string(SCORE).ok().and_then(|it| it.trim().parse::<i32>().ok());
+    if let Some(parent) = parent {
+        // It matters only then, and there may be no way to write it.
+        let _ = std::fs::write(SCORE, (parent + 500).min(HIGHEST).to_string());
+    }
 }
 
 /// What is asked for over QUIC, if anything is, and what becomes of it.

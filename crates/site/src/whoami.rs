@@ -25,7 +25,7 @@ pub mod quic;
 /// A client that neither asks nor reads for so long is cut off.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Connections served at a time, DNS, HTTP and HTTP/3 each; the next one is closed at once.
+/// Connections served at a time, DNS and HTTP each; the next one is closed at once.
 const CONNECTIONS: usize = 1024;
 
 /// How many connections the kernel keeps until we take them.
@@ -106,7 +106,7 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Neither DNS nor HTTP, or no address.
+    /// Neither DNS nor HTTP nor QUIC, or no address.
     #[error("whoami: nothing to serve: no address or no port is given")]
     Nothing,
     /// A listener's task ended, which only a fault of the program can bring about.
@@ -154,6 +154,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&Bound)) -> Result<(), Err
 struct Limits {
     idle: Duration,
     connections: usize,
+    quic_connections: usize,
     id_lifetime: Duration,
     look_again: Duration,
 }
@@ -161,7 +162,8 @@ struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let (id_lifetime, look_again) = (quic::ID_LIFETIME, quic::LOOK_AGAIN);
-        Self { idle: IDLE, connections: CONNECTIONS, id_lifetime, look_again }
+        let quic_connections = quic::CONNECTIONS;
+        Self { idle: IDLE, connections: CONNECTIONS, quic_connections, id_lifetime, look_again }
     }
 }
 
@@ -172,6 +174,10 @@ async fn serve_within(
 ) -> Result<(), Error> {
     let identity = Arc::new(config.identity);
     let sockets = Sockets::bind(&config.addresses, config.dns_port, config.http_port)?;
+    let bound_later = config.quic.is_some() && !config.addresses.is_empty();
+    if sockets.bound == Bound::default() && !bound_later {
+        return Err(Error::Nothing);
+    }
     let bound = sockets.bound.clone();
 
     let mut tasks = JoinSet::new();
@@ -196,7 +202,7 @@ async fn serve_within(
         tasks.spawn(quic::keep(quic, config.addresses, identity, limits));
     }
     ready(&bound);
-    match tasks.join_next().await.expect("something is bound, so something is served") {
+    match tasks.join_next().await.expect("there is something to serve") {
         Ok(never) => match never {},
         Err(error) => Err(Error::Stopped(error)),
     }
@@ -239,7 +245,7 @@ impl Sockets {
                 sockets.http.push(tcp);
             }
         }
-        if sockets.bound == Bound::default() { Err(Error::Nothing) } else { Ok(sockets) }
+        Ok(sockets)
     }
 }
 

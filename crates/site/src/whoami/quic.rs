@@ -9,6 +9,7 @@
 //! | `ids` | connection ids |
 //! | `paths` | one socket made of one for each address |
 //! | `http3` | a connection's requests |
+//! | `held` | what is kept of them |
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -23,13 +24,15 @@ use quinn::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Limits;
 use ids::Ids;
 use paths::Paths;
 
+mod held;
 mod http3;
 mod ids;
 mod paths;
@@ -40,13 +43,20 @@ pub use ids::{Named, Orders};
 const ALPN: &[u8] = b"h3";
 /// The longest datagram that clients may send: it fits into a frame between sites (docs/affinity.md).
 const LARGEST: u16 = 1400;
+/// Connections at a time, with those that are closed and whose last packets are awaited (RFC 9000
+/// §10.2). One takes a quarter of a MiB at most, whatever its client sends, so all take 32 MiB: up to
+/// [`http3::HELD`], [`WINDOW`] and their bookkeeping, the answers that the client does not take, and
+/// what TLS keeps.
+pub(super) const CONNECTIONS: usize = 128;
+/// Clients that wait to be let in.
+const QUEUE: usize = 256;
 /// Requests of one connection under way at once.
 const REQUESTS: u32 = 8;
 /// Streams that a client of HTTP/3 opens for itself (RFC 9114 §6.2): three, and one to grease.
 const STREAMS: u32 = 4;
 /// What may be under way in one stream, in octets, and in all of a connection.
-const STREAM_WINDOW: u32 = 32 * 1024;
-const WINDOW: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 16 * 1024;
+const WINDOW: u32 = 32 * 1024;
 /// What may be kept for a client that is not yet let in, in octets, and for all of them.
 const WAITING: u64 = 16 * 1024;
 const ALL_WAITING: u64 = 1 << 20;
@@ -89,7 +99,7 @@ pub enum News {
 
 /// Serves as soon as all that is needed is there, and goes by what changes.
 pub(super) async fn keep(
-    mut quic: Quic,
+    quic: Quic,
     addresses: Vec<IpAddr>,
     identity: Arc<Identity>,
     limits: Limits,
@@ -97,45 +107,80 @@ pub(super) async fn keep(
     let ids = Ids::new(limits.id_lifetime);
     let mut look = tokio::time::interval(limits.look_again);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut serving: Option<Serving> = None;
-    let mut said = None;
+    let mut orders = quic.orders.clone();
     let mut orders_come = true;
+    let mut keeper = Keeper { quic, addresses, identity, limits, ids, serving: None, said: None };
     loop {
         tokio::select! {
-            changed = quic.orders.changed(), if orders_come => orders_come = changed.is_ok(),
+            changed = orders.changed(), if orders_come => orders_come = changed.is_ok(),
             _ = look.tick() => {}
         }
-        let Some(orders) = quic.orders.borrow_and_update().clone() else { continue };
-        ids.follow(&orders);
-        let stamps = quic.stamps();
-        let news = match &mut serving {
-            Some(serving) if serving.stamps == stamps => continue,
-            Some(serving) => {
-                serving.stamps = stamps;
-                match quic.config(&serving.preferred, limits.idle) {
-                    Ok(config) => {
-                        serving.endpoint.set_server_config(Some(config));
-                        serving.news()
-                    }
-                    Err(why) => News::Unavailable(format!("{why}; it goes on with what it had")),
-                }
+        let Some(orders) = orders.borrow_and_update().clone() else { continue };
+        keeper.ids.follow(&orders);
+        if let Some(news) = keeper.look() {
+            // Who wanted to hear it may be gone.
+            let _ = keeper.quic.news.send(news);
+        }
+    }
+}
+
+struct Keeper {
+    quic: Quic,
+    addresses: Vec<IpAddr>,
+    identity: Arc<Identity>,
+    limits: Limits,
+    ids: Ids,
+    serving: Option<Serving>,
+    said: Option<News>,
+}
+
+impl Keeper {
+    /// Does what there is to do; what is new by that.
+    fn look(&mut self) -> Option<News> {
+        let stamps = self.quic.stamps();
+        let well = matches!(self.said, Some(News::Served { .. }));
+        let news = match &mut self.serving {
+            Some(serving) if serving.accepting.is_finished() => {
+                self.serving = None;
+                News::Unavailable("it ended by itself; it is begun again".to_owned())
             }
-            None => match quic.open(&addresses, &ids, stamps, limits.idle) {
-                Ok(opened) => {
-                    let preferred = opened.preferred.clone();
-                    let host = Host { identity: identity.clone(), preferred, idle: limits.idle };
-                    let room = limits.connections;
-                    tokio::spawn(accept(opened.endpoint.clone(), Arc::new(host), room));
-                    serving.insert(opened).news()
+            Some(serving) if well && serving.stamps == stamps => return None,
+            Some(serving) => match self.quic.config(&serving.preferred, self.limits.idle) {
+                Ok(config) => {
+                    serving.endpoint.set_server_config(Some(config));
+                    // Only now: what could not be read may become readable as it is.
+                    serving.stamps = stamps;
+                    serving.news()
                 }
+                Err(why) => News::Unavailable(format!("{why}; it goes on with what it had")),
+            },
+            None => match self.open(stamps) {
+                Ok(opened) => self.serving.insert(opened).news(),
                 Err(why) => News::Unavailable(why),
             },
         };
-        if said.as_ref() != Some(&news) || matches!(news, News::Served { .. }) {
-            said = Some(news.clone());
-            // Who wanted to hear it may be gone.
-            let _ = quic.news.send(news);
-        }
+        let is_new = self.said.as_ref() != Some(&news) || matches!(news, News::Served { .. });
+        is_new.then(|| self.said.insert(news).clone())
+    }
+
+    fn open(&self, stamps: Stamps) -> Result<Serving, String> {
+        let (quic, idle) = (&self.quic, self.limits.idle);
+        // What is wrong with the files is said before any socket is opened.
+        quic.tls()?;
+        let paths = Paths::bind(&self.addresses, &quic.preferred, quic.port)?;
+        let (addresses, preferred) = (paths.addresses(false), paths.addresses(true));
+        let config = quic.config(&preferred, idle)?;
+        let mut endpoint = EndpointConfig::default();
+        endpoint.max_udp_payload_size(LARGEST).expect("it is from 1200 to 65527");
+        let ids = self.ids.clone();
+        endpoint.cid_generator(move || Box::new(ids.clone()));
+        let (paths, runtime) = (Arc::new(paths), Arc::new(TokioRuntime));
+        let endpoint = Endpoint::new_with_abstract_socket(endpoint, Some(config), paths, runtime)
+            .map_err(|error| format!("cannot serve QUIC: {error}"))?;
+        let host = Host { identity: self.identity.clone(), preferred: preferred.clone(), idle };
+        let accepting = accept(endpoint.clone(), Arc::new(host), self.limits.quic_connections);
+        let accepting = tokio::spawn(accepting);
+        Ok(Serving { endpoint, accepting, addresses, preferred, stamps })
     }
 }
 
@@ -150,8 +195,11 @@ struct Host {
 /// QUIC that is served.
 struct Serving {
     endpoint: Endpoint,
+    /// Ends if the endpoint does.
+    accepting: JoinHandle<()>,
     addresses: Vec<SocketAddr>,
     preferred: Vec<SocketAddr>,
+    /// Of the files that it goes by.
     stamps: Stamps,
 }
 
@@ -170,33 +218,12 @@ impl Quic {
         [stamp(&self.certificate), stamp(&self.key)]
     }
 
-    fn open(
-        &self,
-        addresses: &[IpAddr],
-        ids: &Ids,
-        stamps: Stamps,
-        idle: Duration,
-    ) -> Result<Serving, String> {
-        // What is wrong with the files is said before any socket is opened.
-        self.tls()?;
-        let paths = Paths::bind(addresses, &self.preferred, self.port)?;
-        let (addresses, preferred) = (paths.addresses(false), paths.addresses(true));
-        let config = self.config(&preferred, idle)?;
-        let mut endpoint = EndpointConfig::default();
-        endpoint.max_udp_payload_size(LARGEST).expect("it is from 1200 to 65527");
-        let ids = ids.clone();
-        endpoint.cid_generator(move || Box::new(ids.clone()));
-        let (paths, runtime) = (Arc::new(paths), Arc::new(TokioRuntime));
-        let endpoint = Endpoint::new_with_abstract_socket(endpoint, Some(config), paths, runtime)
-            .map_err(|error| format!("cannot serve QUIC: {error}"))?;
-        Ok(Serving { endpoint, addresses, preferred, stamps })
-    }
-
     /// How connections are taken that begin from now on.
     fn config(&self, preferred: &[SocketAddr], idle: Duration) -> Result<ServerConfig, String> {
         let mut config = ServerConfig::with_crypto(self.tls()?);
         config
             .transport_config(Arc::new(transport(idle)))
+            .max_incoming(QUEUE)
             .incoming_buffer_size(WAITING)
             .incoming_buffer_size_total(ALL_WAITING);
         for address in preferred {
@@ -230,7 +257,8 @@ impl Quic {
     }
 }
 
-/// Room for requests and their answers, which are short, and nothing more.
+/// Room for requests and their answers, which are short. It bounds what is under way; what has come is
+/// bounded by [`held`].
 fn transport(idle: Duration) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let idle = IdleTimeout::try_from(idle).expect("it is far below 2^62 ms");
@@ -250,28 +278,28 @@ fn transport(idle: Duration) -> TransportConfig {
 /// Lets connections in while there is room. From half of it on a client has to prove first that it has
 /// its address (RFC 9000 §8.1.2): those who feign one take no more than the other half.
 async fn accept(endpoint: Endpoint, host: Arc<Host>, connections: usize) {
-    let room = Arc::new(Semaphore::new(connections));
     while let Some(incoming) = endpoint.accept().await {
         if paths::is_preferred(incoming.remote_address()) {
             incoming.refuse();
             continue;
         }
-        let scarce = room.available_permits() * 2 < connections;
-        if scarce && !incoming.remote_address_validated() && incoming.may_retry() {
+        let open = endpoint.open_connections();
+        if open >= connections {
+            incoming.refuse();
+            continue;
+        }
+        if open * 2 > connections && !incoming.remote_address_validated() && incoming.may_retry() {
             // It may just have given up.
             let _ = incoming.retry();
             continue;
         }
-        let Ok(place) = room.clone().try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
+        // From here on it counts. An error is a client that spoke no QUIC; quinn has told it so.
+        let Ok(connecting) = incoming.accept() else { continue };
         let host = host.clone();
         tokio::spawn(async move {
-            if let Ok(Ok(connection)) = timeout(host.idle, incoming).await {
+            if let Ok(Ok(connection)) = timeout(host.idle, connecting).await {
                 http3::serve(connection, host).await;
             }
-            drop(place);
         });
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use h3::server::RequestResolver;
 use hyper::Method;
@@ -12,41 +11,31 @@ use quinn::VarInt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Host;
 use super::paths::unmark;
+use super::{Host, held};
 use crate::whoami::http::{LONGEST_HEAD, respond};
 
 /// RFC 9114 §8.1.
 pub(super) const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
-const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
+pub(super) const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
 
-/// A client that has sent so much, in octets, is let go; it may come again. It has asked some thousand
-/// times, or it sends what nobody reads: h3 keeps a frame until it has all of it.
-const MOST: u64 = 1 << 20;
-/// How often is looked.
-const LOOK: Duration = Duration::from_millis(250);
+/// What h3 may keep of a connection's requests that are not complete, in octets; a client that wants
+/// more is let go. It is four of the longest heads.
+pub(super) const HELD: usize = 64 * 1024;
 
 /// Serves one connection until the client goes or asks for nothing any more.
 pub(super) async fn serve(connection: quinn::Connection, host: Arc<Host>) {
     tokio::select! {
         () = requests(&connection, &host) => connection.close(H3_NO_ERROR, b""),
-        () = end_if_too_much(&connection) => {}
+        _ = connection.closed() => {}
     }
-}
-
-async fn end_if_too_much(connection: &quinn::Connection) {
-    while connection.stats().udp_rx.bytes <= MOST {
-        tokio::time::sleep(LOOK).await;
-    }
-    // Before h3 goes, which would say that nothing is wrong.
-    connection.close(H3_EXCESSIVE_LOAD, b"");
 }
 
 async fn requests(connection: &quinn::Connection, host: &Arc<Host>) {
     let idle = host.idle;
     let mut builder = h3::server::builder();
     builder.max_field_section_size(u64::try_from(LONGEST_HEAD).expect("it is small"));
-    let built = builder.build(h3_quinn::Connection::new(connection.clone()));
+    let built = builder.build(held::Connection::new(connection.clone(), HELD));
     // An error is a client that broke off or spoke no HTTP/3; h3 has told it so.
     let Ok(Ok(mut h3)) = timeout(idle, built).await else { return };
     // They end with the connection.
@@ -59,7 +48,7 @@ async fn requests(connection: &quinn::Connection, host: &Arc<Host>) {
 }
 
 async fn answer(
-    request: RequestResolver<h3_quinn::Connection, Bytes>,
+    request: RequestResolver<held::Connection, Bytes>,
     connection: &quinn::Connection,
     host: &Host,
 ) {
@@ -67,9 +56,12 @@ async fn answer(
     let Some((address, client)) = ends(connection, host) else { return };
     let (mut head, body) = respond(&request, &host.identity, address, client).into_parts();
     head.headers.insert(CONTENT_LENGTH, body.len().into());
+    let wants_body = request.method() != Method::HEAD;
+    // It takes more than its octets did, and the client may take its time.
+    drop(request);
     let sent = async {
         stream.send_response(hyper::Response::from_parts(head, ())).await?;
-        if request.method() != Method::HEAD {
+        if wants_body {
             stream.send_data(body).await?;
         }
         stream.finish().await

@@ -8,23 +8,32 @@
 //! began. To it a client that came to a preferred address is therefore another client: the same
 //! address with [`MARK`] in the flow label. So it validates that path as it must (RFC 9000 §9.3), and
 //! what it sends there leaves from the preferred address.
+//!
+//! What goes wrong with one socket is no concern of the others, nor of quinn, which would end.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn::{AsyncUdpSocket, UdpPoller};
 use socket2::{Protocol, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::time::Sleep;
 
 use crate::whoami::{Listener, open, refuse};
 
 /// In the flow label of a client's address: it came to a preferred address. The kernel puts nothing
 /// there.
 const MARK: u32 = 1;
+/// So many errors in a row may be of the past, as each is told once; then the socket gets a pause.
+const ERRORS: usize = 8;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// All sockets of the endpoint.
 #[derive(Debug)]
@@ -32,13 +41,16 @@ pub(super) struct Paths {
     sockets: Vec<Socket>,
     /// Which is heard first the next time: one under a flood must not deafen the others.
     next: AtomicUsize,
+    /// When those are heard again that had only errors.
+    pause: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 #[derive(Debug)]
 struct Socket {
     address: SocketAddr,
     preferred: bool,
-    inner: Arc<dyn AsyncUdpSocket>,
+    io: UdpSocket,
+    state: UdpSocketState,
 }
 
 impl Paths {
@@ -56,7 +68,11 @@ impl Paths {
             let bound = Socket::bind(address, preferred);
             sockets.push(bound.map_err(|error| refuse(Listener::Udp, address, error).to_string())?);
         }
-        Ok(Self { sockets, next: AtomicUsize::new(0) })
+        Ok(Self::new(sockets))
+    }
+
+    fn new(sockets: Vec<Socket>) -> Self {
+        Self { sockets, next: AtomicUsize::new(0), pause: Mutex::new(None) }
     }
 
     /// Those that are preferred, or the others.
@@ -64,14 +80,53 @@ impl Paths {
         let sockets = self.sockets.iter().filter(|it| it.preferred == preferred);
         sockets.map(|it| it.address).collect()
     }
+
+    /// Wakes the task after a pause.
+    fn pause(&self, cx: &mut Context<'_>) {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let sleep = pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+        if sleep.as_mut().poll(cx).is_ready() {
+            *pause = None;
+            cx.waker().wake_by_ref();
+        }
+    }
 }
 
 impl Socket {
     fn bind(address: SocketAddr, preferred: bool) -> io::Result<Self> {
         let socket = open(address, Type::DGRAM, Protocol::UDP)?;
         socket.bind(&address.into())?;
-        let socket = TokioRuntime.wrap_udp_socket(socket.into())?;
-        Ok(Self { address: socket.local_addr()?, preferred, inner: socket })
+        Self::new(socket, preferred)
+    }
+
+    fn new(socket: socket2::Socket, preferred: bool) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        let io = UdpSocket::from_std(socket.into())?;
+        Ok(Self { address: io.local_addr()?, preferred, io, state })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit))
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut errors = 0;
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = self
+                .io
+                .try_io(Interest::READABLE, || self.state.recv((&self.io).into(), buffers, metas));
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) if errors < ERRORS => errors += 1,
+                received => return Poll::Ready(received),
+            }
+        }
     }
 }
 
@@ -91,7 +146,7 @@ impl AsyncUdpSocket for Paths {
         if let Some(from) = from {
             let transmit = Transmit { destination: client, src_ip: None, ..transmit.clone() };
             // Where the way out is full, what is lost is sent again in time, as after any loss.
-            let _ = from.inner.try_send(&transmit);
+            let _ = from.try_send(&transmit);
         }
         Ok(())
     }
@@ -103,18 +158,25 @@ impl AsyncUdpSocket for Paths {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut failed = false;
         for at in 0..self.sockets.len() {
             let socket = &self.sockets[first.wrapping_add(at) % self.sockets.len()];
-            if let Poll::Ready(received) = socket.inner.poll_recv(cx, buffers, metas) {
-                let received = received?;
-                for meta in metas.iter_mut().take(received) {
-                    meta.dst_ip = Some(socket.address.ip());
-                    if socket.preferred {
-                        meta.addr = mark(meta.addr);
+            match socket.poll_recv(cx, buffers, metas) {
+                Poll::Ready(Ok(received)) => {
+                    for meta in metas.iter_mut().take(received) {
+                        meta.dst_ip = Some(socket.address.ip());
+                        if socket.preferred {
+                            meta.addr = mark(meta.addr);
+                        }
                     }
+                    return Poll::Ready(Ok(received));
                 }
-                return Poll::Ready(Ok(received));
+                Poll::Ready(Err(_)) => failed = true,
+                Poll::Pending => {}
             }
+        }
+        if failed {
+            self.pause(cx);
         }
         Poll::Pending
     }
@@ -124,15 +186,15 @@ impl AsyncUdpSocket for Paths {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.sockets.iter().map(|it| it.inner.max_transmit_segments()).min().unwrap_or(1)
+        self.sockets.iter().map(|it| it.state.max_gso_segments()).min().unwrap_or(1)
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.sockets.iter().map(|it| it.inner.max_receive_segments()).max().unwrap_or(1)
+        self.sockets.iter().map(|it| it.state.gro_segments()).max().unwrap_or(1)
     }
 
     fn may_fragment(&self) -> bool {
-        self.sockets.iter().any(|it| it.inner.may_fragment())
+        self.sockets.iter().any(|it| it.state.may_fragment())
     }
 }
 
@@ -177,6 +239,36 @@ pub(super) fn unmark(client: SocketAddr) -> (SocketAddr, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A socket whose every receiving is an error: what it is made of is not connected.
+    fn broken() -> Socket {
+        let socket = open("127.0.0.1:0".parse().unwrap(), Type::STREAM, Protocol::TCP).unwrap();
+        Socket::new(socket, false).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_socket_whose_errors_stay_neither_deafens_the_others_nor_keeps_the_program_busy() {
+        let whole = Socket::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let address = whole.address;
+        let paths = Paths::new(vec![broken(), whole, broken()]);
+        let mut octets = [[0; 1500]; 4];
+        let mut polls = 0;
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let hear = std::future::poll_fn(|cx| {
+            polls += 1;
+            let mut buffers = octets.each_mut().map(|it| IoSliceMut::new(it));
+            let mut metas = [RecvMeta::default(); 4];
+            let heard = paths.poll_recv(cx, &mut buffers, &mut metas);
+            heard.map(|received| (received.unwrap(), metas[0].len, metas[0].addr))
+        });
+        let send = async {
+            tokio::time::sleep(PAUSE * 4).await;
+            client.send_to(b"ping", address).await.unwrap();
+        };
+        let (heard, ()) = tokio::join!(hear, send);
+        assert_eq!(heard, (1, 4, client.local_addr().unwrap()));
+        assert!((4..20).contains(&polls), "{polls} times");
+    }
 
     #[test]
     fn a_client_that_came_to_a_preferred_address_is_another_and_keeps_its_own() {

@@ -331,7 +331,7 @@ async fn a_connection_goes_on_at_the_preferred_address_and_none_begins_there() {
 
 #[tokio::test]
 async fn where_room_is_scarce_a_client_proves_its_address_and_beyond_it_is_refused() {
-    let stand = Stand::start(Limits { connections: 3, ..quick() }).await;
+    let stand = Stand::start(Limits { quic_connections: 3, ..quick() }).await;
     let mut held = Vec::new();
     for (number, retried) in [(1, false), (2, false), (3, true)] {
         let relay = Relay::start(stand.address).await;
@@ -423,19 +423,141 @@ async fn a_renewed_certificate_is_used_and_one_that_is_unusable_is_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_without_end_is_let_go() {
+async fn a_key_that_becomes_usable_as_it_is_is_used() {
+    let mut stand = Stand::start(quick()).await;
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let key = stand.files.key();
+    put(&stand.files.certificate(), &made.cert.pem());
+    put(&key, "nothing of the kind");
+    // Between the two files the pair does not fit.
+    let News::Unavailable(_) = stand.next_news().await else { panic!("it takes anything") };
+    // Looked at by now, whatever came between.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let changed = std::fs::metadata(&key).unwrap().modified().unwrap();
+    let beside = key.with_extension("new");
+    std::fs::write(&beside, made.signing_key.serialize_pem()).unwrap();
+    std::fs::File::options().write(true).open(&beside).unwrap().set_modified(changed).unwrap();
+    std::fs::rename(&beside, &key).unwrap();
+    let served = async { while !matches!(stand.next_news().await, News::Served { .. }) {} };
+    tokio::time::timeout(Duration::from_secs(10), served).await.unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    ask_who(&mut http3(&connect(&roots, stand.address).await.unwrap()).await).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_ended_is_told_and_opened_again() {
+    let files = Files::new();
+    let roots = files.write();
+    let (_orders, orders) = watch::channel(Some(Orders::default()));
+    let (news, _news) = mpsc::unbounded_channel();
+    let quic = Quic {
+        port: 0,
+        certificate: files.certificate(),
+        key: files.key(),
+        preferred: Vec::new(),
+        orders,
+        news,
+    };
+    let identity = Identity { site: "fra".into(), fleet: "example".into(), version: "1".into() };
+    let mut keeper = Keeper {
+        quic,
+        addresses: vec![SERVICE.parse().unwrap()],
+        identity: Arc::new(identity),
+        limits: quick(),
+        ids: Ids::new(ID_LIFETIME),
+        serving: None,
+        said: None,
+    };
+    let Some(News::Served { .. }) = keeper.look() else { panic!("it is not served") };
+    assert_eq!(keeper.look(), None);
+    keeper.serving.as_ref().unwrap().endpoint.close(H3_NO_ERROR, b"");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let Some(News::Unavailable(why)) = keeper.look() else { panic!("it is not told") };
+    assert_eq!(why, "it ended by itself; it is begun again");
+    let Some(News::Served { addresses, .. }) = keeper.look() else { panic!("it stays so") };
+    ask_who(&mut http3(&connect(&roots, addresses[0]).await.unwrap()).await).await;
+}
+
+/// A frame of HEADERS that says to be a gigabyte long (RFC 9114 §7.1).
+const HEADERS: &[u8] = &[0x01, 0xc0, 0, 0, 0, 0x40, 0, 0, 0];
+/// A control stream with no settings, and a frame of no known type that says to be as long.
+const CONTROL: &[u8] = &[0x00, 0x04, 0x00, 0x21, 0xc0, 0, 0, 0, 0x40, 0, 0, 0];
+
+#[tokio::test]
+async fn a_client_that_wants_much_kept_is_let_go() {
+    let stand = Stand::start(quick()).await;
+    // Octets at a time, and how many times there is room for them.
+    for (first, length, fit) in [(HEADERS, 4096, 15), (CONTROL, 4096, 15), (CONTROL, 1, 256)] {
+        let connection = stand.connect().await;
+        let (mut send, _receive) = match first[0] {
+            0x01 => connection.open_bi().await.map(|(send, receive)| (send, Some(receive))),
+            _ => connection.open_uni().await.map(|send| (send, None)),
+        }
+        .unwrap();
+        send.write_all(first).await.unwrap();
+        let mut written = 0;
+        let sent = async {
+            while send.write_all(&vec![0; length]).await.is_ok() {
+                written += 1;
+                // So that each is a piece.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), sent).await.unwrap();
+        let ConnectionError::ApplicationClosed(close) = connection.closed().await else {
+            panic!("{:?}", connection.close_reason());
+        };
+        assert_eq!(close.error_code, VarInt::from_u32(0x107));
+        assert!((fit / 2..fit * 8).contains(&written), "{written} times {length}");
+    }
+    ask_who(&mut http3(&stand.connect().await).await).await;
+}
+
+#[tokio::test]
+async fn a_client_may_ask_for_as_long_as_it_likes() {
     let stand = Stand::start(quick()).await;
     let connection = stand.connect().await;
-    let (mut send, _receive) = connection.open_bi().await.unwrap();
-    // A frame of HEADERS that says to be a gigabyte long (RFC 9114 §7.1).
-    send.write_all(&[0x01, 0xc0, 0, 0, 0, 0x40, 0, 0, 0]).await.unwrap();
-    let sent = async { while send.write_all(&[0; 4096]).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(20), sent).await.unwrap();
-    let ConnectionError::ApplicationClosed(close) = connection.closed().await else {
-        panic!("{:?}", connection.close_reason());
+    let mut sender = http3(&connection).await;
+    let path = "/".to_owned() + &"x".repeat(1000);
+    for _ in 0..2000 {
+        ask(&mut sender, "GET", &path).await.unwrap();
+    }
+    assert!(connection.stats().udp_tx.bytes > 20 * u64::try_from(http3::HELD).unwrap());
+}
+
+#[tokio::test]
+async fn the_connections_of_hostile_clients_take_no_more_than_is_said() {
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     };
-    assert_eq!(close.error_code, VarInt::from_u32(0x107));
-    ask_who(&mut http3(&stand.connect().await).await).await;
+    let stand = Stand::start(quick()).await;
+    let before = resident();
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let connection = stand.connect().await;
+        let mut control = connection.open_uni().await.unwrap();
+        control.write_all(CONTROL).await.unwrap();
+        control.write_all(&vec![0; http3::HELD / 2]).await.unwrap();
+        let mut requests = Vec::new();
+        for _ in 0..REQUESTS {
+            let (mut request, answer) = connection.open_bi().await.unwrap();
+            request.write_all(HEADERS).await.unwrap();
+            request.write_all(&[0; 1024]).await.unwrap();
+            requests.push((request, answer));
+        }
+        held.push((connection, control, requests));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let open = held.iter().filter(|it| it.0.close_reason().is_none()).count();
+    assert_eq!(open, CONNECTIONS);
+    // With what the clients take, which are in this process too.
+    let each = (resident() - before) / CONNECTIONS;
+    println!("{} KiB for each connection and its client", each / 1024);
+    assert!(each < 512 * 1024, "{each}");
+    let refused = connect(&stand.roots, stand.address).await.unwrap_err();
+    assert!(matches!(refused, ConnectionError::ConnectionClosed(_)), "{refused}");
 }
 
 #[tokio::test]
