@@ -73,9 +73,7 @@ impl Course<'_> {
         let frame = frame.emit(&config.key, &self.octets[l3..], plan.to).expect("it is whole");
         self.octets.splice(l3..l3, header.into_iter().chain(frame));
         self.set_family(l3, outer6);
-        if xdp {
-            self.turn_around();
-        }
+        self.turn_around();
         self.reasons.push(plan.reason);
         Action::Send
     }
@@ -123,7 +121,7 @@ impl Course<'_> {
         header
     }
 
-    /// Back to the router that it came from.
+    /// Back to the router that it came from. The programs do so where they know no other way.
     fn turn_around(&mut self) {
         let (to, from) = self.octets.split_at_mut(6);
         to.swap_with_slice(&mut from[..6]);
