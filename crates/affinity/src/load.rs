@@ -1,25 +1,32 @@
 //! Loads the programs, attaches them and keeps them attached: maps and links are pinned, so that
 //! neither a crash of this process nor its restart is felt by a single packet.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `attach` | where the programs hang |
+//! | `error` | what can hinder them |
+
+mod attach;
+mod error;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError, EbpfLoader};
-use nix::net::if_::if_nametoindex;
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::{SchedClassifier, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
 use nix::sys::statfs::{FsType, statfs};
 use nix::time::{ClockId, clock_gettime};
-use thiserror::Error;
 
-use crate::config::{Config, ConfigError, Mode, SiteId};
+use crate::config::{Config, Mode, SiteId};
 use crate::counters::{Counters, Reason, SiteCounters};
-use crate::interfaces::{self, INTERFACES};
 use crate::layout;
 use crate::tables::{Tables, tables};
+
+pub use error::LoadError;
+use error::{chain, of_ebpf, of_io, of_program, trouble};
 
 /// Empty without a clang at build time; then the other file says what it said.
 const PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/anycast.o"));
@@ -39,79 +46,6 @@ const MAPS: [&str; 11] = [
     "PEER_BUDGET",
     "SOURCE_BUDGET",
 ];
-
-/// Why the programs do not run. A site goes on without them: connections then break when routes
-/// change, as they do elsewhere.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The program was built without them.
-    #[error(
-        "this build has no packet programs: {why}. Build it where clang and libbpf-dev are installed"
-    )]
-    NotBuilt {
-        /// What the build said.
-        why: String,
-    },
-    /// The configuration does not hold together.
-    #[error("the configuration of affinity does not hold together: {0}")]
-    Config(#[from] ConfigError),
-    /// The kernel lacks pinned links at tc.
-    #[error("the kernel is Linux {found}, and affinity needs 6.6 or later")]
-    Kernel {
-        /// Its release.
-        found: String,
-    },
-    /// Not root, or in a user namespace.
-    #[error(
-        "the kernel does not allow it ({doing}): packet programs need CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON in the first user namespace. Run as root, or give the unit these"
-    )]
-    Privilege {
-        /// What was being done.
-        doing: String,
-    },
-    /// The directory for pins is not on a BPF file system.
-    #[error("{} is not on a BPF file system, which keeps the programs over a restart. Mount one: mount -t bpf bpf /sys/fs/bpf", path.display())]
-    NoBpffs {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The verifier refused a program.
-    #[error("the kernel's verifier refuses the program {program}: {log}")]
-    Verifier {
-        /// Which.
-        program: String,
-        /// The end of its log.
-        log: String,
-    },
-    /// No interface of that name, or it takes no program.
-    #[error("{interface}: the programs cannot be attached ({mode}): {why}")]
-    Attach {
-        /// The interface.
-        interface: String,
-        /// How it was tried.
-        mode: Mode,
-        /// What the kernel said.
-        why: String,
-    },
-    /// Two of the interfaces would both see the same packets.
-    #[error(
-        "{lower} lies below {upper}, and packets would be looked at twice: name one of them in `interfaces`, or take tc at {lower} if {upper} is a VLAN"
-    )]
-    Stacked {
-        /// The one below.
-        lower: String,
-        /// The one above it.
-        upper: String,
-    },
-    /// Anything else that the kernel refused.
-    #[error("{doing}: {why}")]
-    Refused {
-        /// What was being done.
-        doing: String,
-        /// What the kernel said.
-        why: String,
-    },
-}
 
 /// Where one program hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -386,216 +320,6 @@ impl Affinity {
         }
         Ok(())
     }
-
-    /// No packet may be seen at two interfaces, and one at least must be there.
-    fn check_interfaces(&self) -> Result<(), LoadError> {
-        let names = &self.config.interfaces;
-        let looks_into_tags = matches!(self.config.mode, Mode::XdpNative | Mode::XdpGeneric);
-        for lower in names {
-            let shown = Path::new(INTERFACES);
-            if let Some(upper) = interfaces::above(shown, lower, names, looks_into_tags) {
-                let (lower, upper) = (lower.clone(), upper.clone());
-                return Err(LoadError::Stacked { lower, upper });
-            }
-        }
-        let mut first = Ok(());
-        for interface in names {
-            let Err(errno) = if_nametoindex(interface.as_str()) else { return Ok(()) };
-            let (interface, mode, why) = (interface.clone(), self.config.mode, errno.to_string());
-            first = first.and(Err(LoadError::Attach { interface, mode, why }));
-        }
-        first
-    }
-
-    /// Attaches what is not yet attached, and detaches what is no longer wanted. An interface that fails
-    /// keeps no other from its programs; the first error is returned. If all fail, nothing is detached.
-    fn attach(&mut self) -> Result<(), LoadError> {
-        let mut hooks = Vec::new();
-        let mut wanted = Vec::new();
-        let mut first = Ok(());
-        for interface in self.config.interfaces.clone() {
-            let index = if_nametoindex(interface.as_str()).unwrap_or(0);
-            let is_right = |hook: &&Hook| {
-                let stays = hook.mode != Mode::XdpNative
-                    || self.config.mode != Mode::Auto
-                    || self.can_take_xdp(&interface);
-                hook.interface == interface && hook.index == index && stays
-            };
-            let there = self.hooks.iter().find(is_right).map(|hook| hook.mode);
-            let mode = match there {
-                Some(mode) => Ok(mode),
-                None => self.attach_interface(&interface),
-            };
-            match mode {
-                Ok(mode) => {
-                    wanted.push(link_name(&interface, "egress"));
-                    wanted.push(link_name(&interface, hook_name(mode)));
-                    hooks.push(Hook { interface, mode, index });
-                }
-                Err(error) => first = first.and(Err(error)),
-            }
-        }
-        if hooks.is_empty() {
-            return first;
-        }
-        self.hooks = hooks;
-        self.tell_ways()?;
-        self.detach_all_but(&wanted)?;
-        first
-    }
-
-    /// Tells the programs by which interfaces what XDP passes on can leave.
-    fn tell_ways(&mut self) -> Result<(), LoadError> {
-        let refused = |error| trouble("writing WAYS", &error);
-        let map = self.ebpf.map_mut("WAYS").expect("the object has it");
-        let mut ways: HashMap<_, u32, u32> = map.try_into().map_err(refused)?;
-        let before: Vec<u32> = ways.keys().collect::<Result<_, _>>().map_err(refused)?;
-        for index in before.iter().filter(|it| self.hooks.iter().all(|hook| hook.index != **it)) {
-            ways.remove(index).map_err(refused)?;
-        }
-        for hook in &self.hooks {
-            let way = match hook.mode {
-                Mode::XdpNative => layout::WAY_NATIVE,
-                Mode::XdpGeneric => layout::WAY_GENERIC,
-                Mode::Tc | Mode::Auto => continue,
-            };
-            ways.insert(hook.index, way, 0).map_err(refused)?;
-        }
-        Ok(())
-    }
-
-    /// The names of the links that are pinned.
-    fn pinned_links(&self) -> Result<Vec<String>, LoadError> {
-        let listed = fs::read_dir(self.directory.join("links"))
-            .map_err(|error| of_io("reading what is pinned", &error))?;
-        Ok(listed.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
-    }
-
-    fn detach_all_but(&self, wanted: &[String]) -> Result<(), LoadError> {
-        for name in self.pinned_links()? {
-            if !wanted.contains(&name) {
-                fs::remove_file(self.directory.join("links").join(name))
-                    .map_err(|error| of_io("detaching", &error))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn attach_interface(&mut self, interface: &str) -> Result<Mode, LoadError> {
-        let refused = |mode: Mode, why: String| LoadError::Attach {
-            interface: interface.to_owned(),
-            mode,
-            why,
-        };
-        self.attach_tc(interface, "anycast_egress", "egress", TcAttachType::Egress)
-            .map_err(|why| refused(Mode::Tc, why))?;
-        let mode = match self.config.mode {
-            Mode::Auto if !self.can_take_xdp(interface) => Mode::Tc,
-            Mode::Auto => match self.attach_xdp(interface, Mode::XdpNative) {
-                Ok(()) => return Ok(Mode::XdpNative),
-                Err(_) => Mode::Tc,
-            },
-            mode => mode,
-        };
-        let result = match mode {
-            Mode::Tc | Mode::Auto => {
-                self.attach_tc(interface, "anycast_ingress", "ingress", TcAttachType::Ingress)
-            }
-            Mode::XdpNative | Mode::XdpGeneric => self.attach_xdp(interface, mode),
-        };
-        result.map_err(|why| refused(mode, why))?;
-        Ok(mode)
-    }
-
-    /// Whether XDP is worth a trial: there is a device, and no tags are in it that another of our
-    /// interfaces is for.
-    fn can_take_xdp(&self, interface: &str) -> bool {
-        let shown = Path::new(INTERFACES);
-        interfaces::is_device(shown, interface)
-            && interfaces::above(shown, interface, &self.config.interfaces, true).is_none()
-    }
-
-    fn attach_xdp(&mut self, interface: &str, mode: Mode) -> Result<(), String> {
-        let name = link_name(interface, hook_name(mode));
-        let other = if mode == Mode::XdpNative { Mode::XdpGeneric } else { Mode::XdpNative };
-        let others = self.pins_of(&link_name(interface, hook_name(other)));
-        let (pin, pins) = (self.pin_of(&name), self.pins_of(&name));
-        let program = self.xdp();
-        // A device takes one XDP program, so a link of the other kind goes first.
-        for other in others {
-            let _ = fs::remove_file(other);
-        }
-        let put = |link: FdLink| {
-            let id = program.attach_to_link(link.try_into()?)?;
-            Ok(program.take_link(id)?.try_into()?)
-        };
-        if take_over(pins, &pin, put)? {
-            return Ok(());
-        }
-        let flags = if mode == Mode::XdpGeneric { XdpMode::Skb } else { XdpMode::Driver };
-        let id = program.attach(interface, flags).map_err(|error| chain(&error))?;
-        let link = program.take_link(id).map_err(|error| chain(&error))?;
-        keep_link(link.try_into().map_err(|error| chain(&error))?, &pin)
-    }
-
-    fn attach_tc(
-        &mut self,
-        interface: &str,
-        program: &str,
-        hook: &str,
-        at: TcAttachType,
-    ) -> Result<(), String> {
-        let name = link_name(interface, hook);
-        let (pin, pins) = (self.pin_of(&name), self.pins_of(&name));
-        let program = self.tc(program);
-        let put = |link: FdLink| {
-            let id = program.attach_to_link(link.try_into()?)?;
-            Ok(program.take_link(id)?.try_into()?)
-        };
-        if take_over(pins, &pin, put)? {
-            return Ok(());
-        }
-        let id = program.attach(interface, at).map_err(|error| chain(&error))?;
-        let link = program.take_link(id).map_err(|error| chain(&error))?;
-        keep_link(link.try_into().map_err(|error| chain(&error))?, &pin)
-    }
-
-    /// Where a link is to be pinned.
-    fn pin_of(&self, name: &str) -> PathBuf {
-        self.directory.join("links").join(name)
-    }
-
-    /// Where a link of that name is pinned, the own layout first. The kernel puts another program
-    /// into a link whoever made it, so the links of other layouts are as good.
-    fn pins_of(&self, name: &str) -> Vec<PathBuf> {
-        let all = layouts(self.directory.parent().unwrap_or(&self.directory)).unwrap_or_default();
-        let others = all.into_iter().filter(|layout| *layout != self.directory);
-        let others = others.map(|layout| layout.join("links").join(name));
-        std::iter::once(self.pin_of(name)).chain(others).filter(|pin| pin.exists()).collect()
-    }
-}
-
-/// Puts our program into a link that is pinned already, by `put`, and has it pinned at `pin`. Whether
-/// there was any; one whose interface is gone (another of the same name may have come) goes.
-fn take_over(
-    pins: Vec<PathBuf>,
-    pin: &Path,
-    mut put: impl FnMut(FdLink) -> Result<FdLink, Box<dyn std::error::Error>>,
-) -> Result<bool, String> {
-    for there in pins {
-        let Ok(pinned) = PinnedLink::from_pin(&there) else { continue };
-        match put(FdLink::from(pinned)) {
-            Ok(_) if there == pin => return Ok(true),
-            Ok(link) => return keep_link(link, pin).map(|()| true),
-            Err(_) => drop(fs::remove_file(&there)),
-        }
-    }
-    Ok(false)
-}
-
-/// Pins a link, which then outlives this process.
-fn keep_link(link: FdLink, pin: &Path) -> Result<(), String> {
-    link.pin(pin).map(drop).map_err(|error| chain(&error))
 }
 
 /// Attaches a program that passes everything, in native XDP, for as long as the value lives. The
@@ -622,27 +346,6 @@ pub fn pass_program(interface: &str) -> Result<Ebpf, LoadError> {
         why: chain(&error),
     })?;
     Ok(ebpf)
-}
-
-fn hook_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::XdpNative => "xdp-native",
-        Mode::XdpGeneric => "xdp-generic",
-        Mode::Tc | Mode::Auto => "ingress",
-    }
-}
-
-/// The BPF file system takes no dots in names, and interfaces of VLANs have them. Slashes are in none.
-fn link_name(interface: &str, hook: &str) -> String {
-    let mut name = String::new();
-    for character in interface.chars() {
-        match character {
-            '.' => name.push_str("%2e"),
-            '%' => name.push_str("%25"),
-            other => name.push(other),
-        }
-    }
-    format!("{name}:{hook}")
 }
 
 fn make_directories(directory: &Path, base: &Path) -> Result<(), LoadError> {
@@ -726,69 +429,6 @@ fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-fn is_privilege(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && error.raw_os_error() == Some(nix::libc::EPERM)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-fn trouble(doing: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
-    if is_privilege(error) {
-        return LoadError::Privilege { doing: doing.to_owned() };
-    }
-    LoadError::Refused { doing: doing.to_owned(), why: chain(error) }
-}
-
-fn of_io(doing: &str, error: &io::Error) -> LoadError {
-    if matches!(error.kind(), io::ErrorKind::PermissionDenied) {
-        return LoadError::Privilege { doing: doing.to_owned() };
-    }
-    LoadError::Refused { doing: doing.to_owned(), why: error.to_string() }
-}
-
-fn of_ebpf(doing: &str, error: &EbpfError) -> LoadError {
-    trouble(doing, error)
-}
-
-fn of_program(name: &str, error: &ProgramError) -> LoadError {
-    match error {
-        ProgramError::LoadError { verifier_log, .. } if !is_privilege(error) => {
-            LoadError::Verifier {
-                program: name.to_owned(),
-                log: tail(&verifier_log.to_string(), 20),
-            }
-        }
-        other => trouble(&format!("loading {name}"), other),
-    }
-}
-
-/// The last lines of a log.
-fn tail(log: &str, lines: usize) -> String {
-    let all: Vec<&str> = log.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -804,18 +444,5 @@ mod tests {
         ] {
             assert_eq!(release(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn a_link_is_named_without_dots_and_without_doubt() {
-        assert_eq!(link_name("eth0", "egress"), "eth0:egress");
-        assert_eq!(link_name("eth0.100", "ingress"), "eth0%2e100:ingress");
-        assert_ne!(link_name("a.b", "egress"), link_name("a%2eb", "egress"));
-    }
-
-    #[test]
-    fn a_log_is_cut_to_its_end() {
-        assert_eq!(tail("a\nb\nc", 2), "b\nc");
-        assert_eq!(tail("a", 5), "a");
     }
 }
