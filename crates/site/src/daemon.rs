@@ -406,6 +406,8 @@ struct Daemon {
     runners: HashMap<(usize, usize), RunnerHandle>,
     /// Built-in services that run.
     pids: HashMap<usize, u32>,
+    /// Built-in services without their QUIC, by name: why.
+    no_quic: BTreeMap<String, String>,
     announcer: Announcer,
     established: usize,
     origins: OwnOrigins,
@@ -451,6 +453,7 @@ impl Daemon {
             fleet_state: FleetState::start(&fleet, &site, started),
             runners: HashMap::new(),
             pids: HashMap::new(),
+            no_quic: BTreeMap::new(),
             announcer,
             established: 0,
             origins,

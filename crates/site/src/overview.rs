@@ -166,15 +166,15 @@ pub(crate) struct Look {
     pub(crate) floors: HashMap<String, String>,
     pub(crate) in_file: HashMap<String, NeighborInFile>,
     pub(crate) events: Vec<SiteEvent>,
-    /// What is to be said of the fleet in force and the file.
-    pub(crate) warning: Option<String>,
+    /// What is to be said of QUIC, and of the fleet in force and the file.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The overview of a site.
 pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
     let neighbors = speaker.neighbors().await;
     let prefixes = prefixes(&look, &neighbors, speaker).await;
-    let Look { site, others, fleet_state, warning, .. } = look;
+    let Look { site, others, fleet_state, warnings, .. } = look;
     let (now, steering) = (site.now, &site.steering);
     let left = |until: Option<Instant>| until.map(|until| (until - now).as_secs_f64());
     let of_services =
@@ -212,7 +212,7 @@ pub(crate) async fn overview(look: Look, speaker: &Handle) -> Overview {
         troubles: Vec::new(),
     };
     overview.troubles = troubles(&overview);
-    overview.troubles.extend(warning);
+    overview.troubles.extend(warnings);
     overview
 }
 

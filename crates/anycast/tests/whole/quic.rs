@@ -147,13 +147,22 @@ fn what_hinders_quic_is_said_and_the_rest_is_served(user: User) {
     let begins = format!("cannot read the certificate {}: ", certificate.display());
     let why = details(&lab, "quic-unavailable", 1);
     assert!(why.len() == 1 && why[0].starts_with(&begins), "{why:?}");
+    let trouble = || {
+        let status = lab.exec("fra", &["anycast", "status"]);
+        let trouble = status.out.lines().find(|line| line.contains("service whoami over QUIC: "));
+        trouble.map(|line| (status.code, line.to_owned()))
+    };
+    let (code, line) = trouble().expect("it is in the status");
+    assert!(code == Some(1) && line.contains(&begins), "{line}");
     assert_eq!(lab.ask_http("paris", "192.0.2.1").as_deref(), Some("fra"));
     // Nobody has to do anything but to put the files there.
     write_identity(&desk, &identity());
     details(&lab, "quic-served", 1);
+    assert_eq!(trouble(), None);
     fs::write(certificate, "nothing of the kind").expect("the test's own file");
     let why = details(&lab, "quic-unavailable", 2);
     assert!(why[1].ends_with("; it goes on with what it had"), "{why:?}");
+    assert!(trouble().is_some_and(|(_, line)| line.ends_with(&why[1])));
     // The service has noticed nothing, and nobody has seen a secret.
     let events = events(&lab);
     let started = kinds(&events).into_iter().filter(|kind| *kind == "service-started");

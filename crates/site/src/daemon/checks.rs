@@ -117,16 +117,24 @@ impl Daemon {
                 started
             }
             BuiltinEvent::Quic { served, .. } => {
-                let name = &self.fleet.services[service].name;
+                let name = self.fleet.services[service].name.clone();
                 match served {
-                    Ok(where_it_is) => self.events.add("quic-served", name, &where_it_is),
-                    Err(why) => self.events.warn("quic-unavailable", name, &why),
-                };
+                    Ok(where_it_is) => {
+                        self.events.add("quic-served", &name, &where_it_is);
+                        self.no_quic.remove(&name);
+                    }
+                    Err(why) => {
+                        self.events.warn("quic-unavailable", &name, &why);
+                        self.no_quic.insert(name, why);
+                    }
+                }
                 return;
             }
             BuiltinEvent::Gone { why, .. } => {
                 self.pids.remove(&service);
                 let name = &self.fleet.services[service].name;
+                // What it said of QUIC went with it.
+                self.no_quic.remove(name);
                 let ended = self.events.add("service-ended", name, &why);
                 self.steer.handle_gone(self.now(), service, why);
                 ended

@@ -26,6 +26,14 @@ impl Daemon {
         self.waits_in_words().or_else(|| self.reload.status().warning())
     }
 
+    fn quic_warnings(&self) -> impl Iterator<Item = String> {
+        let there = |name: &str| {
+            self.fleet.services.iter().any(|it| it.name == name && it.quic().is_some())
+        };
+        let each = self.no_quic.iter().filter(move |(name, _)| there(name));
+        each.map(|(name, why)| format!("service {name} over QUIC: {why}"))
+    }
+
     pub(super) fn overview(&self) -> overview::Look {
         let others = self.fleet.sites.iter().map(|site| site.name.clone());
         overview::Look {
@@ -35,7 +43,7 @@ impl Daemon {
             floors: steering::floors(&self.fleet),
             in_file: self.neighbors_in_file(),
             events: self.events.list(),
-            warning: self.warning(),
+            warnings: self.quic_warnings().chain(self.warning()).collect(),
         }
     }
 
