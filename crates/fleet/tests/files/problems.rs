@@ -1808,7 +1808,7 @@ fn the_reference_lists_exactly_the_codes_that_are_shown_here() {
         .collect();
     // Those need a disk: see secrets.rs and rpki.rs.
     shown.extend(["ca-file", "password-file", "password-exposed", "vrp-file", "rpki-invalid"]);
-    shown.extend(["fleet-state-file", "affinity-key"]);
+    shown.extend(["fleet-state-file", "affinity-key", "quic-file"]);
     assert_eq!(listed, shown);
 }
 
